@@ -1,0 +1,93 @@
+"""Writing files so that an interruption never leaves half of one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lgg_monai.errors import LggError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its place when the block ends well.
+
+    The temporary name keeps the suffixes of ``path``, as many writers choose their format by them.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix="".join(path.suffixes[-2:]))
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; give them the permissions that any other new file gets.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` at once or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON; NaN and infinities become null, as JSON has neither."""
+    write_text(path, json.dumps(_json_safe(content), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file that the user named.
+
+    Raises:
+        LggError: ``path`` is missing or is not JSON; ``what`` says in the message what it should have been.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LggError(f"cannot read the {what} {path}: {error.strerror}") from error
+    except ValueError as error:
+        message = f"the {what} {path} is not valid JSON ({error}): write it anew or give another file"
+        raise LggError(message) from error
+
+
+def writable_folder(folder: Path) -> Path:
+    """Create ``folder`` and prove that a file can be written into it.
+
+    Raises:
+        LggError: the folder cannot be created or written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        message = f"cannot write to the output folder {folder} ({error.strerror}): choose another with --output_dir"
+        raise LggError(message) from error
+    return folder
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_safe(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and not isinstance(value, str | bytes):  # numpy and torch scalars
+        return _json_safe(value.item())
+    return value
