@@ -1,0 +1,36 @@
+# Two commands on a bare machine with Python 3.11: `make train` and `make test`.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+DATA ?=
+OUTPUT ?= runs/unet
+EPOCHS ?= 50
+
+.PHONY: train test lint clean
+
+# Trains on synthetic patients, or on real ones: make train DATA=data/kaggle_3m
+train: $(VENV)/.installed
+	$(BIN)/python -m monai.bundle run --config_file bundles/unet.yaml --max_epochs $(EPOCHS) --output_dir $(OUTPUT) $(if $(DATA),--dataset_dir $(DATA))
+	$(BIN)/python -m monai.bundle run --config_file "['bundles/unet.yaml','configs/evaluate.yaml']" --output_dir $(OUTPUT) $(if $(DATA),--dataset_dir $(DATA))
+
+test: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch comes first and pinned: a range would pull several GB of CUDA packages onto a machine without a GPU.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,280 @@
+"""Pictures of FLAIR slices with the true and the predicted outline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from skimage.draw import disk, line
+from skimage.measure import find_contours
+from skimage.transform import resize
+
+from lgg_monai.data.patients import FLAIR
+from lgg_monai.engines.scores import bounding_box
+from lgg_monai.files import replacing
+
+# Told apart by hue, by lightness and by width, so that no kind of colour blindness mixes them up.
+LABEL_COLOUR = (90, 230, 120)
+PREDICTION_COLOUR = (255, 40, 190)
+INK = (235, 235, 235)
+FAINT_INK = (160, 160, 160)
+PAPER = (16, 16, 18)
+STAMP_COLOUR = (255, 190, 60)
+
+WINDOW_PERCENTILES = (1.0, 99.5)
+STRIP = 24  # height of a line of text, in picture pixels
+TILE_WIDTH = 340  # a panel enlarges its slices by a whole factor to about this width
+GAP = 6
+# Outlines are drawn this many times larger and averaged down, which smooths them without moving them.
+SUPERSAMPLING = 3
+
+
+def draw_overlay(
+    flair: np.ndarray,
+    label: np.ndarray | None,
+    prediction: np.ndarray | None,
+    scale: int = 2,
+    title: str = "",
+    stamp: str = "",
+    *,
+    window: tuple[float, float] | None = None,
+    legend: bool = True,
+) -> np.ndarray:
+    """Draw one slice with the true outline (wide, green) and the predicted one (thin, magenta, on top).
+
+    Where both run together the green one shows on either side of the magenta one.
+
+    Args:
+        flair: slice ``[X, Y]`` of any type.
+        label: true mask ``[X, Y]``, or None.
+        prediction: predicted mask ``[X, Y]``, or None.
+        scale: whole factor of enlargement.
+        title: text in a strip above the slice; without one there is no such strip.
+        stamp: a word printed large across the lower right corner, such as ``PHANTOM``.
+        window: values shown as black and white; by default the slice's 1st and 99.5th percentiles.
+        legend: add a strip below that explains the colours.
+
+    Returns:
+        Picture ``[Y * scale + strips, X * scale, 3]``, uint8. Row and column are volume axes Y and X.
+    """
+    picture = _grey(np.asarray(flair).T, scale, window or intensity_window(flair))
+    for mask, colour, width in _outlines(label, prediction, scale):
+        covered = outline_coverage(np.asarray(mask).T > 0, scale, width)[..., None]
+        picture = picture * (1 - covered) + np.array(colour) * covered
+    canvas = np.rint(picture).astype(np.uint8)
+    if stamp:
+        canvas = _stamped(canvas, stamp)
+    strips = [_strip(canvas.shape[1], [(title, INK)])] if title else []
+    strips.append(canvas)
+    if legend:
+        entries = [("label", LABEL_COLOUR)] if label is not None else []
+        entries += [("prediction", PREDICTION_COLOUR)] if prediction is not None else []
+        strips.append(_strip(canvas.shape[1], entries))
+    return np.concatenate(strips)
+
+
+def patient_panel(
+    image: np.ndarray,
+    label: np.ndarray,
+    prediction: np.ndarray,
+    title: str = "",
+    stamp: str = "",
+    columns: int = 4,
+) -> np.ndarray:
+    """Draw a sheet of two rows of one patient's slices: the largest tumour, the worst slice, and the tumour's course.
+
+    All slices share one grey window and one crop around the head, so that they can be compared.
+
+    Args:
+        image: volume ``[3, X, Y, Z]`` in the order pre, FLAIR, post.
+        label: true mask ``[X, Y, Z]`` or ``[1, X, Y, Z]``.
+        prediction: predicted mask, alike.
+        title: text above, such as the patient's name and Dice.
+        stamp: a word printed large on every slice, such as ``PHANTOM``.
+        columns: slices in a row.
+
+    Returns:
+        Picture ``[H, W, 3]``, uint8. Slices are numbered from 1, as the files are.
+    """
+    flair = np.asarray(image)[FLAIR]
+    true, predicted = (np.asarray(mask).reshape(flair.shape) > 0 for mask in (label, prediction))
+    low, high = window = intensity_window(flair)
+    # 15 % of the window tells the head from the noise around it.
+    head = bounding_box((flair > low + 0.15 * (high - low)) | true | predicted, margin=4)[:2]
+    scale = max(1, round(TILE_WIDTH / (head[0].stop - head[0].start)))
+
+    notes = _notable_slices(true, predicted)
+    tiles = []
+    for z in choose_slices(true, predicted, 2 * columns):
+        tile = draw_overlay(
+            flair[:, :, z][head],
+            true[:, :, z][head],
+            predicted[:, :, z][head],
+            scale,
+            title=f"slice {z + 1}   {_slice_verdict(true[:, :, z], predicted[:, :, z])}{notes.get(z, '')}",
+            stamp=stamp,
+            window=window,
+            legend=False,
+        )
+        tiles.append(tile)
+    sheet = _arranged(tiles, min(columns, len(tiles)))
+    header = [("  ".join(filter(None, [title, stamp])), INK)] if title or stamp else []
+    footer = [("label", LABEL_COLOUR), ("prediction", PREDICTION_COLOUR), ("FLAIR", FAINT_INK)]
+    return np.concatenate([_strip(sheet.shape[1], header, 18), sheet, _strip(sheet.shape[1], footer)])
+
+
+def choose_slices(label: np.ndarray, prediction: np.ndarray, count: int) -> list[int]:
+    """Choose the slices of a sheet, in order: the largest tumour, the most wrong voxels, the rest evenly spread.
+
+    Args:
+        label: boolean ``[X, Y, Z]``.
+        prediction: boolean ``[X, Y, Z]``.
+        count: how many at most; fewer where fewer slices hold tumour.
+
+    Returns:
+        Slice indices. Without any tumour they are spread over what was predicted, or else over the whole volume.
+    """
+    candidates = np.flatnonzero(label.any(axis=(0, 1)))
+    if not candidates.size:
+        candidates = np.flatnonzero(prediction.any(axis=(0, 1)))
+    if not candidates.size:
+        candidates = np.arange(label.shape[2])
+    chosen = set(_notable_slices(label, prediction)) if (label | prediction).any() else set()
+    others = np.array([z for z in candidates if z not in chosen])
+    if others.size:
+        wanted = min(max(count - len(chosen), 0), len(others))
+        # The middle of equal parts, so that neither end of the tumour is preferred.
+        chosen |= {int(others[int((part + 0.5) * len(others) / wanted)]) for part in range(wanted)}
+    return sorted(chosen)[:count] if len(chosen) > count else sorted(chosen)
+
+
+def select_best_median_worst(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Choose three patients by ``volume_dice``; equal ones by name, so that the choice is stable.
+
+    Args:
+        rows: one mapping a patient, with ``patient`` and ``volume_dice``.
+
+    Returns:
+        The rows of ``best``, ``median`` and ``worst``: three distinct patients where there are three, the median being
+        the lower one of an even number. Empty for no rows.
+    """
+    if not rows:
+        return {}
+    ordered = sorted(rows, key=lambda row: (float(row["volume_dice"]), str(row["patient"])))
+    return {"best": ordered[-1], "median": ordered[(len(ordered) - 1) // 2], "worst": ordered[0]}
+
+
+def save_png(path: Path, picture: np.ndarray) -> None:
+    """Write a uint8 picture ``[H, W]`` or ``[H, W, 3]`` as PNG, at once or not at all."""
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def intensity_window(flair: np.ndarray) -> tuple[float, float]:
+    """Give the 1st and 99.5th percentile, the values that are shown as black and white."""
+    low, high = (float(value) for value in np.percentile(flair, WINDOW_PERCENTILES))
+    return low, high
+
+
+def outline_coverage(mask: np.ndarray, scale: int, width: float) -> np.ndarray:
+    """Draw the outline of a mask as a band around its voxels' border.
+
+    Args:
+        mask: boolean picture ``[H, W]``.
+        scale: whole factor of enlargement.
+        width: of the band, in enlarged pixels.
+
+    Returns:
+        ``[H * scale, W * scale]`` between 0 and 1: how much of each pixel the band covers.
+    """
+    fine = scale * SUPERSAMPLING
+    height, length = mask.shape[0] * fine, mask.shape[1] * fine
+    radius = width * SUPERSAMPLING / 2
+    margin = math.ceil(radius)
+    canvas = np.zeros((height + 2 * margin, length + 2 * margin), dtype=bool)
+    brush = np.stack(disk((0, 0), radius + 0.5))
+    # A frame of zeros closes outlines at the border. A pixel's centre lies half a pixel from its corner.
+    for contour in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
+        corners = np.rint((contour - 1 + 0.5) * fine - 0.5).astype(int)
+        corners = np.clip(corners, 0, [height - 1, length - 1]) + margin
+        for (row, column), (next_row, next_column) in zip(corners[:-1], corners[1:], strict=True):
+            canvas[line(row, column, next_row, next_column)] = True
+    rows, columns = np.nonzero(canvas)
+    canvas[(rows[:, None] + brush[0]).ravel(), (columns[:, None] + brush[1]).ravel()] = True
+    inner = canvas[margin : margin + height, margin : margin + length]
+    blocks = inner.reshape(height // SUPERSAMPLING, SUPERSAMPLING, length // SUPERSAMPLING, SUPERSAMPLING)
+    return blocks.mean(axis=(1, 3))
+
+
+def _outlines(
+    label: np.ndarray | None, prediction: np.ndarray | None, scale: int
+) -> list[tuple[np.ndarray, tuple[int, int, int], float]]:
+    both = [(label, LABEL_COLOUR, 1.3 * scale + 1), (prediction, PREDICTION_COLOUR, 0.4 * scale + 0.4)]
+    return [(mask, colour, width) for mask, colour, width in both if mask is not None and np.any(mask)]
+
+
+def _grey(flair: np.ndarray, scale: int, window: tuple[float, float]) -> np.ndarray:
+    low, high = window
+    shown = np.clip((flair.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    larger = resize(shown, (shown.shape[0] * scale, shown.shape[1] * scale), order=1, mode="edge")
+    return np.repeat(larger[..., None] * 255, 3, axis=2)
+
+
+def _notable_slices(label: np.ndarray, prediction: np.ndarray) -> dict[int, str]:
+    largest = int(label.sum(axis=(0, 1)).argmax())
+    wrong = (label ^ prediction).sum(axis=(0, 1))
+    worst = int(wrong.argmax())
+    notes: dict[int, str] = {}
+    if label.any():
+        notes[largest] = "   largest"
+    if wrong.any():
+        notes[worst] = f"{notes.get(worst, '')}   worst"
+    return notes
+
+
+def _slice_verdict(label: np.ndarray, prediction: np.ndarray) -> str:
+    total = int(label.sum()) + int(prediction.sum())
+    if not total:
+        return "both empty"
+    return f"Dice {2 * int((label & prediction).sum()) / total:.2f}"
+
+
+def _arranged(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    height, width = tiles[0].shape[:2]
+    lines = math.ceil(len(tiles) / columns)
+    sheet = np.full((lines * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), PAPER, dtype=np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = GAP + index // columns * (height + GAP), GAP + index % columns * (width + GAP)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def _strip(width: int, entries: Sequence[tuple[str, tuple[int, int, int]]], size: int = 14) -> np.ndarray:
+    """Draw a line of texts side by side, shortened where the picture is too narrow for them."""
+    strip = Image.new("RGB", (width, STRIP + 2 * (size - 14)), PAPER)
+    draw = ImageDraw.Draw(strip)
+    font = ImageFont.load_default(size)
+    left = 8.0
+    for text, colour in entries:
+        shown = text
+        while shown and left + draw.textlength(shown, font) > width - 2:
+            shown = shown[:-1]
+        draw.text((left, strip.height / 2), shown, fill=colour, font=font, anchor="lm")
+        left += draw.textlength(shown, font) + 18
+    return np.array(strip)
+
+
+def _stamped(picture: np.ndarray, stamp: str) -> np.ndarray:
+    sheet = Image.fromarray(picture)
+    draw = ImageDraw.Draw(sheet)
+    # A third of the width, whatever the word; an edge in black keeps it readable on any tissue.
+    size = 10.0
+    wide = draw.textlength(stamp, ImageFont.load_default(size))
+    font = ImageFont.load_default(max(10.0, size * sheet.width / 3 / max(wide, 1)))
+    place = (sheet.width - 8, sheet.height - 8)
+    draw.text(place, stamp, fill=STAMP_COLOUR, font=font, anchor="rs", stroke_width=2, stroke_fill=(0, 0, 0))
+    return np.array(sheet)

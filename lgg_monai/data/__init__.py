@@ -1,0 +1,21 @@
+"""Finding, checking, reading and splitting patients, and the slices of their volumes."""
+
+from lgg_monai.data.datalist import default_dataset_dir, evaluation_datalist, prepare_datalist
+from lgg_monai.data.patients import FLAIR, SEQUENCES, Patient, find_patients, read_patient
+from lgg_monai.data.slices import SliceDataset, TumourSliceSampler, gathered
+from lgg_monai.data.tiff_stack import TiffStackReader
+
+__all__ = [
+    "FLAIR",
+    "SEQUENCES",
+    "Patient",
+    "SliceDataset",
+    "TiffStackReader",
+    "TumourSliceSampler",
+    "default_dataset_dir",
+    "evaluation_datalist",
+    "find_patients",
+    "gathered",
+    "prepare_datalist",
+    "read_patient",
+]

@@ -1,0 +1,154 @@
+"""Writing the data set as NIfTI for other tools: Medical Segmentation Decathlon layout, or nnU-Net's raw layout."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import nibabel
+import numpy as np
+
+from lgg_monai.data.patients import SEQUENCES, Patient, find_patients, read_patient
+from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom
+from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
+from lgg_monai.errors import LggError
+from lgg_monai.files import replacing, writable_folder, write_json
+
+Layout = Literal["msd", "nnunet"]
+NNUNET_FOLDER = "Dataset501_LGG"
+NAMES = {"pre": "pre", "flair": "FLAIR", "post": "post"}
+REFERENCE = (
+    "Buda et al., Computers in Biology and Medicine 109 (2019), 10.1016/j.compbiomed.2019.05.002; "
+    "Mazurowski et al., Journal of Neuro-Oncology 133 (2017), 10.1007/s11060-017-2420-1"
+)
+LICENCE = "CC BY-NC-SA 4.0: non-commercial, share alike; cite Buda 2019 and Mazurowski 2017"
+
+
+def convert(
+    dataset_dir: Path,
+    output_dir: Path,
+    layout: Layout = "msd",
+    progress: Callable[[int, int, str], object] | None = None,
+) -> Path:
+    """Write every patient as NIfTI, with the grey values as they are.
+
+    Spacing and orientation of TIFF slices were never recorded, so their files say 1 mm and radiological order; neither
+    is a measurement. A NIfTI input keeps its own.
+    ``dataset.json`` is written last: a folder that holds one is complete.
+
+    Args:
+        dataset_dir: a folder that `find_patients` accepts.
+        output_dir: an empty folder, or one to create.
+        layout: ``"msd"`` for one 4D file a patient ``[X, Y, Z, 3]`` in ``imagesTr`` and a mask in ``labelsTr``;
+            ``"nnunet"`` for one 3D file a sequence (``_0000`` pre, ``_0001`` FLAIR, ``_0002`` post) in
+            ``Dataset501_LGG``, as nnU-Net v2 reads it.
+        progress: called after each patient with how many are done, how many there are, and the patient's name.
+
+    Returns:
+        The folder that holds ``dataset.json``.
+
+    Raises:
+        LggError: ``output_dir`` is not empty or cannot be written, or a patient cannot be read or has no mask.
+    """
+    if layout not in get_args(Layout):
+        raise LggError(f"unknown layout {layout!r}: choose one of {', '.join(get_args(Layout))}")
+    output_dir = Path(output_dir)
+    if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
+        raise LggError(f"the output folder {output_dir} is not empty: choose another, or empty it")
+    patients = find_patients(dataset_dir)
+    for patient in patients:
+        if patient.label is None:
+            raise LggError(f"patient {patient.name} in {dataset_dir} has no mask: add it, or leave the patient out")
+    root = writable_folder(output_dir)
+    synthetic = is_phantom(dataset_dir)
+    if layout == "nnunet":
+        root = root / NNUNET_FOLDER
+    try:
+        for done, patient in enumerate(patients, start=1):
+            _write_patient(patient, root, layout)
+            if progress is not None:
+                progress(done, len(patients), patient.name)
+        if synthetic:
+            _copy_marker(Path(dataset_dir), root)
+        write_json(root / "dataset.json", _description(patients, layout, synthetic))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise LggError(f"cannot write NIfTI files to {root} ({reason}): free space or choose another folder") from error
+    return root
+
+
+def _write_patient(patient: Patient, root: Path, layout: Layout) -> None:
+    image, label = read_patient(patient)
+    if label is None:
+        raise LggError(f"patient {patient.name} in {patient.image} has no mask: add it, or leave the patient out")
+    if image.shape[0] != len(SEQUENCES):
+        message = (
+            f"patient {patient.name} has {image.shape[0]} sequence(s) in {patient.image}: expected 3 (pre, FLAIR, post)"
+        )
+        raise LggError(message)
+    affine = _affine(patient)
+    if layout == "msd":
+        _save(np.moveaxis(image, 0, -1), affine, root / "imagesTr" / f"{patient.name}.nii.gz")
+    else:
+        for channel, volume in enumerate(image):
+            _save(volume, affine, root / "imagesTr" / f"{patient.name}_{channel:04d}.nii.gz")
+    _save((label[0] > 0).astype(np.uint8), affine, root / "labelsTr" / f"{patient.name}.nii.gz")
+
+
+def _affine(patient: Patient) -> np.ndarray:
+    if patient.format == "tiff":
+        return UNKNOWN_GEOMETRY
+    picture = nibabel.load(patient.image)
+    assert isinstance(picture, nibabel.Nifti1Image)  # find_patients takes *.nii and *.nii.gz only
+    assert picture.affine is not None
+    return picture.affine
+
+
+def _save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
+    picture = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
+    picture.header.set_xyzt_units("mm")
+    with replacing(path) as temporary:
+        nibabel.save(picture, temporary)
+
+
+def _description(patients: list[Patient], layout: Layout, synthetic: bool) -> dict[str, Any]:
+    name = "LGG (phantom: synthetic, not patients)" if synthetic else "LGG"
+    what = "Synthetic pictures, not patients" if synthetic else "FLAIR abnormality of lower-grade glioma in brain MR"
+    about = {
+        "name": name,
+        "description": f"{what}. The published slices record neither spacing nor orientation: 1 mm is a placeholder.",
+        "reference": REFERENCE,
+        "licence": LICENCE,
+    }
+    sequences = {str(i): NAMES[sequence] for i, sequence in enumerate(SEQUENCES)}
+    if layout == "nnunet":
+        return {
+            **about,
+            "channel_names": sequences,
+            "labels": {"background": 0, "tumour": 1},
+            "numTraining": len(patients),
+            "file_ending": ".nii.gz",
+        }
+    files = [
+        {"image": f"./imagesTr/{patient.name}.nii.gz", "label": f"./labelsTr/{patient.name}.nii.gz"}
+        for patient in patients
+    ]
+    return {
+        **about,
+        "tensorImageSize": "4D",
+        "modality": sequences,
+        "labels": {"0": "background", "1": "tumour"},
+        "numTraining": len(patients),
+        "numTest": 0,
+        "training": files,
+        "test": [],
+    }
+
+
+def _copy_marker(dataset_dir: Path, root: Path) -> None:
+    """Carry the phantom's marker along, so that what is computed on the copy still says what it comes from."""
+    marker = next((path for path in dataset_dir.rglob(PHANTOM_MARKER)), dataset_dir.parent / PHANTOM_MARKER)
+    with replacing(root / PHANTOM_MARKER) as temporary:
+        shutil.copyfile(marker, temporary)

@@ -1,0 +1,182 @@
+"""The list of patients of a run: found, checked, split, written to ``datalist.json``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, require_sound
+from lgg_monai.data.phantom import is_phantom, write_phantom
+from lgg_monai.data.split import PARTS, require_disjoint, split_patients
+from lgg_monai.errors import LggError, exits_with_one_line
+from lgg_monai.files import read_json, writable_folder, write_json
+
+logger = logging.getLogger(__name__)
+
+DATALIST = "datalist.json"
+KAGGLE_DIR = Path("data/kaggle_3m")
+PHANTOM_DIR = Path("data/phantom")
+SUBSETS = {"test": ("test",), "val": ("validation",), "train": ("training",)}
+
+
+@exits_with_one_line
+def default_dataset_dir() -> str:
+    """Name the data that a run without ``--dataset_dir`` uses: the real set where it was downloaded, or the phantom."""
+    if KAGGLE_DIR.is_dir():
+        return str(KAGGLE_DIR)
+    logger.warning("PHANTOM: no --dataset_dir given and no %s here, so synthetic patients are used", KAGGLE_DIR)
+    return str(write_phantom(PHANTOM_DIR))
+
+
+@exits_with_one_line
+def prepare_datalist(
+    dataset_dir: str,
+    output_dir: str,
+    folds: int = 5,
+    fold: int = 0,
+    seed: int = 0,
+    validation_fraction: float = 0.15,
+    datalist: str | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Read and check the data, split it, prove that nothing leaks, and write ``datalist.json`` to the run folder.
+
+    Args:
+        dataset_dir: folder of the patients.
+        output_dir: the run folder.
+        folds: number of folds, see :func:`lgg_monai.data.split.split_patients`.
+        fold: the fold that is tested on.
+        seed: of the split.
+        validation_fraction: share of the remaining patients used for validation.
+        datalist: a ``datalist.json`` with the parts to use, instead of a new split.
+        resume: the run folder's own list has to be that of the data and the split asked for now.
+
+    Returns:
+        ``training``, ``validation`` and ``test`` entries (``patient``, ``site``, ``image``, ``label``, …) and what is
+        known of the data (``fingerprint``, ``phantom``, numbers).
+
+    Raises:
+        SystemExit: with one line, for everything that is wrong with the folder, the split or the data.
+    """
+    run_folder = writable_folder(Path(output_dir))
+    report = inspect_dataset(Path(dataset_dir))
+    require_sound(report)
+    if datalist is None:
+        parts = split_patients(report.patients, folds, fold, seed, validation_fraction)
+    else:
+        parts = _given_parts(Path(datalist), report)
+    require_disjoint(parts, report.patients)
+    if not any(r.tumour_slices for r in report.patients if r.patient.name in set(parts["training"])):
+        raise LggError(f"no tumour in any mask of the training patients of {dataset_dir}: there is nothing to learn")
+    content = {
+        "dataset_dir": str(dataset_dir),
+        "phantom": is_phantom(Path(dataset_dir)),
+        "fingerprint": report.fingerprint,
+        "folds": folds if datalist is None else None,
+        "fold": fold if datalist is None else None,
+        "seed": seed if datalist is None else None,
+        **{part: _entries(parts[part], report) for part in PARTS},
+    }
+    if resume and (run_folder / DATALIST).is_file():
+        _require_same(read_json(run_folder / DATALIST, "datalist"), content, run_folder)
+    write_json(run_folder / DATALIST, content)
+    counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
+    logger.info("%s%d patients: %s", "PHANTOM: " if content["phantom"] else "", len(report.patients), counts)
+    return content
+
+
+@exits_with_one_line
+def evaluation_datalist(dataset_dir: str, output_dir: str, subset: str = "test") -> dict[str, Any]:
+    """List the patients to score, each with the part it had in training (``unseen`` where it had none).
+
+    Args:
+        dataset_dir: folder of the patients.
+        output_dir: the run folder, whose ``datalist.json`` tells the parts.
+        subset: ``test``, ``val``, ``train``, or ``all`` (every patient of the folder).
+
+    Raises:
+        SystemExit: with one line, where the run has no such part or the folder lacks its patients.
+    """
+    if subset not in (*SUBSETS, "all"):
+        raise LggError(f"unknown subset {subset!r}: --subset takes test, val, train or all")
+    path = writable_folder(Path(output_dir)) / DATALIST
+    if subset != "all" and not path.is_file():
+        message = f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
+        raise LggError(message)
+    report = inspect_dataset(Path(dataset_dir))
+    require_sound(report)
+    known = read_json(path, "datalist") if path.is_file() else {}
+    part_of = {entry["patient"]: part for part in PARTS for entry in known.get(part, [])}
+    if subset == "all":
+        names = [r.patient.name for r in report.patients]
+    else:
+        names = [entry["patient"] for part in SUBSETS[subset] for entry in known[part]]
+    entries = [{**entry, "part": part_of.get(entry["patient"], "unseen")} for entry in _entries(names, report)]
+    _warn_of_changed_pixels(entries, known)
+    seen = [entry["patient"] for entry in entries if entry["part"] in ("training", "validation")]
+    if seen:
+        logger.warning("%d of %d patients took part in training or validation: their scores flatter", len(seen), len(names))
+    return {
+        "subset": subset,
+        "dataset_dir": str(dataset_dir),
+        "phantom": is_phantom(Path(dataset_dir)),
+        "fingerprint": report.fingerprint,
+        "seen": seen,
+        "patients": entries,
+    }
+
+
+def _require_same(before: dict[str, Any], now: dict[str, Any], run_folder: Path) -> None:
+    """Refuse to continue a run on other data, which would train on patients it is to be tested on."""
+    if before.get("fingerprint") != now["fingerprint"]:
+        raise LggError(f"the data changed since {run_folder} began: give the same --dataset_dir, or another --output_dir")
+    for part in PARTS:
+        if [entry["patient"] for entry in before.get(part, [])] != [entry["patient"] for entry in now[part]]:
+            message = f"{run_folder} began with other {part} patients: resume with the same --fold, --folds and --datalist"
+            raise LggError(message)
+
+
+def _entries(names: Sequence[str], report: DatasetReport) -> list[dict[str, Any]]:
+    by_name = {r.patient.name: r for r in report.patients}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise LggError(f"patient {missing[0]} of the datalist is not in {report.folder} ({len(missing)} missing in all)")
+    return [_entry(by_name[name]) for name in names]
+
+
+def _entry(report: PatientReport) -> dict[str, Any]:
+    return {
+        "patient": report.patient.name,
+        "site": report.patient.site,
+        "image": str(report.patient.image),
+        "label": str(report.patient.label),
+        "slices": report.slices,
+        "tumour_slices": report.tumour_slices,
+        "tumour_voxels": report.tumour_voxels,
+        "copied_sequences": list(report.copied),
+        "fingerprint": report.fingerprint,
+    }
+
+
+def _given_parts(path: Path, report: DatasetReport) -> dict[str, list[str]]:
+    content = read_json(path, "datalist")
+    try:
+        parts = {part: [str(entry["patient"]) for entry in content[part]] for part in PARTS}
+    except (KeyError, TypeError) as error:
+        message = f"the datalist {path} lacks {error}: it needs training, validation and test lists of {{'patient': name}}"
+        raise LggError(message) from error
+    empty = [part for part in ("training", "validation") if not parts[part]]
+    if empty:
+        raise LggError(f"the datalist {path} has no {empty[0]} patients")
+    for names in parts.values():
+        _entries(names, report)
+    return parts
+
+
+def _warn_of_changed_pixels(entries: list[dict[str, Any]], known: dict[str, Any]) -> None:
+    before = {entry["patient"]: entry["fingerprint"] for part in PARTS for entry in known.get(part, [])}
+    changed = [e["patient"] for e in entries if before.get(e["patient"], e["fingerprint"]) != e["fingerprint"]]
+    if changed:
+        logger.warning("%d patient(s) hold other pixels than in training, such as %s", len(changed), changed[0])

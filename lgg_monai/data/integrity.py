@@ -1,0 +1,198 @@
+"""Reading every pixel of a data set once: what is there, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lgg_monai.data.patients import FLAIR, SEQUENCES, Patient, find_patients, read_patient
+from lgg_monai.data.tiff_stack import distinct_values, image_files, is_binary, mask_files, read_mask_slice, read_slice
+from lgg_monai.errors import LggError
+
+Progress = Callable[[Iterable[Patient]], Iterable[Patient]]
+
+
+@dataclass
+class PatientReport:
+    """What one patient's files hold.
+
+    Args:
+        patient: the patient that was read.
+        size: columns and rows of a slice, in pixels.
+        slices: number of slices.
+        tumour_slices: slices with at least one tumour voxel.
+        tumour_voxels: voxels of the mask.
+        copied: sequences that are copies of FLAIR, so were never acquired.
+        digests: hashes of the slices that are not of one value, to find the same picture under another name.
+        fingerprint: hash of all pixels and masks.
+        problems: everything wrong with this patient, a line each; the numbers above are 0 where it could not be read.
+    """
+
+    patient: Patient
+    size: tuple[int, int] = (0, 0)
+    slices: int = 0
+    tumour_slices: int = 0
+    tumour_voxels: int = 0
+    copied: tuple[str, ...] = ()
+    digests: frozenset[str] = frozenset()
+    fingerprint: str = ""
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DatasetReport:
+    """What a whole folder holds: one report a patient and the problems between patients."""
+
+    folder: Path
+    patients: list[PatientReport]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def all_problems(self) -> list[str]:
+        """Every problem found, those of single patients first."""
+        return [problem for report in self.patients for problem in report.problems] + self.problems
+
+    @property
+    def fingerprint(self) -> str:
+        """One hash over the names and the pixels of all patients; the same on every machine."""
+        lines = sorted(f"{report.patient.name} {report.fingerprint}" for report in self.patients)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
+    def sites(self) -> dict[str, int]:
+        """Number of patients by site."""
+        return dict(sorted(Counter(report.patient.site for report in self.patients).items()))
+
+
+def inspect_dataset(dataset_dir: Path, progress: Progress = iter) -> DatasetReport:
+    """Read every patient of a folder.
+
+    Args:
+        dataset_dir: see :func:`lgg_monai.data.patients.find_patients`.
+        progress: wraps the patients as they are read, such as ``rich.progress.track``.
+
+    Raises:
+        LggError: there is nothing to read (a missing or empty folder, a patient that lies there twice). Everything else
+            is collected in the report.
+    """
+    reports = [inspect_patient(patient) for patient in progress(find_patients(dataset_dir))]
+    return DatasetReport(Path(dataset_dir), reports, _shared_slices(reports))
+
+
+def inspect_patient(patient: Patient) -> PatientReport:
+    """Read one patient and collect what is wrong, rather than stop at the first problem."""
+    report = PatientReport(patient)
+    report.problems = _file_problems(patient)
+    if report.problems:
+        return report
+    try:
+        image, label = read_patient(patient)
+    except LggError as error:
+        report.problems = _unreadable_slices(patient) or [str(error)]
+        return report
+    report.problems += _array_problems(patient, image, label)
+    if report.problems or label is None:
+        return report
+    tumour = label[0] > 0
+    report.size = (int(image.shape[1]), int(image.shape[2]))
+    report.slices = int(image.shape[3])
+    report.tumour_slices = int(tumour.any(axis=(0, 1)).sum())
+    report.tumour_voxels = int(tumour.sum())
+    others = [channel for channel in range(len(SEQUENCES)) if channel != FLAIR]
+    report.copied = tuple(SEQUENCES[c] for c in others if np.array_equal(image[c], image[FLAIR]))
+    by_slice = np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    hashes = [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
+    blank = [picture.min() == picture.max() for picture in by_slice]
+    report.digests = frozenset(h for h, skip in zip(hashes, blank, strict=True) if not skip)
+    mask_hash = hashlib.blake2b(np.packbits(tumour).tobytes(), digest_size=16).hexdigest()
+    report.fingerprint = hashlib.sha256(" ".join([*hashes, mask_hash]).encode()).hexdigest()
+    return report
+
+
+def require_sound(report: DatasetReport) -> None:
+    """Stop before anything expensive where a data set has problems.
+
+    Raises:
+        LggError: names the first problem and how many there are.
+    """
+    problems = report.all_problems
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise LggError(f"{problems[0]}{more}; `lgg-monai check {report.folder}` lists all")
+
+
+def _file_problems(patient: Patient) -> list[str]:
+    """Find what is wrong with a patient's files before any is read: images without masks, gaps in the numbers."""
+    if patient.format == "nifti":
+        return [] if patient.label is not None else [f"{patient.image} has no mask of the same name in labelsTr"]
+    try:
+        images, masks = image_files(patient.image), mask_files(patient.image)
+    except LggError as error:
+        return [str(error)]
+    problems = [f"{images[n]} has no mask beside it ({images[n].stem}_mask.tif)" for n in images.keys() - masks.keys()]
+    problems += [f"{masks[n]} has no image beside it" for n in masks.keys() - images.keys()]
+    numbers = sorted(images.keys() | masks.keys())
+    missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers)) if numbers else []
+    if missing:
+        problems.append(f"slices {_ranges(missing)} are missing in {patient.image}")
+    return problems
+
+
+def _unreadable_slices(patient: Patient) -> list[str]:
+    """List every slice that cannot be read; the reader itself stops at the first."""
+    if patient.format == "nifti":
+        return []
+    problems = []
+    for read, paths in ((read_slice, image_files(patient.image)), (read_mask_slice, mask_files(patient.image))):
+        for path in paths.values():
+            try:
+                read(path)
+            except LggError as error:
+                problems.append(str(error))
+    return problems
+
+
+def _array_problems(patient: Patient, image: np.ndarray, label: np.ndarray | None) -> list[str]:
+    if image.ndim != 4 or image.shape[0] != len(SEQUENCES):
+        found = image.shape[0] if image.ndim == 4 else f"shape {image.shape}"
+        return [f"{patient.image} has {found} sequence(s), expected {len(SEQUENCES)} (pre, FLAIR, post)"]
+    if label is None:
+        return [f"{patient.image} has no mask"]
+    if label.shape[1:] != image.shape[1:]:
+        return [f"image and mask of {patient.name} differ in size: {image.shape[1:]} and {label.shape[1:]}"]
+    problems = []
+    if not np.isfinite(image).all():
+        problems.append(f"{patient.image} holds NaN or infinite values")
+    elif image.min() == image.max():
+        problems.append(f"{patient.image} is of one single value ({image.min()}), so no scan")
+    if not is_binary(label):
+        problems.append(f"{patient.label} holds values other than 0 and 1 (or 255): {distinct_values(label)}")
+    return problems
+
+
+def _shared_slices(reports: list[PatientReport]) -> list[str]:
+    owners: dict[str, list[str]] = defaultdict(list)
+    for report in reports:
+        for digest in report.digests:
+            owners[digest].append(report.patient.name)
+    pairs = Counter(tuple(sorted(names)) for names in owners.values() if len(names) > 1)
+    return [
+        f"patients {' and '.join(names)} share {count} identical slice(s): one patient under two names?"
+        for names, count in sorted(pairs.items())
+    ]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write 3, 4, 5, 9 as ``3-5, 9``."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)

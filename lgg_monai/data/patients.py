@@ -1,0 +1,133 @@
+"""Finding patients in a folder: kaggle_3m's TIFF slices, or NIfTI volumes in the Medical Segmentation Decathlon layout."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lgg_monai.data.tiff_stack import TiffStackReader
+from lgg_monai.errors import LggError
+
+SEQUENCES = ("pre", "flair", "post")
+"""Channels of an image volume, in order. A sequence that was not acquired is a copy of FLAIR."""
+FLAIR = SEQUENCES.index("flair")
+
+# Folders of the published download hold `<patient>/<patient>_<n>.tif`; one or two more levels lie above them.
+SEARCH_DEPTH = 3
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+_PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")
+_DATE = re.compile(r"_\d{8}$")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient's scan: where its image and its mask lie.
+
+    Args:
+        name: folder or file name, such as ``TCGA_CS_4941_19960909`` (project, site, patient, date of the scan).
+        image: the folder of TIFF slices, or the NIfTI file.
+        label: the folder of TIFF masks (the same one), the NIfTI mask, or None where there is none.
+        format: ``"tiff"`` or ``"nifti"``.
+    """
+
+    name: str
+    image: Path
+    label: Path | None
+    format: Literal["tiff", "nifti"]
+
+    @property
+    def site(self) -> str:
+        """The institution's code, the second part of a TCGA name (``CS``, ``DU``, …); ``unknown`` in other names."""
+        match = _PATIENT_NAME.match(self.name)
+        return match["site"] if match else "unknown"
+
+    @property
+    def person(self) -> str:
+        """The name without the date: two scans of one person must never be parted by a split."""
+        return _DATE.sub("", self.name)
+
+
+def find_patients(dataset_dir: Path) -> list[Patient]:
+    """List the patients of a folder, sorted by name; pixels are not read.
+
+    Args:
+        dataset_dir: a ``kaggle_3m`` folder (or one that holds it), or a folder with ``imagesTr`` and ``labelsTr``.
+
+    Raises:
+        LggError: the folder is missing or holds no patient, or a patient lies in it twice.
+    """
+    folder = Path(dataset_dir)
+    if not folder.is_dir():
+        raise LggError(f"no such dataset folder: {folder}: give the kaggle_3m folder with --dataset_dir")
+    patients = _nifti_patients(folder) if (folder / "imagesTr").is_dir() else _tiff_patients(folder, SEARCH_DEPTH)
+    if not patients:
+        message = (
+            f"no patients in {folder}: expected <patient>/<patient>_<n>.tif with _mask.tif beside it, "
+            "or imagesTr/*.nii.gz with labelsTr/*.nii.gz"
+        )
+        raise LggError(message)
+    patients.sort(key=lambda patient: patient.name)
+    for one, other in zip(patients, patients[1:], strict=False):
+        if one.name == other.name:
+            message = f"patient {one.name} lies twice in {folder}: {one.image} and {other.image}; remove one of them"
+            raise LggError(message)
+    return patients
+
+
+def read_patient(patient: Patient) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read one patient's arrays as they are stored.
+
+    Returns:
+        The image ``[3, X, Y, Z]`` and the mask ``[1, X, Y, Z]`` (None where the patient has none).
+
+    Raises:
+        LggError: a file cannot be read, or the slices do not form a volume.
+    """
+    if patient.format == "tiff":
+        image, _ = _read_tiff(patient.image, mask=False)
+        label = None if patient.label is None else _read_tiff(patient.label, mask=True)[0]
+        return image, label
+    image = _read_nifti(patient.image)
+    # The Decathlon's 4D files hold the sequences last.
+    image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
+    return image, None if patient.label is None else _read_nifti(patient.label)[None]
+
+
+def _read_tiff(folder: Path, mask: bool) -> tuple[np.ndarray, dict]:
+    reader = TiffStackReader(mask=mask)
+    return reader.get_data(reader.read(folder))
+
+
+def _read_nifti(path: Path) -> np.ndarray:
+    import nibabel
+
+    try:
+        return np.asanyarray(nibabel.load(path).dataobj)
+    except Exception as error:  # nibabel, gzip and zlib raise many kinds on a damaged file
+        message = f"cannot read {path} as NIfTI ({type(error).__name__}: {error}): replace the file"
+        raise LggError(" ".join(message.split())) from error
+
+
+def _tiff_patients(folder: Path, depth: int) -> list[Patient]:
+    found = [Patient(folder.name, folder, folder, "tiff")] if any(folder.glob("*.tif")) else []
+    if depth:
+        for child in sorted(folder.iterdir()):
+            if child.is_dir() and not child.name.startswith("."):
+                found += _tiff_patients(child, depth - 1)
+    return found
+
+
+def _nifti_patients(folder: Path) -> list[Patient]:
+    patients = []
+    for image in sorted((folder / "imagesTr").iterdir()):
+        suffix = next((s for s in NIFTI_SUFFIXES if image.name.endswith(s)), None)
+        if suffix is None or image.name.startswith("."):
+            continue
+        labels = [folder / "labelsTr" / (image.name.removesuffix(suffix) + s) for s in NIFTI_SUFFIXES]
+        label = next((path for path in labels if path.is_file()), None)
+        patients.append(Patient(image.name.removesuffix(suffix), image, label, "nifti"))
+    return patients

@@ -1,0 +1,117 @@
+"""Splitting patients into training, validation and test parts, by patient, stratified and seeded."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+
+from lgg_monai.data.integrity import PatientReport
+from lgg_monai.errors import LggError
+
+PARTS = ("training", "validation", "test")
+# One training and one validation patient must be left beside a fold to test on.
+MINIMUM_A_FOLD = 2
+
+
+def split_patients(
+    reports: Sequence[PatientReport],
+    folds: int = 5,
+    fold: int = 0,
+    seed: int = 0,
+    validation_fraction: float = 0.15,
+) -> dict[str, list[str]]:
+    """Part patients into training, validation and test.
+
+    Every fold gets its share of each site and of small and large tumours. Python's own generator is used because its
+    sequence is the same on every machine and version. Scans of one person stay together.
+
+    Args:
+        reports: the patients with their tumour volumes.
+        folds: number of test folds.
+        fold: the fold to test on, from 0.
+        seed: of the shuffle.
+        validation_fraction: share of the patients that are not tested on; at least one patient.
+
+    Returns:
+        The names of each part, sorted.
+
+    Raises:
+        LggError: unknown fold, or too few patients.
+    """
+    if folds < 2:
+        raise LggError(f"cannot split into {folds} fold(s): use at least 2")
+    if not 0 <= fold < folds:
+        raise LggError(f"unknown fold {fold}: --fold takes 0 to {folds - 1}")
+    if not 0 < validation_fraction < 1:
+        raise LggError(f"validation_fraction is {validation_fraction}: use a share between 0 and 1, such as 0.15")
+    people: dict[str, list[PatientReport]] = defaultdict(list)
+    for report in sorted(reports, key=lambda report: report.patient.name):
+        people[report.patient.person].append(report)
+    if len(people) < MINIMUM_A_FOLD * folds:
+        message = (
+            f"{len(people)} patient(s) are too few for {folds} folds: "
+            f"at least {MINIMUM_A_FOLD * folds} are needed, or fewer folds with --folds"
+        )
+        raise LggError(message)
+    generator = random.Random(seed)
+    tests = _deal(list(people), people, folds, generator)
+    rest = [person for number, part in enumerate(tests) if number != fold for person in part]
+    # Seeded apart from the folds, so that every fold draws its own validation patients.
+    generator = random.Random(f"{seed}/{fold}")
+    shares = max(2, min(len(rest), round(1 / validation_fraction)))
+    validation = _deal(sorted(rest), people, shares, generator)[0]
+    parts = {
+        "training": [person for person in rest if person not in set(validation)],
+        "validation": validation,
+        "test": tests[fold],
+    }
+    return {part: sorted(r.patient.name for person in parts[part] for r in people[person]) for part in PARTS}
+
+
+def require_disjoint(parts: dict[str, list[str]], reports: Sequence[PatientReport]) -> None:
+    """Prove that no patient is in two parts: by name, by person and by pixels.
+
+    Raises:
+        LggError: names the patients and the parts.
+    """
+    names: dict[str, str] = {}
+    people: dict[str, str] = {}
+    digests: dict[str, tuple[str, str]] = {}
+    by_name = {report.patient.name: report for report in reports}
+    for part, members in parts.items():
+        for name in members:
+            report = by_name[name]
+            other = names.setdefault(name, part)
+            if other != part or members.count(name) > 1:
+                raise LggError(f"patient {name} is listed twice in the split ({other} and {part}): list it once")
+            other = people.setdefault(report.patient.person, part)
+            if other != part:
+                raise LggError(f"scans of {report.patient.person} are in {other} and {part}: keep one person together")
+            for digest in report.digests:
+                twin, other = digests.setdefault(digest, (name, part))
+                if other != part:
+                    message = f"patient {name} ({part}) shows the same pixels as {twin} ({other}): remove one of them"
+                    raise LggError(message)
+
+
+def _deal(people: list[str], reports: dict[str, list[PatientReport]], piles: int, generator: random.Random) -> list:
+    """Deal people out like cards: ordered by site and tumour volume, each run of ``piles`` people is shuffled.
+
+    So every pile gets one of each run, and sites and volumes are spread as evenly as they can be.
+    """
+
+    def order(person: str) -> tuple[str, int, str]:
+        first = reports[person][0]
+        return first.patient.site, sum(r.tumour_voxels for r in reports[person]), person
+
+    dealt: list[list[str]] = [[] for _ in range(piles)]
+    ranked = sorted(people, key=order)
+    for start in range(0, len(ranked), piles):
+        run = ranked[start : start + piles]
+        generator.shuffle(run)
+        # The last run may be short: the smallest piles get it.
+        targets = sorted(range(piles), key=lambda pile: (len(dealt[pile]), pile))
+        for person, pile in zip(run, targets, strict=False):
+            dealt[pile].append(person)
+    return dealt

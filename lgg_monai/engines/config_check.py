@@ -1,0 +1,69 @@
+"""What a bundle config can know about itself: the effective config, and keys that nothing uses."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.properties import InferProperties, TrainProperties
+
+from lgg_monai.errors import LggError, exits_with_one_line
+
+# Keys that MONAI or this project reads by name, so that no `@key` in a config has to mention them.
+RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "name", "description", "workflow_type"}
+RESERVED |= {"displayable_configs", "evaluate", "train", "validate"}
+_REFERENCE = re.compile(r"@([A-Za-z_]\w*)")
+
+
+def current_parser() -> ConfigParser | None:
+    """Find the parser that is evaluating the expression from which this is called.
+
+    MONAI hands a config's expressions no reference to the config itself; but the parser is always on the stack.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        candidate = frame.f_locals.get("self")
+        if isinstance(candidate, ConfigParser):
+            return candidate
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def effective_config() -> dict[str, Any]:
+    """Return the config with all overrides, before anything in it is evaluated; empty outside a config."""
+    parser = current_parser()
+    return {} if parser is None else {key: value for key, value in parser.get().items() if key != "_meta_"}
+
+
+@exits_with_one_line
+def check_keys() -> None:
+    """Refuse a top-level key that nothing in the config refers to: nearly always a misspelt override.
+
+    MONAI itself accepts ``--max_epoch 5`` in silence and trains for the default number of epochs.
+
+    Raises:
+        SystemExit: with one line that names the key and the most similar one.
+    """
+    config = effective_config()
+    used = set(_references(config)) | RESERVED | set(TrainProperties) | set(InferProperties)
+    unknown = [key for key in config if key not in used]
+    if unknown:
+        known = [key for key in config if key in used]
+        similar = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean --{similar[0]}?" if similar else "see the top of bundles/*.yaml for the keys there are"
+        raise LggError(f"config key {unknown[0]!r} does not exist: {hint}")
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+    elif isinstance(node, str):
+        yield from _REFERENCE.findall(node)

@@ -1,0 +1,122 @@
+"""Scoring patients into a run's ``evaluation`` folder: table, summary and pictures."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+from lgg_monai.analysis.overlays import patient_panel, save_png, select_best_median_worst
+from lgg_monai.engines.config_check import effective_config
+from lgg_monai.engines.precision import autocast_dtype
+from lgg_monai.engines.run_folder import commit, describe_device, versions
+from lgg_monai.engines.scores import score_volume
+from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
+from lgg_monai.files import writable_folder, write_json
+
+logger = logging.getLogger(__name__)
+
+EVALUATION = "evaluation"
+
+
+class EvaluationWriter:
+    """Score every patient as the evaluator yields it, and write the results when all are done.
+
+    The results replace those of an earlier evaluation of the same run as a whole: a table and pictures of different
+    models never lie side by side. Only the volumes of the patients that may be shown are kept in memory.
+
+    Args:
+        output_dir: the run folder; results go to ``evaluation/`` in it.
+        datalist: what :func:`lgg_monai.data.evaluation_datalist` returned; its order is that of the loader.
+        checkpoint: the weights that are scored, for the record.
+        device: where it runs, for the record.
+        precision: as the inferer's, for the record.
+        pictures: write ``overlays/`` of the best, median and worst patient.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        datalist: dict[str, Any],
+        checkpoint: str,
+        device: torch.device,
+        precision: str = "auto",
+        pictures: bool = True,
+    ) -> None:
+        self.folder = Path(output_dir) / EVALUATION
+        self.datalist = datalist
+        self.pictures = pictures
+        self.rows: list[dict[str, Any]] = []
+        self.record = {
+            "subset": datalist["subset"],
+            "phantom": datalist["phantom"],
+            "dataset_dir": datalist["dataset_dir"],
+            "fingerprint": datalist["fingerprint"],
+            "patients_seen_in_training_or_validation": len(datalist["seen"]),
+            "checkpoint": str(checkpoint),
+            "device": describe_device(torch.device(device)),
+            "precision": str(autocast_dtype(torch.device(device), precision) or torch.float32).removeprefix("torch."),
+            "threshold": 0.5,
+            "versions": versions(),
+            "commit": commit(),
+            "config": effective_config(),
+        }
+        self._volumes = tempfile.TemporaryDirectory(prefix="lgg-evaluation-")
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose batches are one patient."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _score(self, engine: Engine) -> None:
+        entry = self.datalist["patients"][len(self.rows)]
+        output = engine.state.output
+        prediction = output["pred"][0, 0].cpu().numpy().astype(bool)
+        label = output["label"][0, 0].cpu().numpy().astype(bool)
+        row: dict[str, Any] = {key: entry[key] for key in ("patient", "site", "part")}
+        row["missing_sequences"] = len(entry["copied_sequences"])
+        self.rows.append(row | score_volume(prediction, label))
+        if self.pictures:
+            # Which three patients are drawn is known at the end; till then the volumes wait on the disk.
+            image = output["image"][0].cpu().numpy().astype(np.float16)
+            path = Path(self._volumes.name) / f"{len(self.rows) - 1}.npz"
+            np.savez(path, image=image, prediction=prediction, label=label)
+
+    def _write(self, engine: Engine) -> None:
+        summary = self.record | {"evaluated": datetime.now(UTC).isoformat(timespec="seconds")} | summarise(self.rows)
+        writable_folder(self.folder.parent)
+        partial = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".partial-evaluation-"))
+        try:
+            partial.chmod(0o755)
+            write_patients_csv(partial / "patients.csv", self.rows)
+            write_json(partial / "summary.json", summary)
+            if self.pictures:
+                self._draw(partial / "overlays")
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            partial.rename(self.folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            self._volumes.cleanup()
+        stamp = "PHANTOM " if self.datalist["phantom"] else ""
+        logger.info("%s%s patients (%s):\n%s", stamp, self.datalist["subset"], self.folder, format_summary(summary))
+
+    def _draw(self, folder: Path) -> None:
+        numbers = {row["patient"]: number for number, row in enumerate(self.rows)}
+        for rank, row in select_best_median_worst(self.rows).items():
+            with np.load(Path(self._volumes.name) / f"{numbers[row['patient']]}.npz") as volumes:
+                picture = patient_panel(
+                    volumes["image"].astype(np.float32),
+                    volumes["label"],
+                    volumes["prediction"],
+                    title=f"{row['patient']}: {rank} patient, volume Dice {row['volume_dice']:.3f}",
+                    stamp="PHANTOM" if self.datalist["phantom"] else "",
+                )
+            save_png(folder / f"{rank}_{row['patient']}.png", picture)

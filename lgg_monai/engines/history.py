@@ -1,0 +1,164 @@
+"""``history.csv``: one row an epoch, and one line an epoch in the log."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from lgg_monai.engines.checkpoints import validation_metrics
+from lgg_monai.errors import LggError, exits_with_one_line
+from lgg_monai.files import write_text
+
+logger = logging.getLogger(__name__)
+
+HISTORY = "history.csv"
+COLUMNS = (
+    "epoch",
+    "seconds",  # of this epoch, validation and writing included
+    "elapsed_seconds",  # since the start of training, without the time between interruption and resumption
+    "loss",
+    "iou",  # pooled over the epoch's training slices: one intersection over one union
+    "tumour_slice_iou",  # mean over the epoch's training slices that show tumour
+    "val_loss",
+    "val_iou",  # pooled over the slices of all validation patients
+    "val_volume_iou",  # mean over validation patients
+    "val_volume_dice",
+    "learning_rate",
+    "slices_per_second",  # of training, validation apart
+    "peak_memory_mb",
+)
+
+
+class HistoryWriter:
+    """Collect an epoch's numbers, append them to ``history.csv`` and log them in one line.
+
+    Args:
+        output_dir: the run folder.
+        evaluator: holds the validation metrics.
+        optimizer: holds the learning rate.
+        prefix: put before each line of the log, such as ``PHANTOM``.
+    """
+
+    def __init__(self, output_dir: str, evaluator: Engine, optimizer: torch.optim.Optimizer, prefix: str = "") -> None:
+        self.path = Path(output_dir) / HISTORY
+        self.evaluator = evaluator
+        self.optimizer = optimizer
+        self.prefix = f"{prefix} " if prefix else ""
+        self.rows: list[dict[str, Any]] = []
+        self.row: dict[str, Any] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, after the restoring of checkpoints and before validation."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
+        # Ignite runs handlers in the order of attachment: this one stops the clock of training before validation.
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_training)
+
+    def finish_epoch(self, engine: Engine) -> None:
+        """Complete the row after validation; called by :class:`HistoryRow`."""
+        metrics = validation_metrics(self.evaluator, engine.state.epoch)
+        self.row |= {name: metrics[name] for name in COLUMNS if name in metrics}
+        self.row["seconds"] = time.perf_counter() - self._epoch_start
+        before = self.rows[-1]["elapsed_seconds"] if self.rows else 0.0
+        self.row["elapsed_seconds"] = float(before) + self.row["seconds"]
+        self.row["peak_memory_mb"] = peak_memory_mb(engine.state.device)
+        self.rows.append(self.row)
+        write_history(self.path, self.rows)
+        engine.state.history_row = self.row
+        logger.info("%s%s", self.prefix, _line(self.row, engine.state.max_epochs))
+
+    def _start(self, engine: Engine) -> None:
+        self.rows = [row for row in read_history(self.path) if row["epoch"] <= engine.state.epoch]
+
+    def _start_epoch(self, engine: Engine) -> None:
+        self._epoch_start = time.perf_counter()
+        self._slices = 0
+        self._losses: list[torch.Tensor] = []
+
+    def _count(self, engine: Engine) -> None:
+        # Kept as tensors: reading each value would make a GPU wait at every step.
+        self._losses.append(torch.as_tensor(engine.state.output["loss"]).detach())
+        self._slices += len(engine.state.output["image"])
+
+    @exits_with_one_line
+    def _end_training(self, engine: Engine) -> None:
+        loss = float(torch.stack(self._losses).mean())
+        if not math.isfinite(loss):
+            message = f"the loss became {loss} in epoch {engine.state.epoch}: lower --learning_rate"
+            raise LggError(f"{message}, or look at the data with `lgg-monai check`")
+        seconds = time.perf_counter() - self._epoch_start
+        self.row = {
+            "epoch": engine.state.epoch,
+            "loss": loss,
+            "iou": engine.state.metrics["iou"],
+            "tumour_slice_iou": engine.state.metrics.get("tumour_slice_iou"),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "slices_per_second": self._slices / seconds,
+        }
+
+
+class HistoryRow:
+    """Write the epoch's row after validation: the second half of a :class:`HistoryWriter`.
+
+    Args:
+        history: the first half, attached before validation.
+    """
+
+    def __init__(self, history: HistoryWriter) -> None:
+        self.history = history
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the same trainer, after validation."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.history.finish_epoch)
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a ``history.csv``; an absent file has none. Empty cells become None."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"] or 0)} for row in rows]
+
+
+def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all rows; numbers keep nine significant digits, enough to tell float32 results apart."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(row.get(key)) for key in COLUMNS})
+    write_text(path, text.getvalue())
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the peak memory in MB: of the GPU where one is used, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB on Linux
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{float(value):.9g}"
+
+
+def _line(row: dict[str, Any], epochs: int) -> str:
+    parts = [f"epoch {row['epoch']}/{epochs}", f"loss {row['loss']:.4f}", f"iou {row['iou']:.3f}"]
+    for name in ("val_loss", "val_iou", "val_volume_iou", "val_volume_dice"):
+        if row.get(name) is not None:
+            parts.append(f"{name} {row[name]:.3f}")
+    return "  ".join([*parts, f"{row['slices_per_second']:.1f} slices/s", f"{row['seconds']:.0f} s"])

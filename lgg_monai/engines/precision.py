@@ -1,0 +1,116 @@
+"""Mixed precision chosen by device, for training and inference alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, SimpleInferer
+from monai.utils import convert_to_tensor
+
+from lgg_monai.errors import LggError, exits_with_one_line
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+
+
+def autocast_dtype(device: torch.device, precision: str = "auto") -> torch.dtype | None:
+    """Choose the type that networks compute in.
+
+    Args:
+        device: where the network runs.
+        precision: ``fp32``, ``bf16``, or ``auto``: bfloat16 where the processor multiplies it in hardware.
+
+    Returns:
+        The type for ``torch.autocast``, or None for float32.
+    """
+    if precision != "auto":
+        if precision not in PRECISIONS:
+            raise LggError(f"unknown precision {precision!r}: --precision takes auto, fp32 or bf16")
+        return PRECISIONS[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    # Without such instructions bfloat16 is emulated, and many times slower than float32.
+    return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else None
+
+
+@exits_with_one_line
+def select_device(device: str | torch.device | None = None) -> torch.device:
+    """Check the device that the user named, or choose the first GPU where there is one, else the CPU.
+
+    Raises:
+        SystemExit: with one line, where this machine has no such device.
+    """
+    if device is None:
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise LggError(f"cannot use device {device}: --device takes cpu, or cuda:0 where there is a GPU") from error
+    return chosen
+
+
+class AutocastInferer(Inferer):
+    """Run another inferer under ``torch.autocast`` and return float32.
+
+    MONAI engines' ``amp`` means CUDA only; this serves CPUs with bfloat16 as well.
+
+    Args:
+        inferer: does the work.
+        device: where the network runs.
+        precision: see :func:`autocast_dtype`.
+    """
+
+    @exits_with_one_line
+    def __init__(
+        self, device: str | torch.device, inferer: Inferer | None = None, precision: str = "auto"
+    ) -> None:
+        super().__init__()
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.device_type = torch.device(device).type
+        self.dtype = autocast_dtype(torch.device(device), precision)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Return what the wrapped inferer returns (a tensor, or a list of them), as float32."""
+        with torch.autocast(self.device_type, dtype=self.dtype, enabled=self.dtype is not None):
+            output = self.inferer(inputs, network, *args, **kwargs)
+        return convert_to_tensor(output, dtype=torch.float32, track_meta=False)
+
+
+class SlicewiseInferer(Inferer):
+    """Run a 2D network over all slices of a volume.
+
+    Whole slices are given to the network; a slice whose sides are no multiple of ``divisor`` is padded at its far edges
+    by repeating the border, and the output is cut back.
+
+    Args:
+        batch_size: slices given to the network at a time.
+        divisor: the product of the network's strides.
+    """
+
+    def __init__(self, batch_size: int = 16, divisor: int = 16) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.divisor = divisor
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Infer volumes.
+
+        Args:
+            inputs: ``[B, C, X, Y, Z]``.
+            network: maps ``[N, C, X, Y]`` to ``[N, K, X, Y]``.
+            args: passed on to the network.
+            kwargs: passed on to the network.
+
+        Returns:
+            ``[B, K, X, Y, Z]``.
+        """
+        batch, _, width, height, depth = inputs.shape
+        slices = inputs.movedim(-1, 1).flatten(0, 1)
+        padding = (0, -height % self.divisor, 0, -width % self.divisor)
+        outputs = []
+        for part in slices.split(self.batch_size):
+            padded = torch.nn.functional.pad(part, padding, mode="replicate") if any(padding) else part
+            outputs.append(network(padded.contiguous(), *args, **kwargs)[..., :width, :height])
+        return torch.cat(outputs).unflatten(0, (batch, depth)).movedim(1, -1)

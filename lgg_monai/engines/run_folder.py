@@ -1,0 +1,148 @@
+"""A run is a folder that explains itself: ``run.json`` and the care for a folder that holds an earlier run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from lgg_monai.engines.config_check import effective_config
+from lgg_monai.engines.history import HISTORY, read_history
+from lgg_monai.errors import exits_with_one_line
+from lgg_monai.files import read_json, writable_folder, write_json
+
+logger = logging.getLogger(__name__)
+
+RUN = "run.json"
+PACKAGES = ("lgg-monai", "monai", "torch", "pytorch-ignite", "nibabel", "scikit-image", "numpy")
+
+
+@exits_with_one_line
+def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
+    """Make the run folder, and set an earlier run aside rather than mix two runs or lose one.
+
+    Args:
+        output_dir: the run folder.
+        resume: continue the run that is there.
+
+    Returns:
+        The folder's name.
+
+    Raises:
+        SystemExit: with one line, where the folder cannot be written.
+    """
+    folder = Path(output_dir)
+    if not resume and read_history(folder / HISTORY):
+        began = datetime.fromtimestamp((folder / HISTORY).stat().st_mtime, UTC)
+        aside = folder.with_name(f"{folder.name}-until-{began:%Y%m%d-%H%M%S}")
+        folder.rename(aside)
+        logger.warning("%s held an earlier run, which is now %s (--resume true continues one)", folder, aside)
+    return str(writable_folder(folder))
+
+
+class RunRecord:
+    """Write ``run.json``: what ran, with what, on what, from when to when.
+
+    Args:
+        output_dir: the run folder.
+        datalist: what :func:`lgg_monai.data.prepare_datalist` returned.
+        seed: of the run.
+        device: where it runs.
+        precision: the type that the network computes in.
+        network: its parameters are counted.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        datalist: dict[str, Any],
+        seed: int,
+        device: torch.device,
+        network: torch.nn.Module,
+        precision: torch.dtype | None = None,
+    ) -> None:
+        self.path = Path(output_dir) / RUN
+        # The config is known only while it is being parsed, that is now.
+        self.content: dict[str, Any] = {
+            "started": None,
+            "ended": None,
+            "finished": False,
+            "phantom": datalist["phantom"],
+            "seed": seed,
+            "device": describe_device(torch.device(device)),
+            "precision": str(precision or torch.float32).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "data": {
+                "dataset_dir": datalist["dataset_dir"],
+                "fingerprint": datalist["fingerprint"],
+                "fold": datalist["fold"],
+                "folds": datalist["folds"],
+                **{part: len(datalist[part]) for part in ("training", "validation", "test")},
+            },
+            "versions": versions(),
+            "commit": commit(),
+            "config": effective_config(),
+        }
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.COMPLETED, self._end)
+
+    def _start(self, engine: Engine) -> None:
+        started = _now()
+        if self.path.is_file() and engine.state.epoch > 0:
+            earlier = read_json(self.path, "run record")
+            self.content["resumed"] = [*earlier.get("resumed", []), started]
+            started = earlier["started"]
+        self.content["started"] = started
+        write_json(self.path, self.content)
+
+    def _end(self, engine: Engine) -> None:
+        finished = engine.state.epoch >= engine.state.max_epochs
+        self.content |= {"ended": _now(), "epochs": engine.state.epoch, "finished": finished}
+        write_json(self.path, self.content)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def commit() -> str | None:
+    """Return the repository's commit, marked where files differ from it; None outside a repository."""
+    here = Path(__file__).resolve().parent
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip() or None
+
+
+def describe_device(device: torch.device) -> str:
+    """Name the processor, not the machine: ``cuda:0 (NVIDIA H200)`` or ``cpu (2 cores, AVX2)``."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,161 @@
+"""Small pieces that the training config plugs into MONAI's SupervisedTrainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
+from ignite.handlers import ProgressBar as IgniteProgressBar
+from monai.engines import PrepareBatch
+from monai.engines.utils import IterationEvents
+
+
+class HasEpoch(Protocol):
+    """Whatever draws random numbers by epoch: samplers and augmentation."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0."""
+        ...
+
+
+class AugmentedBatch(PrepareBatch):
+    """Move a batch to the device and augment it there as one tensor.
+
+    Args:
+        augmentation: maps image ``[B, C, X, Y]`` and label ``[B, 1, X, Y]`` to new ones; None changes nothing.
+        channels_last: lay the images out with channels last, which many convolutions are faster on.
+    """
+
+    def __init__(self, augmentation: Callable | None = None, channels_last: bool = False) -> None:
+        self.augmentation = augmentation
+        self.channels_last = channels_last
+
+    def __call__(  # type: ignore[override]
+        self, batchdata: dict[str, torch.Tensor], device: Any = None, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the network's input and target, both float32."""
+        image = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs).float()
+        label = batchdata["label"].to(device=device, non_blocking=non_blocking, **kwargs).float()
+        if self.augmentation is not None:
+            image, label = self.augmentation(image, label)
+        if self.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        return image, label
+
+
+class EpochSeeder:
+    """Derive every random number of an epoch from the seed and the epoch's number.
+
+    A run that was interrupted and resumed so gives what the uninterrupted one would have given, without the state of
+    each generator in the checkpoint.
+
+    Args:
+        seed: of the run.
+        followers: samplers and augmentation, whose ``set_epoch`` is called at the start of each epoch.
+    """
+
+    def __init__(self, seed: int, followers: Sequence[HasEpoch] = ()) -> None:
+        self.seed = seed
+        self.followers = list(followers)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, ahead of everything that draws random numbers."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed the epoch that starts."""
+        epoch = engine.state.epoch - 1
+        torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout, and weights' own randomness on every device
+        for follower in self.followers:
+            follower.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the random state: all that the epochs' generators depend on besides the epoch."""
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on with the seed that the run was started with."""
+        self.seed = int(state["seed"])
+
+
+class GradientClipping:
+    """Scale gradients down to a largest norm, between backward pass and optimizer step.
+
+    Args:
+        network: whose gradients are clipped.
+        max_norm: largest Euclidean norm over all parameters.
+    """
+
+    def __init__(self, network: torch.nn.Module, max_norm: float) -> None:
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a SupervisedTrainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Clip the gradients of one iteration."""
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+
+
+class WeightAveraging(EMAHandler):
+    """Ignite's exponential moving average of weights and running statistics, for use in a bundle config.
+
+    ``ema_model`` is what is validated and shared. The average starts with a short memory that grows, so that short
+    trainings are not dominated by the random start: momentum goes from ``momentum_warmup`` to ``momentum``.
+
+    Args:
+        model: the network in training.
+        momentum: weight of each new step; 0.005 remembers some 200 steps.
+        warmup_iters: steps over which the memory grows.
+    """
+
+    def __init__(self, model: torch.nn.Module, momentum: float = 0.005, warmup_iters: int = 200) -> None:
+        super().__init__(
+            model, momentum=momentum, momentum_warmup=0.2, warmup_iters=warmup_iters, handle_buffers="update"
+        )
+
+
+class Attach:
+    """Attach an object that another part of the config refers to as well, such as the weight averaging.
+
+    MONAI's checks want every entry of ``handlers`` to be a dictionary, so a plain reference cannot stand there.
+
+    Args:
+        handler: anything with ``attach(engine)``.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def attach(self, engine: Engine) -> None:
+        """Attach the object to the engine."""
+        self.handler.attach(engine)
+
+
+class ProgressBar(IgniteProgressBar):
+    """Ignite's progress bar over an epoch's batches, with the batch's loss and IoU.
+
+    Args:
+        disable: show nothing, as in a log file.
+    """
+
+    def __init__(self, disable: bool = False) -> None:
+        self.shown = not disable
+        if self.shown:
+            super().__init__(desc="epoch", bar_format="{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]")
+
+    def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
+        """Attach to a trainer whose post-processing makes binary predictions."""
+        if self.shown:
+            super().attach(engine, output_transform=self._numbers)
+
+    @staticmethod
+    def _numbers(output: dict[str, torch.Tensor]) -> dict[str, float]:
+        predicted, true = output["pred"] > 0.5, output["label"] > 0.5
+        union = (predicted | true).sum().clamp_min(1)
+        return {"loss": float(output["loss"]), "iou": float((predicted & true).sum() / union)}

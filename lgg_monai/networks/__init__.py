@@ -1,0 +1,5 @@
+"""Networks that MONAI lacks."""
+
+from lgg_monai.networks.pspnet import PSPNet
+
+__all__ = ["PSPNet"]

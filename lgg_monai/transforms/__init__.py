@@ -1,0 +1,27 @@
+"""What MONAI lacks: augmentation of a batch as one tensor on the training device."""
+
+from lgg_monai.transforms.batch import BatchAugmentation, BatchRandom, BatchTransform
+from lgg_monai.transforms.intensity import (
+    RandomBiasField,
+    RandomContrast,
+    RandomGamma,
+    RandomLowResolution,
+    RandomMissingSequence,
+    RandomNoise,
+)
+from lgg_monai.transforms.main_output import MainOutputd
+from lgg_monai.transforms.spatial import RandomAffinePatch
+
+__all__ = [
+    "BatchAugmentation",
+    "BatchRandom",
+    "BatchTransform",
+    "MainOutputd",
+    "RandomAffinePatch",
+    "RandomBiasField",
+    "RandomContrast",
+    "RandomGamma",
+    "RandomLowResolution",
+    "RandomMissingSequence",
+    "RandomNoise",
+]

@@ -1,0 +1,115 @@
+"""Batched spatial augmentation: flips, rotation, scaling, shift and elastic deformation in one resampling."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional
+
+from lgg_monai.transforms.batch import BatchRandom
+
+
+class RandomAffinePatch:
+    """Cut a randomly placed, rotated, scaled, flipped and bent patch out of every slice of a batch.
+
+    Everything is put into one sampling grid, so pixels are interpolated once and only those of the patch are computed:
+    the network never pays for the empty border of a slice. Image and label share the grid.
+
+    Args:
+        patch_size: side of the patch in pixels; slices smaller than that give a patch of their own size.
+        placement: how far the centre of the patch moves from the centre of the slice, as a share of the free way.
+        degrees: largest rotation, either way.
+        scale: range of the magnification.
+        flip: probability of a left-right flip (X); brains are nearly symmetric in this axis only.
+        elastic: largest displacement of the elastic grid's nodes, in pixels.
+        elastic_probability: share of the samples that are bent.
+        elastic_nodes: nodes of the elastic grid along one side.
+    """
+
+    def __init__(
+        self,
+        patch_size: int = 160,
+        placement: float = 0.8,
+        degrees: float = 20.0,
+        scale: tuple[float, float] = (0.85, 1.2),
+        flip: float = 0.5,
+        elastic: float = 8.0,
+        elastic_probability: float = 0.2,
+        elastic_nodes: int = 6,
+    ) -> None:
+        if patch_size < 16:
+            raise ValueError(f"patch_size is {patch_size}: use at least 16 pixels")
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError(f"scale is {tuple(scale)}: use (smallest, largest), both above 0")
+        self.patch_size = patch_size
+        self.placement = placement
+        self.degrees = degrees
+        self.scale = (float(scale[0]), float(scale[1]))
+        self.flip = flip
+        self.elastic = elastic
+        self.elastic_probability = elastic_probability
+        self.elastic_nodes = elastic_nodes
+
+    def __call__(
+        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
+        size = (image.shape[2], image.shape[3])
+        patch = (min(self.patch_size, size[0]), min(self.patch_size, size[1]))
+        matrix, centre = self.parameters(len(image), size, patch, random)
+        grid = sampling_grid(matrix, centre, size, patch)
+        grid = self._bend(grid, random)
+        # The label rides along as a channel: one interpolation instead of two. Half of a voxel's weight decides.
+        both = torch.cat([image, label.to(image.dtype)], dim=1)
+        both = functional.grid_sample(both, self._normalised(grid, size).to(image), padding_mode="border", align_corners=False)
+        return both[:, :-1], (both[:, -1:] > 0.5).to(image.dtype)
+
+    def parameters(
+        self, batch: int, size: tuple[int, int], patch: tuple[int, int], random: BatchRandom
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw the matrices ``[B, 2, 2]`` (patch to slice) and the centres ``[B, 2]`` in pixels."""
+        angle = random.uniform((batch,), -math.radians(self.degrees), math.radians(self.degrees))
+        # Drawn in the logarithm, so that shrinking is as likely as growing.
+        zoom = torch.exp(-random.uniform((batch,), math.log(self.scale[0]), math.log(self.scale[1])))
+        mirror = torch.where(random.uniform((batch,), 0, 1) < self.flip, -1.0, 1.0)
+        cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+        matrix = torch.stack([torch.stack([cos * mirror, -sin], dim=-1), torch.stack([sin * mirror, cos], dim=-1)], dim=-2)
+        free = torch.tensor([(size[axis] - patch[axis]) / 2 for axis in (0, 1)]) * self.placement
+        middle = torch.tensor([(size[axis] - 1) / 2 for axis in (0, 1)])
+        return matrix, middle + random.uniform((batch, 2), -1, 1) * free
+
+    def _bend(self, grid: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        chosen = random.chosen(len(grid), self.elastic_probability)
+        if self.elastic <= 0 or len(chosen) == 0:
+            return grid
+        nodes = random.uniform((len(chosen), 2, self.elastic_nodes, self.elastic_nodes), -self.elastic, self.elastic)
+        field = functional.interpolate(nodes, size=grid.shape[1:3], mode="bicubic", align_corners=True)
+        grid[chosen] += field.movedim(1, -1)
+        return grid
+
+    @staticmethod
+    def _normalised(grid: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Turn pixel coordinates (X, Y) into grid_sample's: [-1, 1] from edge to edge, last axis first."""
+        return torch.stack([(grid[..., 1] * 2 + 1) / size[1] - 1, (grid[..., 0] * 2 + 1) / size[0] - 1], dim=-1)
+
+
+def sampling_grid(
+    matrix: torch.Tensor, centre: torch.Tensor, size: tuple[int, int], patch: tuple[int, int]
+) -> torch.Tensor:
+    """Compute where each pixel of a patch comes from.
+
+    Args:
+        matrix: ``[B, 2, 2]``, from offsets in the patch to offsets in the slice.
+        centre: ``[B, 2]``, the slice coordinates (pixels, X and Y) of the patch's centre.
+        size: of the slice, in pixels.
+        patch: size of the patch, in pixels.
+
+    Returns:
+        ``[B, PX, PY, 2]`` slice coordinates in pixels.
+    """
+    x = torch.arange(patch[0], dtype=torch.float32) - (patch[0] - 1) / 2
+    y = torch.arange(patch[1], dtype=torch.float32) - (patch[1] - 1) / 2
+    offsets = torch.stack(torch.meshgrid(x, y, indexing="ij"), dim=-1).reshape(-1, 2)
+    points = offsets @ matrix.transpose(1, 2) + centre[:, None]
+    return points.reshape(len(matrix), patch[0], patch[1], 2)
