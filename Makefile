@@ -6,7 +6,7 @@ DATA ?=
 OUTPUT ?= runs/unet
 EPOCHS ?= 50
 
-.PHONY: train test lint clean
+.PHONY: train test lint experiment clean
 
 # Trains on synthetic patients, or on real ones: make train DATA=data/kaggle_3m
 train: $(VENV)/.installed
@@ -34,3 +34,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV)
+
+# The two-network experiment: both trainings, both evaluations, one report. It resumes where it was interrupted.
+REPORT ?= runs/experiment
+experiment: $(VENV)/.installed-compare
+	for net in unet pspnet; do \
+	  $(BIN)/python -m monai.bundle run --config_file bundles/$$net.yaml --resume true --output_dir runs/$$net $(if $(DATA),--dataset_dir $(DATA)) && \
+	  $(BIN)/python -m monai.bundle run --config_file "['bundles/$$net.yaml','configs/evaluate.yaml']" --output_dir runs/$$net $(if $(DATA),--dataset_dir $(DATA)) || exit 1; \
+	done
+	$(BIN)/lgg-monai compare runs/unet runs/pspnet --output $(REPORT)
+
+$(VENV)/.installed-compare: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[compare]'
+	touch $@

@@ -36,6 +36,23 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``folder`` that takes its name when the block ends well, and else vanishes.
+
+    Raises:
+        OSError: ``folder`` exists by then and is not empty, or cannot be written.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # The outer folder is private to this process; the inner one has the permissions of any new folder.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as outer:
+        temporary = Path(outer) / folder.name
+        temporary.mkdir()
+        yield temporary
+        temporary.rename(folder)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` at once or not at all."""
     with replacing(path) as temporary:
@@ -56,7 +73,8 @@ def read_json(path: Path, what: str) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise LggError(f"cannot read the {what} {path}: {error.strerror}") from error
+        reason = error.strerror or type(error).__name__
+        raise LggError(f"cannot read the {what} {path} ({reason}): give the path of another") from error
     except ValueError as error:
         message = f"the {what} {path} is not valid JSON ({error}): write it anew or give another file"
         raise LggError(message) from error

@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MONAI_FAIL_ON_DUPLICATE_CONFIG"] = "1"
 
-from lgg_monai.data.phantom import write_phantom  # noqa: E402
+from lgg_monai.data.phantom import write_phantom
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -103,21 +103,33 @@ def evaluation_datalist(dataset_dir: str, output_dir: str, subset: str = "test")
         raise LggError(f"unknown subset {subset!r}: --subset takes test, val, train or all")
     path = writable_folder(Path(output_dir)) / DATALIST
     if subset != "all" and not path.is_file():
-        message = f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
+        message = (
+            f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
+        )
         raise LggError(message)
     report = inspect_dataset(Path(dataset_dir))
     require_sound(report)
     known = read_json(path, "datalist") if path.is_file() else {}
-    part_of = {entry["patient"]: part for part in PARTS for entry in known.get(part, [])}
+    # By name, and by pixels: a patient of the training does not become unseen by another name.
+    part_of = {
+        entry[key]: part for part in PARTS for entry in known.get(part, []) for key in ("patient", "fingerprint")
+    }
     if subset == "all":
         names = [r.patient.name for r in report.patients]
     else:
-        names = [entry["patient"] for part in SUBSETS[subset] for entry in known[part]]
-    entries = [{**entry, "part": part_of.get(entry["patient"], "unseen")} for entry in _entries(names, report)]
+        names = [entry["patient"] for part in SUBSETS[subset] for entry in known.get(part, [])]
+    if not names:
+        raise LggError(f"{path} lists no {subset} patients: choose another --subset")
+    entries = [
+        {**entry, "part": part_of.get(entry["fingerprint"], part_of.get(entry["patient"], "unseen"))}
+        for entry in _entries(names, report)
+    ]
     _warn_of_changed_pixels(entries, known)
     seen = [entry["patient"] for entry in entries if entry["part"] in ("training", "validation")]
     if seen:
-        logger.warning("%d of %d patients took part in training or validation: their scores flatter", len(seen), len(names))
+        logger.warning(
+            "%d of %d patients took part in training or validation: their scores flatter", len(seen), len(names)
+        )
     return {
         "subset": subset,
         "dataset_dir": str(dataset_dir),
@@ -131,10 +143,14 @@ def evaluation_datalist(dataset_dir: str, output_dir: str, subset: str = "test")
 def _require_same(before: dict[str, Any], now: dict[str, Any], run_folder: Path) -> None:
     """Refuse to continue a run on other data, which would train on patients it is to be tested on."""
     if before.get("fingerprint") != now["fingerprint"]:
-        raise LggError(f"the data changed since {run_folder} began: give the same --dataset_dir, or another --output_dir")
+        raise LggError(
+            f"the data changed since {run_folder} began: give the same --dataset_dir, or another --output_dir"
+        )
     for part in PARTS:
         if [entry["patient"] for entry in before.get(part, [])] != [entry["patient"] for entry in now[part]]:
-            message = f"{run_folder} began with other {part} patients: resume with the same --fold, --folds and --datalist"
+            message = (
+                f"{run_folder} began with other {part} patients: resume with the same --fold, --folds and --datalist"
+            )
             raise LggError(message)
 
 
@@ -142,7 +158,11 @@ def _entries(names: Sequence[str], report: DatasetReport) -> list[dict[str, Any]
     by_name = {r.patient.name: r for r in report.patients}
     missing = [name for name in names if name not in by_name]
     if missing:
-        raise LggError(f"patient {missing[0]} of the datalist is not in {report.folder} ({len(missing)} missing in all)")
+        message = (
+            f"patient {missing[0]} of the datalist is not in {report.folder} ({len(missing)} missing in all): "
+            "give the --dataset_dir that the list was written for, or another list"
+        )
+        raise LggError(message)
     return [_entry(by_name[name]) for name in names]
 
 
@@ -164,12 +184,13 @@ def _given_parts(path: Path, report: DatasetReport) -> dict[str, list[str]]:
     content = read_json(path, "datalist")
     try:
         parts = {part: [str(entry["patient"]) for entry in content[part]] for part in PARTS}
-    except (KeyError, TypeError) as error:
-        message = f"the datalist {path} lacks {error}: it needs training, validation and test lists of {{'patient': name}}"
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else "does not name patients by part"
+        message = f"the datalist {path} {what}: it needs training, validation and test lists of {{'patient': name}}"
         raise LggError(message) from error
     empty = [part for part in ("training", "validation") if not parts[part]]
     if empty:
-        raise LggError(f"the datalist {path} has no {empty[0]} patients")
+        raise LggError(f"the datalist {path} has no {empty[0]} patients: list at least one")
     for names in parts.values():
         _entries(names, report)
     return parts

@@ -8,12 +8,11 @@ import tempfile
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from lgg_monai.errors import LggError
+from lgg_monai.files import replacing_folder
 
 KAGGLE_HANDLE = "mateuszbuda/lgg-mri-segmentation"
 KAGGLE_PAGE = f"https://www.kaggle.com/datasets/{KAGGLE_HANDLE}"
@@ -64,23 +63,6 @@ def download(destination: Path, source: str | None = None) -> Path:
     except OSError as error:
         raise LggError(_one_line(f"cannot write the data set to {target} ({error}): choose another folder")) from error
     return target
-
-
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``folder`` that takes its name when the block ends well, and else vanishes.
-
-    Raises:
-        OSError: ``folder`` exists by then and is not empty, or cannot be written.
-    """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # The outer folder is private to this process; the inner one has the permissions of any new folder.
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as outer:
-        temporary = Path(outer) / folder.name
-        temporary.mkdir()
-        yield temporary
-        temporary.rename(folder)
 
 
 def _from_kaggle() -> Path:

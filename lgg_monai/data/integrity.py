@@ -6,12 +6,21 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from lgg_monai.data.patients import FLAIR, SEQUENCES, Patient, find_patients, read_patient
-from lgg_monai.data.tiff_stack import distinct_values, image_files, is_binary, mask_files, read_mask_slice, read_slice
+from lgg_monai.data.tiff_stack import (
+    distinct_values,
+    image_files,
+    is_binary,
+    mask_files,
+    read_mask_slice,
+    read_slice,
+    shape_problem,
+)
 from lgg_monai.errors import LggError
 
 Progress = Callable[[Iterable[Patient]], Iterable[Patient]]
@@ -58,6 +67,13 @@ class DatasetReport:
         return [problem for report in self.patients for problem in report.problems] + self.problems
 
     @property
+    def without_tumour(self) -> list[str]:
+        """The problem of a sound set without tumour in any mask: it can be scored, but not learnt from."""
+        if any(report.problems or report.tumour_voxels for report in self.patients):
+            return []
+        return [f"no tumour in any mask of {self.folder}, so there is nothing to learn: give the masks that were drawn"]
+
+    @property
     def fingerprint(self) -> str:
         """One hash over the names and the pixels of all patients; the same on every machine."""
         lines = sorted(f"{report.patient.name} {report.fingerprint}" for report in self.patients)
@@ -81,7 +97,7 @@ def inspect_dataset(dataset_dir: Path, progress: Progress = iter) -> DatasetRepo
             is collected in the report.
     """
     reports = [inspect_patient(patient) for patient in progress(find_patients(dataset_dir))]
-    return DatasetReport(Path(dataset_dir), reports, _shared_slices(reports))
+    return DatasetReport(Path(dataset_dir), reports, _lone_masks(Path(dataset_dir), reports) + _shared_slices(reports))
 
 
 def inspect_patient(patient: Patient) -> PatientReport:
@@ -89,11 +105,12 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report = PatientReport(patient)
     report.problems = _file_problems(patient)
     if report.problems:
+        report.problems += _slice_problems(patient)
         return report
     try:
         image, label = read_patient(patient)
     except LggError as error:
-        report.problems = _unreadable_slices(patient) or [str(error)]
+        report.problems = _slice_problems(patient) or [str(error)]
         return report
     report.problems += _array_problems(patient, image, label)
     if report.problems or label is None:
@@ -129,50 +146,80 @@ def require_sound(report: DatasetReport) -> None:
 def _file_problems(patient: Patient) -> list[str]:
     """Find what is wrong with a patient's files before any is read: images without masks, gaps in the numbers."""
     if patient.format == "nifti":
-        return [] if patient.label is not None else [f"{patient.image} has no mask of the same name in labelsTr"]
+        without = f"{patient.image} has no mask of the same name in labelsTr: add it, or remove the image"
+        return [without] if patient.label is None else []
     try:
         images, masks = image_files(patient.image), mask_files(patient.image)
     except LggError as error:
         return [str(error)]
-    problems = [f"{images[n]} has no mask beside it ({images[n].stem}_mask.tif)" for n in images.keys() - masks.keys()]
-    problems += [f"{masks[n]} has no image beside it" for n in masks.keys() - images.keys()]
-    numbers = sorted(images.keys() | masks.keys())
-    missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers)) if numbers else []
-    if missing:
-        problems.append(f"slices {_ranges(missing)} are missing in {patient.image}")
+    if not masks:
+        return [f"{patient.image} has no masks: add a <patient>_<n>_mask.tif beside every slice"]
+    problems = [
+        f"{images[n]} has no mask beside it: add {images[n].stem}_mask.tif, all 0 where there is no tumour"
+        for n in sorted(images.keys() - masks.keys())
+    ]
+    problems += [
+        f"{masks[n]} has no image beside it: add it, or remove the mask" for n in sorted(masks.keys() - images.keys())
+    ]
+    # Published slices count from 1; a later start means that the first ones were lost. 0 is another way to count.
+    gaps = [(a + 1, b - 1) for a, b in pairwise([0, *sorted(images.keys() | masks.keys())]) if b > a + 1]
+    if gaps:
+        missing = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps)
+        problems.append(f"slices {missing} are missing in {patient.image}: add them, or number all from 1 without gaps")
     return problems
 
 
-def _unreadable_slices(patient: Patient) -> list[str]:
-    """List every slice that cannot be read; the reader itself stops at the first."""
+def _slice_problems(patient: Patient) -> list[str]:
+    """List everything wrong with a patient's single slices; the reader itself stops at the first."""
     if patient.format == "nifti":
         return []
     problems = []
-    for read, paths in ((read_slice, image_files(patient.image)), (read_mask_slice, mask_files(patient.image))):
+    for mask, find, read in ((False, image_files, read_slice), (True, mask_files, read_mask_slice)):
+        shapes = {}
+        try:
+            paths = find(patient.image)
+        except LggError:  # wrong file names are listed by _file_problems
+            continue
         for path in paths.values():
             try:
-                read(path)
+                shapes[path] = read(path).shape
             except LggError as error:
                 problems.append(str(error))
+        problem = shape_problem(patient.image, shapes, mask)
+        problems += [] if problem is None else [problem]
     return problems
 
 
 def _array_problems(patient: Patient, image: np.ndarray, label: np.ndarray | None) -> list[str]:
     if image.ndim != 4 or image.shape[0] != len(SEQUENCES):
         found = image.shape[0] if image.ndim == 4 else f"shape {image.shape}"
-        return [f"{patient.image} has {found} sequence(s), expected {len(SEQUENCES)} (pre, FLAIR, post)"]
+        return [f"{patient.image} has {found} sequence(s), expected {len(SEQUENCES)}: join pre, FLAIR and post"]
     if label is None:
-        return [f"{patient.image} has no mask"]
+        return [f"{patient.image} has no mask: add it"]
     if label.shape[1:] != image.shape[1:]:
-        return [f"image and mask of {patient.name} differ in size: {image.shape[1:]} and {label.shape[1:]}"]
+        sizes = " and ".join(" x ".join(map(str, array.shape[1:])) for array in (image, label))
+        return [f"image and mask of {patient.image} differ in size ({sizes}): export them alike"]
+    if not image.size:
+        return [f"{patient.image} holds no voxels: replace the file"]
     problems = []
     if not np.isfinite(image).all():
-        problems.append(f"{patient.image} holds NaN or infinite values")
+        problems.append(f"{patient.image} holds NaN or infinite values: replace them, or export the file anew")
     elif image.min() == image.max():
-        problems.append(f"{patient.image} is of one single value ({image.min()}), so no scan")
+        problems.append(f"{patient.image} is of one single value ({image.min()}), so no scan: replace or remove it")
     if not is_binary(label):
-        problems.append(f"{patient.label} holds values other than 0 and 1 (or 255): {distinct_values(label)}")
+        found = distinct_values(label)
+        problems.append(f"{patient.label} holds values other than 0 and 1 (or 255), namely {found}: make it binary")
     return problems
+
+
+def _lone_masks(folder: Path, reports: list[PatientReport]) -> list[str]:
+    """List NIfTI masks that belong to no image; lone TIFF masks are a problem of their patient."""
+    labels = {report.patient.label for report in reports}
+    return [
+        f"{path} has no image of the same name in imagesTr: add it, or remove the mask"
+        for path in sorted(folder.glob("labelsTr/*.nii*"))
+        if (folder / "imagesTr").is_dir() and path not in labels and not path.name.startswith(".")
+    ]
 
 
 def _shared_slices(reports: list[PatientReport]) -> list[str]:
@@ -182,17 +229,6 @@ def _shared_slices(reports: list[PatientReport]) -> list[str]:
             owners[digest].append(report.patient.name)
     pairs = Counter(tuple(sorted(names)) for names in owners.values() if len(names) > 1)
     return [
-        f"patients {' and '.join(names)} share {count} identical slice(s): one patient under two names?"
+        f"patients {' and '.join(names)} share {count} identical slice(s), so may be one patient: keep one of them"
         for names, count in sorted(pairs.items())
     ]
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Write 3, 4, 5, 9 as ``3-5, 9``."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)

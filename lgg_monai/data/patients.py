@@ -1,15 +1,16 @@
-"""Finding patients in a folder: kaggle_3m's TIFF slices, or NIfTI volumes in the Medical Segmentation Decathlon layout."""
+"""Finding patients in a folder: kaggle_3m's TIFF slices, or NIfTI volumes in the Decathlon's layout."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from lgg_monai.data.tiff_stack import TiffStackReader
+from lgg_monai.data.tiff_stack import TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
 
 SEQUENCES = ("pre", "flair", "post")
@@ -63,7 +64,10 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
     folder = Path(dataset_dir)
     if not folder.is_dir():
         raise LggError(f"no such dataset folder: {folder}: give the kaggle_3m folder with --dataset_dir")
-    patients = _nifti_patients(folder) if (folder / "imagesTr").is_dir() else _tiff_patients(folder, SEARCH_DEPTH)
+    try:
+        patients = _nifti_patients(folder) if (folder / "imagesTr").is_dir() else _tiff_patients(folder, SEARCH_DEPTH)
+    except OSError as error:
+        raise LggError(f"cannot list the files of {folder} ({error}): give a folder that you may read") from error
     if not patients:
         message = (
             f"no patients in {folder}: expected <patient>/<patient>_<n>.tif with _mask.tif beside it, "
@@ -71,10 +75,12 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
         )
         raise LggError(message)
     patients.sort(key=lambda patient: patient.name)
-    for one, other in zip(patients, patients[1:], strict=False):
-        if one.name == other.name:
-            message = f"patient {one.name} lies twice in {folder}: {one.image} and {other.image}; remove one of them"
-            raise LggError(message)
+    twice = [(one, other) for one, other in itertools.pairwise(patients) if one.name == other.name]
+    if twice:
+        one, other = twice[0]
+        more = f", and {len(twice) - 1} more alike" if len(twice) > 1 else ""
+        message = f"patient {one.name} lies twice in {folder} ({one.image} and {other.image}{more}): remove one of them"
+        raise LggError(message)
     return patients
 
 
@@ -106,14 +112,15 @@ def _read_nifti(path: Path) -> np.ndarray:
     import nibabel
 
     try:
-        return np.asanyarray(nibabel.load(path).dataobj)
+        picture: Any = nibabel.load(path)  # its type says nothing of voxels
+        return np.asanyarray(picture.dataobj)
     except Exception as error:  # nibabel, gzip and zlib raise many kinds on a damaged file
         message = f"cannot read {path} as NIfTI ({type(error).__name__}: {error}): replace the file"
         raise LggError(" ".join(message.split())) from error
 
 
 def _tiff_patients(folder: Path, depth: int) -> list[Patient]:
-    found = [Patient(folder.name, folder, folder, "tiff")] if any(folder.glob("*.tif")) else []
+    found = [Patient(folder.absolute().name, folder, folder, "tiff")] if tiff_files(folder) else []
     if depth:
         for child in sorted(folder.iterdir()):
             if child.is_dir() and not child.name.startswith("."):

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from lgg_monai.data.download import replacing_folder
 from lgg_monai.errors import LggError
+from lgg_monai.files import replacing_folder
 
 PHANTOM_MARKER = "PHANTOM.txt"
 SMALLEST_SIZE = 32

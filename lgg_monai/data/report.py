@@ -19,7 +19,9 @@ def describe(report: DatasetReport) -> str:
     tumour = sum(patient.tumour_voxels for patient in readable)
     lines = [f"{'PHANTOM ' if is_phantom(report.folder) else ''}{report.folder}"]
     unreadable = len(report.patients) - len(readable)
-    lines.append(f"patients         {len(report.patients)}" + (f" ({unreadable} of them unreadable)" if unreadable else ""))
+    lines.append(
+        f"patients         {len(report.patients)}" + (f" ({unreadable} of them unreadable)" if unreadable else "")
+    )
     lines.append("sites            " + ", ".join(f"{site} {count}" for site, count in report.sites.items()))
     if not readable:
         return "\n".join(lines)

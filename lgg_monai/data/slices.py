@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +15,8 @@ class SliceDataset(CacheDataset):
 
     Volumes are loaded and normalised once. A batch is gathered by index as one tensor (PyTorch's loader calls
     ``__getitems__`` where a dataset has it), so no per-slice transform or collation runs in the training loop.
-    Slices smaller than the largest of the set are padded at their far edges with the volume's minimum (background).
+    Slices smaller than the largest of the set are padded at their far edges: images with the volume's minimum of each
+    channel, which is its background, and masks with 0.
 
     Args:
         data: entries with ``image`` and ``label``, as in ``datalist.json``.
@@ -40,6 +40,8 @@ class SliceDataset(CacheDataset):
         self.label_key = label_key
         self._images: list[torch.Tensor] = []
         self._labels: list[torch.Tensor] = []
+        self._backgrounds: list[torch.Tensor] = []
+        index: list[tuple[int, int]] = []
         tumour: list[bool] = []
         for number in range(len(self.data)):
             volume = super().__getitem__(number)
@@ -48,11 +50,13 @@ class SliceDataset(CacheDataset):
             label = torch.as_tensor(volume[label_key]).movedim(-1, 0).contiguous()
             self._images.append(image)
             self._labels.append(label)
+            self._backgrounds.append(image.amin(dim=(0, 2, 3))[:, None, None])
             if number < self.cache_num:
                 self._cache[number] = None  # the tensors take its place; both together would double the memory
-            self.index += [(number, z) for z in range(len(image))]
+            index += [(number, z) for z in range(len(image))]
             tumour += label.flatten(1).any(dim=1).tolist()
-        self.has_tumour = torch.tensor(tumour)
+        self.index = index
+        self.has_tumour = torch.tensor(tumour, dtype=torch.bool)  # any() of uint8 is uint8
         self.slice_size = tuple(max(image.shape[axis] for image in self._images) for axis in (2, 3))
 
     def __len__(self) -> int:
@@ -68,42 +72,43 @@ class SliceDataset(CacheDataset):
         images, labels = [], []
         for number in indices:
             patient, z = self.index[number]
-            images.append(self._fit(self._images[patient][z]))
-            labels.append(self._fit(self._labels[patient][z]))
+            images.append(self._fit(self._images[patient][z], self._backgrounds[patient]))
+            labels.append(self._fit(self._labels[patient][z], 0))
         return {self.image_key: torch.stack(images), self.label_key: torch.stack(labels)}
 
-    def _fit(self, picture: torch.Tensor) -> torch.Tensor:
+    def _fit(self, picture: torch.Tensor, background: torch.Tensor | int) -> torch.Tensor:
         if tuple(picture.shape[1:]) == self.slice_size:
             return picture
-        padded = picture.new_full((picture.shape[0], *self.slice_size), float(picture.amin()))
+        padded = picture.new_empty((picture.shape[0], *self.slice_size))
+        padded[:] = background
         padded[:, : picture.shape[1], : picture.shape[2]] = picture
         return padded
 
 
 class TumourSliceSampler(Sampler[int]):
-    """Draw slices of every epoch: a fixed share shows tumour, the rest does not.
+    """Draw the slices of every epoch, with more weight on tumour.
 
-    The drawing depends on seed and epoch alone, so a resumed run draws what the uninterrupted one would have drawn.
-    Tumour slices are gone through completely before one is repeated, tumour-free ones likewise.
+    As nnU-Net oversamples the foreground: a fixed share of the epoch is drawn from slices that show tumour, the rest
+    from all slices alike, so tumour-free ones keep their natural variety. The drawing depends on seed and epoch alone,
+    so a resumed run draws what the uninterrupted one would have drawn. Either line of slices is gone through completely
+    before one of it is repeated.
 
     Args:
         dataset: the slices.
-        tumour_share: share of tumour slices in an epoch.
-        slices_per_epoch: length of an epoch; by default every tumour slice once and the matching number of others.
+        oversampling: share of an epoch that is drawn from the tumour slices alone.
+        slices_per_epoch: length of an epoch; by default so many that the share shows every tumour slice once.
         seed: of the drawing.
     """
 
     def __init__(
-        self, dataset: SliceDataset, tumour_share: float = 0.5, slices_per_epoch: int | None = None, seed: int = 0
+        self, dataset: SliceDataset, oversampling: float = 0.5, slices_per_epoch: int | None = None, seed: int = 0
     ) -> None:
-        if not 0 < tumour_share <= 1:
-            raise ValueError(f"tumour_share is {tumour_share}: use a share above 0, up to 1")
+        if not 0 < oversampling <= 1:
+            raise ValueError(f"oversampling is {oversampling}: use a share above 0, up to 1")
         self.tumour = torch.nonzero(dataset.has_tumour).flatten()
-        self.other = torch.nonzero(~dataset.has_tumour).flatten()
-        self.length = slices_per_epoch or max(1, math.ceil(len(self.tumour) / tumour_share))
-        # Without slices of one kind, the other kind fills the epoch.
-        share = tumour_share if len(self.other) else 1.0
-        self.tumour_count = round(self.length * share) if len(self.tumour) else 0
+        self.all = torch.arange(len(dataset))
+        self.length = slices_per_epoch or round(len(self.tumour) / oversampling) or len(self.all)
+        self.tumour_count = round(self.length * oversampling) if len(self.tumour) else 0
         self.seed = seed
         self.epoch = 0
 
@@ -119,7 +124,7 @@ class TumourSliceSampler(Sampler[int]):
         drawn = torch.cat(
             [
                 _draw(self.tumour, self.tumour_count, self.epoch, self.seed),
-                _draw(self.other, self.length - self.tumour_count, self.epoch, self.seed),
+                _draw(self.all, self.length - self.tumour_count, self.epoch, self.seed),
             ]
         )
         return iter(drawn[torch.randperm(len(drawn), generator=generator)].tolist())

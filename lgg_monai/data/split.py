@@ -39,9 +39,9 @@ def split_patients(
     Raises:
         LggError: unknown fold, or too few patients.
     """
-    if folds < 2:
-        raise LggError(f"cannot split into {folds} fold(s): use at least 2")
-    if not 0 <= fold < folds:
+    if not isinstance(folds, int) or folds < 2:
+        raise LggError(f"cannot split into {folds} fold(s): use at least 2 with --folds")
+    if not isinstance(fold, int) or not 0 <= fold < folds:
         raise LggError(f"unknown fold {fold}: --fold takes 0 to {folds - 1}")
     if not 0 < validation_fraction < 1:
         raise LggError(f"validation_fraction is {validation_fraction}: use a share between 0 and 1, such as 0.15")
@@ -56,6 +56,7 @@ def split_patients(
         raise LggError(message)
     generator = random.Random(seed)
     tests = _deal(list(people), people, folds, generator)
+    _even_sites(tests, people)
     rest = [person for number, part in enumerate(tests) if number != fold for person in part]
     # Seeded apart from the folds, so that every fold draws its own validation patients.
     generator = random.Random(f"{seed}/{fold}")
@@ -98,20 +99,40 @@ def require_disjoint(parts: dict[str, list[str]], reports: Sequence[PatientRepor
 def _deal(people: list[str], reports: dict[str, list[PatientReport]], piles: int, generator: random.Random) -> list:
     """Deal people out like cards: ordered by site and tumour volume, each run of ``piles`` people is shuffled.
 
-    So every pile gets one of each run, and sites and volumes are spread as evenly as they can be.
+    So every pile gets one of each run, and sites and volumes are spread evenly.
     """
 
     def order(person: str) -> tuple[str, int, str]:
-        first = reports[person][0]
-        return first.patient.site, sum(r.tumour_voxels for r in reports[person]), person
+        return _site(person, reports), sum(r.tumour_voxels for r in reports[person]), person
 
     dealt: list[list[str]] = [[] for _ in range(piles)]
     ranked = sorted(people, key=order)
     for start in range(0, len(ranked), piles):
         run = ranked[start : start + piles]
         generator.shuffle(run)
-        # The last run may be short: the smallest piles get it.
-        targets = sorted(range(piles), key=lambda pile: (len(dealt[pile]), pile))
-        for person, pile in zip(run, targets, strict=False):
-            dealt[pile].append(person)
+        for person, pile in zip(run, dealt, strict=False):  # the last run may be short
+            pile.append(person)
     return dealt
+
+
+def _even_sites(dealt: list[list[str]], reports: dict[str, list[PatientReport]]) -> None:
+    """Swap people of one run until a site's numbers in any two piles differ by one at most.
+
+    A site may begin and end within a run, and chance may give one pile an extra person of it both times.
+    """
+    for run in range(max(len(pile) for pile in dealt)):
+        seats = [pile[run] if run < len(pile) else None for pile in dealt]
+        sites = [None if person is None else _site(person, reports) for person in seats]
+        for site in sorted({site for site in sites if site is not None}):
+            before = [sum(_site(person, reports) == site for person in pile[:run]) for pile in dealt]
+            rich = [n for n, here in enumerate(sites) if here == site and before[n] > min(before)]
+            poor = [n for n, here in enumerate(sites) if here != site and before[n] == min(before)]
+            for one, other in zip(rich, poor, strict=False):
+                seats[one], seats[other] = seats[other], seats[one]
+                sites[one], sites[other] = sites[other], sites[one]
+        for pile, person in zip(dealt, seats, strict=True):
+            pile[run:] = [*([] if person is None else [person]), *pile[run + 1 :]]
+
+
+def _site(person: str, reports: dict[str, list[PatientReport]]) -> str:
+    return reports[person][0].patient.site

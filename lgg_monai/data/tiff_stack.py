@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data import ImageReader
-from monai.utils import MetaKeys, SpaceKeys
-from PIL import Image, UnidentifiedImageError
+from monai.data import ImageReader, NibabelReader
+from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
+from PIL import Image
 
 from lgg_monai.errors import LggError
 
@@ -28,6 +30,7 @@ class TiffStackReader(ImageReader):
     To be used as ``LoadImage(reader=TiffStackReader, mask=...)``: the same folder gives the image
     ``[3, X, Y, Z]`` or, with ``mask=True``, the mask ``[1, X, Y, Z]`` with values 0 and 1. X runs along a slice's
     columns, Y along its rows, as MONAI's own readers have it, so ``volume[c, :, :, z].T`` is the picture.
+    Files are handed to MONAI's NIfTI reader: ``LoadImage`` itself would do so with ``mask``, which that one refuses.
 
     Args:
         mask: read the ``_mask.tif`` files rather than the images.
@@ -36,26 +39,30 @@ class TiffStackReader(ImageReader):
     def __init__(self, mask: bool = False) -> None:
         super().__init__()
         self.mask = mask
+        self._nifti = NibabelReader()
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
         """Accept folders; everything else is left to MONAI's other readers."""
-        names = filename if isinstance(filename, list | tuple) else [filename]
-        return all(Path(name).is_dir() for name in names)
+        return all(Path(name).is_dir() for name in ensure_tuple(filename))
 
-    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> list[tuple[Path, np.ndarray]]:
+    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Any:
         """Read every slice of a folder (or of several).
 
         Returns:
-            A list of (folder, array ``[C, X, Y, Z]``).
+            A list of (folder, array ``[C, X, Y, Z]``); of a file, what MONAI's NIfTI reader gives.
 
         Raises:
             LggError: the folder holds no slices, a file is unreadable, or slices differ in size or channels.
         """
-        folders = data if isinstance(data, list | tuple) else [data]
-        return [(Path(folder), self._read_folder(Path(folder))) for folder in folders]
+        paths = [Path(path) for path in ensure_tuple(data)]
+        if all(path.is_file() for path in paths):
+            return self._nifti.read(data, **kwargs)
+        return [(path, self._read_folder(path)) for path in paths]
 
-    def get_data(self, img: list[tuple[Path, np.ndarray]]) -> tuple[np.ndarray, dict]:
+    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
         """Return the array ``[C, X, Y, Z]`` (several folders one after the other along C) and its metadata."""
+        if not (isinstance(img, list) and isinstance(img[0], tuple)):
+            return self._nifti.get_data(img)
         array = np.concatenate([volume for _, volume in img]) if len(img) > 1 else img[0][1]
         meta = {
             MetaKeys.AFFINE: UNKNOWN_GEOMETRY.copy(),
@@ -71,30 +78,31 @@ class TiffStackReader(ImageReader):
         files = mask_files(folder) if self.mask else image_files(folder)
         if not files:
             what = "masks (<patient>_<n>_mask.tif)" if self.mask else "slices (<patient>_<n>.tif)"
-            raise LggError(f"no {what} in {folder}")
+            raise LggError(f"no {what} in {folder}: give the folder of one patient's slices")
         read = read_mask_slice if self.mask else read_slice
-        slices = [read(path) for path in files.values()]
-        shapes = {picture.shape for picture in slices}
-        if len(shapes) > 1:
-            raise LggError(f"slices of {folder} differ in size or channels: {sorted(shapes)}; export them alike")
+        slices = {path: read(path) for path in files.values()}
+        problem = shape_problem(folder, {path: picture.shape for path, picture in slices.items()}, self.mask)
+        if problem is not None:
+            raise LggError(problem)
+        volume = np.stack(list(slices.values()), axis=-1)
         if self.mask:
-            if slices[0].ndim != 2:
-                raise LggError(f"masks of {folder} have {slices[0].shape[-1]} channels, expected one")
-            return (np.stack(slices, axis=-1) > 0).astype(np.uint8).transpose(1, 0, 2)[None]
-        if slices[0].ndim != 3 or slices[0].shape[-1] != 3:
-            found = 1 if slices[0].ndim == 2 else slices[0].shape[-1]
-            raise LggError(f"slices of {folder} have {found} channel(s), expected 3 (pre, FLAIR, post)")
-        return np.ascontiguousarray(np.stack(slices, axis=-1).transpose(2, 1, 0, 3))  # [C, X, Y, Z] from rows, columns
+            return (volume > 0).astype(np.uint8).transpose(1, 0, 2)[None]
+        return np.ascontiguousarray(volume.transpose(2, 1, 0, 3))  # [C, X, Y, Z] from rows, columns
 
 
 def image_files(folder: Path) -> dict[int, Path]:
     """Map slice numbers to the image files of a patient folder, in numeric order (9 before 10)."""
-    return _numbered(path for path in folder.glob("*.tif") if not path.stem.endswith(MASK_SUFFIX))
+    return _numbered(path for path in tiff_files(folder) if not path.stem.endswith(MASK_SUFFIX))
 
 
 def mask_files(folder: Path) -> dict[int, Path]:
     """Map slice numbers to the mask files of a patient folder, in numeric order."""
-    return _numbered(folder.glob(f"*{MASK_SUFFIX}.tif"))
+    return _numbered(path for path in tiff_files(folder) if path.stem.endswith(MASK_SUFFIX))
+
+
+def tiff_files(folder: Path) -> list[Path]:
+    """List a folder's TIFF files by name; hidden ones (as macOS leaves beside the real ones) are none of ours."""
+    return sorted(path for path in folder.glob("*.tif") if not path.name.startswith("."))
 
 
 def read_slice(path: Path) -> np.ndarray:
@@ -104,9 +112,12 @@ def read_slice(path: Path) -> np.ndarray:
         LggError: the file is no image, or is cut short.
     """
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        with warnings.catch_warnings():
+            # What it warns of makes the file unreadable, and one line says so.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with Image.open(path) as picture:
+                return np.asarray(picture)
+    except Exception as error:  # Pillow raises many kinds on a damaged file
         raise LggError(f"cannot read {path} (damaged, cut short, or no TIFF image): replace the file") from error
 
 
@@ -118,8 +129,35 @@ def read_mask_slice(path: Path) -> np.ndarray:
     """
     picture = read_slice(path)
     if not is_binary(picture):
-        raise LggError(f"{path} holds values other than 0 and 255 (or 0 and 1): {distinct_values(picture)}")
+        found = distinct_values(picture)
+        raise LggError(f"{path} holds values other than 0 and 255 (or 0 and 1), namely {found}: export a binary mask")
     return picture
+
+
+def shape_problem(folder: Path, shapes: Mapping[Path, tuple[int, ...]], mask: bool) -> str | None:
+    """Say why slices do not make one volume, or None where they do.
+
+    Args:
+        folder: the patient's folder, for the message.
+        shapes: rows, columns and (but for one channel) channels of every file.
+        mask: the files are masks, so have one channel rather than three.
+    """
+    what = "masks" if mask else "slices"
+    files: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for path, shape in shapes.items():
+        files[shape].append(path.name)
+    if len(files) > 1:
+        found = ", ".join(
+            f"{' x '.join(map(str, shape))} in {names[0] if len(names) == 1 else f'{len(names)} files'}"
+            for shape, names in sorted(files.items())
+        )
+        return f"{what} of {folder} differ in size or channels ({found}): export them alike"
+    channels = {1 if len(shape) == 2 else shape[2] for shape in files}
+    if mask and channels - {1}:
+        return f"{what} of {folder} have {channels.pop()} channels, expected one: export them as grey-scale"
+    if not mask and channels - {3}:
+        return f"{what} of {folder} have {channels.pop()} channel(s), expected 3: export pre, FLAIR and post as RGB"
+    return None
 
 
 def is_binary(array: np.ndarray) -> bool:
@@ -134,14 +172,15 @@ def distinct_values(array: np.ndarray, most: int = 5) -> str:
     return ", ".join(str(value) for value in values[:most]) + (", …" if len(values) > most else "")
 
 
-def _numbered(paths: Any) -> dict[int, Path]:
+def _numbered(paths: Iterable[Path]) -> dict[int, Path]:
     numbered: dict[int, Path] = {}
     for path in paths:
         match = _NUMBER.search(path.stem.removesuffix(MASK_SUFFIX))
-        if match is None or path.name.startswith("."):
-            raise LggError(f"no slice number at the end of {path}: expected <patient>_<n>.tif")
+        if match is None:
+            raise LggError(f"no slice number at the end of {path}: rename it to <patient>_<n>.tif, or remove it")
         number = int(match[1])
         if number in numbered:
-            raise LggError(f"slice {number} lies twice in {path.parent}: {numbered[number].name} and {path.name}")
+            both = f"{numbered[number].name} and {path.name}"
+            raise LggError(f"slice {number} lies twice in {path.parent} ({both}): remove one of them")
         numbered[number] = path
     return dict(sorted(numbered.items()))

@@ -1,0 +1,167 @@
+"""NIfTI copies hold the same voxels, in layouts that other tools read, and appear with dataset.json last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from lgg_monai.data import convert as module
+from lgg_monai.data.convert import convert
+from lgg_monai.data.patients import find_patients, read_patient
+from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom, write_phantom
+from lgg_monai.errors import LggError
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantom(tmp_path_factory.mktemp("data") / "kaggle_3m", patients=3, size=40, slices=(4, 6))
+
+
+def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    picture = nibabel.load(path)
+    return np.asanyarray(picture.dataobj), picture.affine
+
+
+def test_decathlon_layout_round_trips(dataset: Path, tmp_path: Path) -> None:
+    root = convert(dataset, tmp_path / "msd")
+    assert root == tmp_path / "msd"
+    originals, copies = find_patients(dataset), find_patients(root)
+    assert [patient.name for patient in originals] == [patient.name for patient in copies]
+    for original, copy in zip(originals, copies, strict=True):
+        for one, other in zip(read_patient(original), read_patient(copy), strict=True):
+            assert one is not None
+            assert other is not None
+            assert other.dtype == np.uint8
+            np.testing.assert_array_equal(one, other)
+        image, affine = load(copy.image)
+        assert image.shape[-1] == 3
+        np.testing.assert_array_equal(affine, np.diag([-1, -1, 1, 1]))
+
+
+def test_decathlon_description_names_every_file(dataset: Path, tmp_path: Path) -> None:
+    root = convert(dataset, tmp_path / "msd")
+    about = json.loads((root / "dataset.json").read_text())
+    assert about["tensorImageSize"] == "4D"
+    assert about["modality"] == {"0": "pre", "1": "FLAIR", "2": "post"}
+    assert about["labels"] == {"0": "background", "1": "tumour"}
+    assert about["numTraining"] == len(about["training"]) == 3
+    assert about["test"] == []
+    assert "non-commercial" in about["licence"]
+    assert "Buda" in about["licence"]
+    for entry in about["training"]:
+        assert (root / entry["image"]).is_file()
+        assert (root / entry["label"]).is_file()
+
+
+def test_monai_reads_the_decathlon_list(dataset: Path, tmp_path: Path) -> None:
+    from monai.data import load_decathlon_datalist
+
+    root = convert(dataset, tmp_path / "msd")
+    files = load_decathlon_datalist(root / "dataset.json", is_segmentation=True, data_list_key="training")
+    assert len(files) == 3
+    assert Path(files[0]["image"]).is_file()
+
+
+def test_nnunet_layout_round_trips(dataset: Path, tmp_path: Path) -> None:
+    root = convert(dataset, tmp_path / "raw", layout="nnunet")
+    assert root == tmp_path / "raw" / "Dataset501_LGG"
+    about = json.loads((root / "dataset.json").read_text())
+    assert about["channel_names"] == {"0": "pre", "1": "FLAIR", "2": "post"}
+    assert about["labels"] == {"background": 0, "tumour": 1}
+    assert about["numTraining"] == 3
+    assert about["file_ending"] == ".nii.gz"
+    for patient in find_patients(dataset):
+        image, mask = read_patient(patient)
+        assert mask is not None
+        for channel in range(3):
+            volume, _ = load(root / "imagesTr" / f"{patient.name}_{channel:04d}.nii.gz")
+            np.testing.assert_array_equal(volume, image[channel])
+        label, _ = load(root / "labelsTr" / f"{patient.name}.nii.gz")
+        np.testing.assert_array_equal(label, mask[0])
+    assert len(list((root / "imagesTr").iterdir())) == 9
+
+
+def test_copy_of_a_phantom_still_says_so(dataset: Path, tmp_path: Path) -> None:
+    root = convert(dataset, tmp_path / "msd")
+    assert is_phantom(root)
+    assert "synthetic" in json.loads((root / "dataset.json").read_text())["name"]
+    assert (root / PHANTOM_MARKER).read_text() == (dataset / PHANTOM_MARKER).read_text()
+
+
+def test_nifti_input_keeps_its_geometry(dataset: Path, tmp_path: Path) -> None:
+    root = convert(dataset, tmp_path / "msd")
+    affine = np.array([[0.5, 0, 0, -3], [0, 0, 4, 2], [0, 0.5, 0, 1], [0, 0, 0, 1]], dtype=float)
+    for path in root.glob("*Tr/*.nii.gz"):
+        array, _ = load(path)
+        nibabel.save(nibabel.Nifti1Image(np.array(array), affine), path)
+    again = convert(root, tmp_path / "raw", layout="nnunet")
+    for path in again.glob("*Tr/*.nii.gz"):
+        np.testing.assert_allclose(load(path)[1], affine)
+
+
+def test_same_input_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
+    one, other = convert(dataset, tmp_path / "a"), convert(dataset, tmp_path / "b")
+    for path in one.rglob("*.nii.gz"):
+        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes()
+
+
+def test_progress_counts_up_to_the_number_of_patients(dataset: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int, str]] = []
+    convert(dataset, tmp_path / "msd", progress=lambda *args: calls.append(args))
+    assert [(done, total) for done, total, _ in calls] == [(1, 3), (2, 3), (3, 3)]
+    assert [name for _, _, name in calls] == [patient.name for patient in find_patients(dataset)]
+
+
+def test_folder_in_use_is_refused_and_kept(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(LggError, match="is not empty: choose another"):
+        convert(dataset, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    with pytest.raises(LggError, match="is not empty"):
+        convert(dataset, tmp_path / "mine.txt")
+
+
+def test_unknown_layout_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(LggError, match="unknown layout 'bids': choose one of msd, nnunet"):
+        convert(dataset, tmp_path / "out", layout="bids")  # type: ignore[arg-type]
+
+
+def test_patient_without_mask_is_refused_before_anything_is_written(dataset: Path, tmp_path: Path) -> None:
+    root = convert(dataset, tmp_path / "msd")
+    victim = next((root / "labelsTr").iterdir())
+    victim.unlink()
+    with pytest.raises(LggError, match="has no mask"):
+        convert(root, tmp_path / "out", layout="nnunet")
+    assert not (tmp_path / "out").exists()
+
+
+def test_image_without_three_sequences_is_refused(tmp_path: Path) -> None:
+    for part in ("imagesTr", "labelsTr"):
+        (tmp_path / "one" / part).mkdir(parents=True)
+        picture = nibabel.Nifti1Image(np.ones((4, 4, 2), np.uint8), np.eye(4))
+        nibabel.save(picture, tmp_path / "one" / part / "p.nii.gz")
+    with pytest.raises(LggError, match=r"patient p has 1 sequence\(s\).*expected 3"):
+        convert(tmp_path / "one", tmp_path / "out")
+
+
+def test_failure_leaves_no_description_and_no_partial_file(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, calls = nibabel.save, []
+
+    def full_disk(picture: nibabel.Nifti1Image, path: Path) -> None:
+        calls.append(path)
+        save(picture, path)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.nibabel, "save", full_disk)
+    with pytest.raises(LggError, match="No space left on device"):
+        convert(dataset, tmp_path / "msd")
+    assert not (tmp_path / "msd" / "dataset.json").exists()
+    left = [path.name for path in (tmp_path / "msd").rglob("*") if path.is_file()]
+    assert left == ["PHANTOM_AA_0001_20000101.nii.gz"] * 2

@@ -1,0 +1,355 @@
+"""Every way in which a data set can be wrong is found before training, and said in one line beside the others."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from lgg_monai.cli import app
+from lgg_monai.data.convert import convert
+from lgg_monai.data.datalist import prepare_datalist
+from lgg_monai.data.integrity import inspect_dataset, inspect_patient, require_sound
+from lgg_monai.data.patients import find_patients
+from lgg_monai.data.phantom import write_phantom
+from lgg_monai.data.tiff_stack import mask_files, read_slice
+from lgg_monai.errors import LggError
+
+ONE = "PHANTOM_AA_0001_20000101"
+TWIN = "PHANTOM_AA_0099_20000101"
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fewer and smaller patients than elsewhere, as they are read very often here."""
+    return write_phantom(tmp_path_factory.mktemp("data") / "phantom", patients=6, seed=1, size=40, slices=(7, 8))
+
+
+@pytest.fixture(scope="module")
+def nifti(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom as NIfTI; do not write into it (see `own_nifti`)."""
+    return convert(phantom, tmp_path_factory.mktemp("data") / "nifti")
+
+
+@pytest.fixture
+def own_nifti(nifti: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(nifti, tmp_path / "own_nifti"))
+
+
+def tif(root: Path, n: int, mask: bool = False, patient: str = ONE) -> Path:
+    return root / patient / f"{patient}_{n}{'_mask' if mask else ''}.tif"
+
+
+def redraw(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    Image.fromarray(change(read_slice(path))).save(path)
+
+
+def redraw_all(root: Path, change: Callable[[np.ndarray], np.ndarray], masks: bool) -> None:
+    for path in (root / ONE).glob("*.tif"):
+        if path.stem.endswith("_mask") == masks:
+            redraw(path, change)
+
+
+def cut(path: Path, share: float = 0.5) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def remove_slice(root: Path, *numbers: int) -> None:
+    for n in numbers:
+        tif(root, n).unlink()
+        tif(root, n, mask=True).unlink()
+
+
+def rename_patient(root: Path) -> None:
+    """Put one patient's pixels in a second time, under another name."""
+    (root / TWIN).mkdir()
+    for path in (root / ONE).iterdir():
+        shutil.copyfile(path, root / TWIN / path.name.replace(ONE, TWIN))
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    return picture[..., 0]
+
+
+def rgba(picture: np.ndarray) -> np.ndarray:
+    return np.concatenate([picture, picture[..., :1]], axis=-1)
+
+
+def smaller(picture: np.ndarray) -> np.ndarray:
+    return picture[:-8]
+
+
+def soft(mask: np.ndarray) -> np.ndarray:
+    mask = mask.copy()
+    mask[0, :3] = 0, 7, 128
+    return mask
+
+
+FOLDER_DAMAGES: dict[str, tuple[Damage, str]] = {
+    "image without mask": (
+        lambda root: tif(root, 3, mask=True).unlink(),
+        rf"{ONE}_3\.tif has no mask beside it: add {ONE}_3_mask\.tif",
+    ),
+    "mask without image": (
+        lambda root: tif(root, 3).unlink(),
+        rf"{ONE}_3_mask\.tif has no image beside it: add it, or remove the mask",
+    ),
+    "patient without masks": (
+        lambda root: [path.rename(path.with_suffix(".bak")) for path in mask_files(root / ONE).values()],
+        rf"{ONE} has no masks: add a",
+    ),
+    "truncated image": (lambda root: cut(tif(root, 3)), rf"cannot read .*{ONE}_3\.tif .*: replace the file"),
+    "truncated mask": (
+        lambda root: cut(tif(root, 3, mask=True), 0.9),
+        rf"cannot read .*{ONE}_3_mask\.tif .*: replace the file",
+    ),
+    "truncated header": (lambda root: cut(tif(root, 3), 0.005), rf"cannot read .*{ONE}_3\.tif .*: replace the file"),
+    "empty file": (lambda root: tif(root, 3).write_bytes(b""), rf"cannot read .*{ONE}_3\.tif .*: replace the file"),
+    "no image at all": (
+        lambda root: tif(root, 3).write_text("<html>not found</html>"),
+        rf"cannot read .*{ONE}_3\.tif .*: replace the file",
+    ),
+    "images of different sizes": (
+        lambda root: redraw(tif(root, 3), smaller),
+        rf"slices of .*{ONE} differ in size .*32 x 40 x 3 in {ONE}_3\.tif, 40 x 40 x 3 in \d+ files\): export",
+    ),
+    "masks of different sizes": (
+        lambda root: redraw(tif(root, 3, mask=True), smaller),
+        rf"masks of .*{ONE} differ in size .*32 x 40 in {ONE}_3_mask\.tif, 40 x 40 in \d+ files\): export them alike",
+    ),
+    "masks smaller than images": (
+        lambda root: redraw_all(root, smaller, masks=True),
+        rf"image and mask of .*{ONE} differ in size \(40 x 40 x \d+ and 40 x 32 x \d+\): export them alike",
+    ),
+    "one grey slice": (
+        lambda root: redraw(tif(root, 3), grey),
+        rf"slices of .*{ONE} differ in size or channels .*{ONE}_3\.tif.*: export them alike",
+    ),
+    "grey slices": (
+        lambda root: redraw_all(root, grey, masks=False),
+        rf"slices of .*{ONE} have 1 channel\(s\), expected 3: export pre, FLAIR and post",
+    ),
+    "slices of four channels": (
+        lambda root: redraw_all(root, rgba, masks=False),
+        rf"slices of .*{ONE} have 4 channel\(s\), expected 3: export pre, FLAIR and post",
+    ),
+    "coloured masks": (
+        lambda root: redraw_all(root, lambda mask: np.stack([mask] * 3, axis=-1), masks=True),
+        rf"masks of .*{ONE} have 3 channels, expected one: export them as grey-scale",
+    ),
+    "gaps in the numbers": (
+        lambda root: remove_slice(root, 3, 5, 6),
+        rf"slices 3, 5-6 are missing in .*{ONE}: add them, or number all from 1",
+    ),
+    "first slices missing": (
+        lambda root: remove_slice(root, 1, 2),
+        rf"slices 1-2 are missing in .*{ONE}: add them, or number all from 1",
+    ),
+    "file without a number": (
+        lambda root: shutil.copyfile(tif(root, 3), root / ONE / "overview.tif"),
+        r"no slice number at the end of .*overview\.tif: rename it",
+    ),
+    "number as large as a date": (
+        lambda root: [
+            shutil.copyfile(tif(root, 3), root / ONE / f"{ONE}.tif"),
+            shutil.copyfile(tif(root, 3, mask=True), root / ONE / f"{ONE}_mask.tif"),
+        ],
+        r"slices \d+-20000100 are missing in",
+    ),
+    "number twice": (
+        lambda root: shutil.copyfile(tif(root, 3), root / ONE / f"{ONE}_03.tif"),
+        rf"slice 3 lies twice in .*{ONE} \({ONE}_03\.tif and {ONE}_3\.tif\): remove one",
+    ),
+    "mask of other values": (
+        lambda root: redraw(tif(root, 3, mask=True), soft),
+        rf"{ONE}_3_mask\.tif holds values other than 0 and 255 \(or 0 and 1\), namely 0, 7, 128.*: export a binary",
+    ),
+    "image of one value": (
+        lambda root: redraw_all(root, np.zeros_like, masks=False),
+        rf"{ONE} is of one single value \(0\), so no scan: replace or remove it",
+    ),
+    "same pixels under two names": (
+        rename_patient,
+        rf"patients {ONE} and {TWIN} share \d+ identical slice\(s\).*: keep one of them",
+    ),
+}
+
+
+def rewrite(root: Path, change: Callable[[np.ndarray], np.ndarray], labels: bool = False) -> None:
+    path = root / ("labelsTr" if labels else "imagesTr") / f"{ONE}.nii.gz"
+    array = change(np.asanyarray(nibabel.Nifti1Image.from_filename(path).dataobj))
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+
+
+def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array = array.astype(np.float32)
+        array[5, 5, 2] = value
+        return array
+
+    return change
+
+
+NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
+    "NaN": (
+        lambda root: rewrite(root, with_value(float("nan"))),
+        rf"{ONE}\.nii\.gz holds NaN or infinite values: replace them",
+    ),
+    "infinity": (
+        lambda root: rewrite(root, with_value(float("inf"))),
+        rf"{ONE}\.nii\.gz holds NaN or infinite values: replace them",
+    ),
+    "NaN in a mask": (
+        lambda root: rewrite(root, with_value(float("nan")), labels=True),
+        rf"labelsTr.{ONE}\.nii\.gz holds values other than 0 and 1 \(or 255\), namely .*nan.*: make it binary",
+    ),
+    "several labels": (
+        lambda root: rewrite(root, with_value(4), labels=True),
+        rf"labelsTr.{ONE}\.nii\.gz holds values other than 0 and 1 \(or 255\), namely 0.0, 1.0, 4.0: make it binary",
+    ),
+    "image without mask": (
+        lambda root: (root / "labelsTr" / f"{ONE}.nii.gz").unlink(),
+        rf"imagesTr.{ONE}\.nii\.gz has no mask of the same name in labelsTr: add it",
+    ),
+    "mask without image": (
+        lambda root: (root / "imagesTr" / f"{ONE}.nii.gz").unlink(),
+        rf"labelsTr.{ONE}\.nii\.gz has no image of the same name in imagesTr: add it",
+    ),
+    "truncated": (
+        lambda root: cut(root / "imagesTr" / f"{ONE}.nii.gz"),
+        rf"cannot read .*{ONE}\.nii\.gz as NIfTI .*: replace the file",
+    ),
+    "two sequences": (
+        lambda root: rewrite(root, lambda array: array[..., :2]),
+        rf"{ONE}\.nii\.gz has 2 sequence\(s\), expected 3: join pre, FLAIR and post",
+    ),
+    "one sequence": (
+        lambda root: rewrite(root, lambda array: array[..., 0]),
+        rf"{ONE}\.nii\.gz has 1 sequence\(s\), expected 3: join pre, FLAIR and post",
+    ),
+    "mask of another size": (
+        lambda root: rewrite(root, lambda array: array[:, :-4], labels=True),
+        rf"image and mask of .*{ONE}\.nii\.gz differ in size \(40 x 40 x \d+ and 40 x 36 x \d+\): export them alike",
+    ),
+}
+
+
+def require_found(root: Path, message: str, output_dir: Path) -> None:
+    """`check` lists the problem on a line of its own, and training refuses to begin."""
+    (problem,) = inspect_dataset(root).all_problems
+    assert "\n" not in problem
+    assert re.search(message, problem), problem
+    result = CliRunner().invoke(app, ["check", str(root)])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [f"problem: {problem}", "1 problem(s) found"]
+    assert result.stdout.splitlines()[0] == f"PHANTOM {root}"
+    with pytest.raises(SystemExit, match=message) as caught:
+        prepare_datalist(str(root), str(output_dir), folds=3)
+    assert str(caught.value.code).startswith("lgg-monai: error: ")
+    assert str(caught.value.code).endswith(f"; `lgg-monai check {root}` lists all")
+    assert "\n" not in str(caught.value.code)
+    assert not list(output_dir.iterdir())
+
+
+@pytest.mark.parametrize(("damage", "message"), FOLDER_DAMAGES.values(), ids=FOLDER_DAMAGES.keys())
+def test_damaged_folder_is_found(own_phantom: Path, tmp_path: Path, damage: Damage, message: str) -> None:
+    damage(own_phantom)
+    require_found(own_phantom, message, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("damage", "message"), NIFTI_DAMAGES.values(), ids=NIFTI_DAMAGES.keys())
+def test_damaged_nifti_is_found(own_nifti: Path, tmp_path: Path, damage: Damage, message: str) -> None:
+    damage(own_nifti)
+    require_found(own_nifti, message, tmp_path / "run")
+
+
+def test_all_problems_of_a_patient_are_listed_at_once(own_phantom: Path) -> None:
+    tif(own_phantom, 2, mask=True).unlink()
+    cut(tif(own_phantom, 3))
+    redraw(tif(own_phantom, 4), smaller)
+    redraw(tif(own_phantom, 5, mask=True), soft)
+    tif(own_phantom, 6, mask=True).write_bytes(b"")
+    problems = inspect_dataset(own_phantom).all_problems
+    starts = ["has no mask", "cannot read", "slices of", "holds values", "cannot read"]
+    assert len(problems) == len(starts)
+    for problem, start in zip(problems, starts, strict=True):
+        assert start in problem
+        assert ONE in problem
+
+
+def test_training_names_the_first_problem_and_counts_the_others(own_phantom: Path) -> None:
+    cut(tif(own_phantom, 3))
+    cut(tif(own_phantom, 4))
+    report = inspect_dataset(own_phantom)
+    with pytest.raises(LggError, match=rf"{ONE}_3\.tif .* \(and 1 more\); `lgg-monai check .*own_phantom` lists all"):
+        require_sound(report)
+
+
+def test_sound_data_is_described(phantom: Path) -> None:
+    report = inspect_dataset(phantom)
+    require_sound(report)
+    assert report.all_problems == []
+    assert report.without_tumour == []
+    assert report.sites == {"AA": 2, "BB": 2, "CC": 2}
+    for one in report.patients:
+        mask = np.stack([read_slice(path) for path in mask_files(one.patient.image).values()])
+        assert one.size == (40, 40)
+        assert one.slices == len(mask)
+        assert one.tumour_voxels == np.count_nonzero(mask)
+        assert one.tumour_slices == np.count_nonzero(mask.any(axis=(1, 2)))
+    assert sorted(one.copied for one in report.patients) == [(), (), (), (), (), ("post",)]
+
+
+def test_columns_come_before_rows_in_the_size(own_phantom: Path) -> None:
+    redraw_all(own_phantom, smaller, masks=False)
+    redraw_all(own_phantom, smaller, masks=True)
+    assert inspect_patient(find_patients(own_phantom)[0]).size == (40, 32)
+
+
+def test_fingerprint_tells_pixels_masks_and_names_but_not_places(phantom: Path, own_phantom: Path) -> None:
+    before = inspect_dataset(phantom).fingerprint
+    assert inspect_dataset(own_phantom).fingerprint == before
+    seen = {before}
+    redraw(tif(own_phantom, 4), lambda picture: picture ^ 1)
+    seen.add(inspect_dataset(own_phantom).fingerprint)
+    redraw(tif(own_phantom, 4, mask=True), lambda mask: 255 - mask)
+    seen.add(inspect_dataset(own_phantom).fingerprint)
+    rename_patient(own_phantom)
+    shutil.rmtree(own_phantom / ONE)
+    seen.add(inspect_dataset(own_phantom).fingerprint)
+    assert len(seen) == 4
+
+
+def test_nifti_copy_has_the_same_fingerprint(phantom: Path, nifti: Path) -> None:
+    assert inspect_dataset(nifti).fingerprint == inspect_dataset(phantom).fingerprint
+
+
+def test_set_without_tumour_is_a_problem_of_training_only(own_phantom: Path) -> None:
+    for path in own_phantom.glob("*/*_mask.tif"):
+        redraw(path, np.zeros_like)
+    report = inspect_dataset(own_phantom)
+    assert report.all_problems == []
+    (problem,) = report.without_tumour
+    assert re.search(r"no tumour in any mask of .*own_phantom.*: give the masks", problem)
+
+
+def test_patients_are_read_once_each(phantom: Path) -> None:
+    seen = []
+
+    def progress(patients):  # type: ignore[no-untyped-def]
+        for patient in patients:
+            seen.append(patient.name)
+            yield patient
+
+    report = inspect_dataset(phantom, progress=progress)
+    assert seen == [one.patient.name for one in report.patients]
+    assert len(seen) == 6

@@ -1,0 +1,124 @@
+"""Patients are found in every layout that is offered, by name, and never twice."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lgg_monai.data.convert import convert
+from lgg_monai.data.patients import Patient, find_patients, read_patient
+from lgg_monai.errors import LggError
+
+
+def patient(name: str) -> Patient:
+    return Patient(name, Path(name), Path(name), "tiff")
+
+
+@pytest.mark.parametrize(
+    ("name", "site", "person"),
+    [
+        ("TCGA_CS_4941_19960909", "CS", "TCGA_CS_4941"),
+        ("TCGA_DU_5849_19950405", "DU", "TCGA_DU_5849"),
+        ("TCGA_HT_A61A", "HT", "TCGA_HT_A61A"),
+        ("PHANTOM_AA_0001_20000101", "AA", "PHANTOM_AA_0001"),
+        ("patient7", "unknown", "patient7"),
+        ("my_own", "unknown", "my_own"),
+        ("a_b_c_d_e", "unknown", "a_b_c_d_e"),
+        ("anything_20000101", "unknown", "anything"),
+    ],
+)
+def test_name_tells_site_and_person(name: str, site: str, person: str) -> None:
+    assert patient(name).site == site
+    assert patient(name).person == person
+
+
+def test_patients_are_sorted_by_name(phantom: Path) -> None:
+    patients = find_patients(phantom)
+    names = [patient.name for patient in patients]
+    assert len(names) == 10
+    assert names == sorted(names)
+    assert {patient.site for patient in patients} == {"AA", "BB", "CC"}
+    assert all(patient.image == patient.label == phantom / patient.name for patient in patients)
+
+
+@pytest.mark.parametrize("levels", ["", "download", "download/kaggle_3m"])
+def test_folder_above_the_patients_will_do(phantom: Path, tmp_path: Path, levels: str) -> None:
+    (tmp_path / "data" / levels).mkdir(parents=True)
+    (tmp_path / "data" / levels / "PHANTOM_AA_0001_20000101").symlink_to(phantom / "PHANTOM_AA_0001_20000101")
+    assert [patient.name for patient in find_patients(tmp_path / "data")] == ["PHANTOM_AA_0001_20000101"]
+
+
+def test_one_patients_folder_is_a_data_set(phantom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "PHANTOM_AA_0001_20000101"
+    assert [patient.name for patient in find_patients(phantom / name)] == [name]
+    monkeypatch.chdir(phantom / name)
+    assert [patient.name for patient in find_patients(Path())] == [name]
+
+
+def test_hidden_folders_are_left_out(own_phantom: Path) -> None:
+    shutil.copytree(own_phantom / "PHANTOM_AA_0001_20000101", own_phantom / ".trash" / "PHANTOM_AA_0001_20000101")
+    assert len(find_patients(own_phantom)) == 10
+
+
+def test_nifti_patients_have_their_masks(phantom: Path, tmp_path: Path) -> None:
+    root = convert(phantom / "PHANTOM_AA_0001_20000101", tmp_path / "nifti")
+    (found,) = find_patients(root)
+    assert found.format == "nifti"
+    assert found.label == root / "labelsTr" / f"{found.name}.nii.gz"
+    found.label.unlink()
+    (root / "imagesTr" / "notes.txt").write_text("not a patient")
+    (root / "imagesTr" / "._hidden.nii.gz").write_text("of macOS")
+    (found,) = find_patients(root)
+    assert found.label is None
+    image, label = read_patient(found)
+    assert image.shape[0] == 3
+    assert label is None
+
+
+def test_tiff_patient_may_lack_masks(phantom: Path) -> None:
+    folder = phantom / "PHANTOM_AA_0001_20000101"
+    image, label = read_patient(Patient(folder.name, folder, None, "tiff"))
+    assert image.shape[:3] == (3, 64, 64)
+    assert label is None
+
+
+def test_arrays_are_image_and_binary_mask(phantom: Path) -> None:
+    image, label = read_patient(find_patients(phantom)[0])
+    assert label is not None
+    assert image.dtype == label.dtype == np.uint8
+    assert label.shape == (1, *image.shape[1:])
+    assert set(np.unique(label)) == {0, 1}
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LggError, match=r"no such dataset folder: .*nowhere: give the kaggle_3m folder"):
+        find_patients(tmp_path / "nowhere")
+
+
+def test_folder_without_patients_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(LggError, match=r"no patients in .*: expected <patient>/<patient>_<n>\.tif") as caught:
+        find_patients(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_patient_in_two_places_is_refused(own_phantom: Path) -> None:
+    for name in ("PHANTOM_AA_0001_20000101", "PHANTOM_BB_0002_20000101"):
+        shutil.copytree(own_phantom / name, own_phantom / "copy" / name)
+    message = r"PHANTOM_AA_0001_20000101 lies twice in .* \(.* and .*copy.*, and 1 more alike\): remove one of them"
+    with pytest.raises(LggError, match=message):
+        find_patients(own_phantom)
+
+
+def test_damaged_nifti_is_refused_in_one_line(phantom: Path, tmp_path: Path) -> None:
+    root = convert(phantom / "PHANTOM_AA_0001_20000101", tmp_path / "nifti")
+    (found,) = find_patients(root)
+    data = found.image.read_bytes()
+    for damaged in (b"", b"no gzip", data[:50], data[: len(data) // 2]):
+        found.image.write_bytes(damaged)
+        with pytest.raises(LggError, match=r"cannot read .*\.nii\.gz as NIfTI .*: replace the file") as caught:
+            read_patient(found)
+        assert "\n" not in str(caught.value)
