@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 BEST = "best.pt"
 LAST = "last.pt"
+# What a schedule of the learning rate remembers of the past; the rest is how it goes on.
+SCHEDULE_STEPS = ("last_epoch", "_step_count", "_last_lr")
 
 
 class RunCheckpoints:
@@ -34,9 +37,7 @@ class RunCheckpoints:
         evaluator: validates; its ``key_metric_name`` decides which epoch is best (higher is better).
     """
 
-    def __init__(
-        self, folder: str, state: dict[str, Any], best_model: torch.nn.Module, evaluator: Engine
-    ) -> None:
+    def __init__(self, folder: str, state: dict[str, Any], best_model: torch.nn.Module, evaluator: Engine) -> None:
         self.folder = Path(folder)
         self.state = state
         self.best_model = best_model
@@ -60,22 +61,30 @@ class RunCheckpoints:
         if missing:
             raise LggError(f"the checkpoint {path} lacks {missing[0]}, so it is not one to resume from")
         for name, item in self.state.items():
+            content = saved[name]
+            if isinstance(item, torch.optim.lr_scheduler.LambdaLR):
+                # MONAI's schedule saves its length too: with the old one, more --max_epochs would raise the rate again.
+                content = item.state_dict() | {key: content[key] for key in SCHEDULE_STEPS if key in content}
             try:
-                item.load_state_dict(saved[name])
+                item.load_state_dict(content)
             except (RuntimeError, ValueError, KeyError) as error:
-                message = f"the checkpoint {path} does not fit this run's {name}: resume with the settings it began with"
+                message = (
+                    f"the checkpoint {path} does not fit this run's {name}: resume with the settings it began with"
+                )
                 raise LggError(message) from error
         progress = saved["progress"]
         self.best_metric, self.best_epoch = progress["best_metric"], progress["best_epoch"]
-        engine.state.epoch, engine.state.iteration = progress["epoch"], progress["iteration"]
-        if engine.state.epoch >= engine.state.max_epochs:
-            logger.info("%s already has its %d epochs: nothing left to train", self.folder, engine.state.epoch)
+        state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
+        state.epoch, state.iteration = progress["epoch"], progress["iteration"]
+        if state.epoch >= state.max_epochs:
+            logger.info("%s already has its %d epochs: nothing left to train", self.folder, state.epoch)
         else:
-            logger.info("resuming after epoch %d of %d", engine.state.epoch, engine.state.max_epochs)
+            logger.info("resuming after epoch %d of %d", state.epoch, state.max_epochs)
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoints of the epoch that ended."""
-        metric = validation_metrics(self.evaluator, engine.state.epoch).get(self.evaluator.state.key_metric_name)
+        state: Any = self.evaluator.state
+        metric = validation_metrics(self.evaluator, engine.state.epoch).get(state.key_metric_name)
         if metric is not None and float(metric) > self.best_metric:
             self.best_metric, self.best_epoch = float(metric), engine.state.epoch
             save_checkpoint(self.folder / BEST, self.best_model.state_dict())
@@ -134,7 +143,7 @@ class EarlyStopping:
 
 
 def validation_metrics(evaluator: Engine, epoch: int) -> dict[str, float]:
-    """Return the evaluator's metrics where it validated this epoch; otherwise nothing (they would be of an older one)."""
+    """Return the evaluator's metrics where it validated this epoch; else nothing, as they would be of an older one."""
     # MONAI's Evaluator.run(epoch) sets max_epochs to the trainer's epoch.
     fresh = evaluator.state.iteration > 0 and evaluator.state.max_epochs == epoch
     return dict(evaluator.state.metrics) if fresh else {}
@@ -156,9 +165,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise LggError(f"no checkpoint {path}: train first, or name one with --checkpoint") from error
-    except pickle.UnpicklingError as error:
-        raise LggError(f"the checkpoint {path} holds more than weights, so it is not loaded (weights_only)") from error
     except Exception as error:  # torch raises many kinds on a file that is no checkpoint
+        # What torch.save writes is a zip archive; text or rubbish may start like a pickle and be refused as one.
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+            message = f"the checkpoint {path} holds more than weights, so it is not loaded (weights_only)"
+            raise LggError(message) from error
         raise LggError(f"cannot read the checkpoint {path}: it is damaged or not a PyTorch file") from error
     if not isinstance(content, dict):
         raise LggError(f"the checkpoint {path} holds a {type(content).__name__}, not a state dictionary")

@@ -34,9 +34,12 @@ def current_parser() -> ConfigParser | None:
 
 
 def effective_config() -> dict[str, Any]:
-    """Return the config with all overrides, before anything in it is evaluated; empty outside a config."""
+    """Return the config with all overrides, before anything in it is evaluated; empty outside a config.
+
+    What Python code overrode with an object, such as a ``torch.device``, is given as text.
+    """
     parser = current_parser()
-    return {} if parser is None else {key: value for key, value in parser.get().items() if key != "_meta_"}
+    return {} if parser is None else {key: _plain(value) for key, value in parser.get().items() if key != "_meta_"}
 
 
 @exits_with_one_line
@@ -56,6 +59,14 @@ def check_keys() -> None:
         similar = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean --{similar[0]}?" if similar else "see the top of bundles/*.yaml for the keys there are"
         raise LggError(f"config key {unknown[0]!r} does not exist: {hint}")
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    return node if node is None or isinstance(node, str | int | float) else str(node)
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Scoring patients into a run's ``evaluation`` folder: table, summary and pictures."""
+"""Scoring patients into a run's ``evaluation`` folder: table, summary, predicted masks and pictures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from lgg_monai.analysis.overlays import patient_panel, save_png, select_best_median_worst
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
+from lgg_monai.engines.predictions import PREDICTIONS, write_prediction
 from lgg_monai.engines.run_folder import commit, describe_device, versions
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
@@ -62,7 +63,8 @@ class EvaluationWriter:
             "patients_seen_in_training_or_validation": len(datalist["seen"]),
             "checkpoint": str(checkpoint),
             "device": describe_device(torch.device(device)),
-            "precision": str(autocast_dtype(torch.device(device), precision) or torch.float32).removeprefix("torch."),
+            # Not "precision": the metric of that name stands beside it.
+            "dtype": str(autocast_dtype(torch.device(device), precision) or torch.float32).removeprefix("torch."),
             "threshold": 0.5,
             "versions": versions(),
             "commit": commit(),
@@ -77,12 +79,13 @@ class EvaluationWriter:
 
     def _score(self, engine: Engine) -> None:
         entry = self.datalist["patients"][len(self.rows)]
-        output = engine.state.output
+        output: Any = engine.state.output
         prediction = output["pred"][0, 0].cpu().numpy().astype(bool)
         label = output["label"][0, 0].cpu().numpy().astype(bool)
         row: dict[str, Any] = {key: entry[key] for key in ("patient", "site", "part")}
         row["missing_sequences"] = len(entry["copied_sequences"])
         self.rows.append(row | score_volume(prediction, label))
+        write_prediction(Path(self._volumes.name) / PREDICTIONS / f"{row['patient']}.npz", prediction)
         if self.pictures:
             # Which three patients are drawn is known at the end; till then the volumes wait on the disk.
             image = output["image"][0].cpu().numpy().astype(np.float16)
@@ -97,6 +100,8 @@ class EvaluationWriter:
             partial.chmod(0o755)
             write_patients_csv(partial / "patients.csv", self.rows)
             write_json(partial / "summary.json", summary)
+            if self.rows:
+                shutil.copytree(Path(self._volumes.name) / PREDICTIONS, partial / PREDICTIONS)
             if self.pictures:
                 self._draw(partial / "overlays")
             if self.folder.exists():

@@ -67,17 +67,18 @@ class HistoryWriter:
 
     def finish_epoch(self, engine: Engine) -> None:
         """Complete the row after validation; called by :class:`HistoryRow`."""
-        metrics = validation_metrics(self.evaluator, engine.state.epoch)
+        state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
+        metrics = validation_metrics(self.evaluator, state.epoch)
         self.row |= {name: metrics[name] for name in COLUMNS if name in metrics}
         self.row["seconds"] = time.perf_counter() - self._epoch_start
         before = self.rows[-1]["elapsed_seconds"] if self.rows else 0.0
         self.row["elapsed_seconds"] = float(before) + self.row["seconds"]
-        self.row["peak_memory_mb"] = peak_memory_mb(engine.state.device)
+        self.row["peak_memory_mb"] = peak_memory_mb(state.device)
         self.rows.append(self.row)
         write_history(self.path, self.rows)
-        engine.state.history_row = self.row
-        logger.info("%s%s", self.prefix, _line(self.row, engine.state.max_epochs))
+        logger.info("%s%s", self.prefix, _line(self.row, state.max_epochs))
 
+    @exits_with_one_line
     def _start(self, engine: Engine) -> None:
         self.rows = [row for row in read_history(self.path) if row["epoch"] <= engine.state.epoch]
 
@@ -88,8 +89,9 @@ class HistoryWriter:
 
     def _count(self, engine: Engine) -> None:
         # Kept as tensors: reading each value would make a GPU wait at every step.
-        self._losses.append(torch.as_tensor(engine.state.output["loss"]).detach())
-        self._slices += len(engine.state.output["image"])
+        output: Any = engine.state.output
+        self._losses.append(torch.as_tensor(output["loss"]).detach())
+        self._slices += len(output["image"])
 
     @exits_with_one_line
     def _end_training(self, engine: Engine) -> None:
@@ -124,12 +126,20 @@ class HistoryRow:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a ``history.csv``; an absent file has none. Empty cells become None."""
+    """Read the rows of a ``history.csv``; an absent file has none. Empty cells become None.
+
+    Raises:
+        LggError: the file is not what :func:`write_history` wrote.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [{key: float(value) if value else None for key, value in row.items()} for row in csv.DictReader(file)]
-    return [{**row, "epoch": int(row["epoch"] or 0)} for row in rows]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            read = [{key: float(text) if text else None for key, text in row.items()} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"] or 0)} for row in read]
+    except (ValueError, TypeError, KeyError) as error:
+        message = f"cannot read {path}, which another program changed: restore it, or use another --output_dir"
+        raise LggError(message) from error
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:

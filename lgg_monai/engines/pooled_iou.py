@@ -34,7 +34,9 @@ class PooledIoU(CumulativeIterationMetric):
             ValueError: no label is given, the shapes differ, or there is more than one channel.
         """
         if y is None or y_pred.shape != y.shape:
-            raise ValueError(f"y_pred and y should have same shapes, got {y_pred.shape} and {getattr(y, 'shape', None)}.")
+            raise ValueError(
+                f"y_pred and y should have same shapes, got {y_pred.shape} and {getattr(y, 'shape', None)}."
+            )
         if y_pred.ndim < 2 or y_pred.shape[1] != 1:
             raise ValueError(f"y_pred and y should be binary with one channel [B, 1, ...], got {tuple(y_pred.shape)}.")
         return _count(y_pred, y)

@@ -63,9 +63,7 @@ class AutocastInferer(Inferer):
     """
 
     @exits_with_one_line
-    def __init__(
-        self, device: str | torch.device, inferer: Inferer | None = None, precision: str = "auto"
-    ) -> None:
+    def __init__(self, device: str | torch.device, inferer: Inferer | None = None, precision: str = "auto") -> None:
         super().__init__()
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.device_type = torch.device(device).type

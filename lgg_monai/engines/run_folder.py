@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.history import HISTORY, read_history
-from lgg_monai.errors import exits_with_one_line
+from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_json, writable_folder, write_json
 
 logger = logging.getLogger(__name__)
@@ -37,13 +37,21 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
         The folder's name.
 
     Raises:
-        SystemExit: with one line, where the folder cannot be written.
+        SystemExit: with one line, where the folder cannot be written or an earlier run in it cannot be set aside.
     """
     folder = Path(output_dir)
     if not resume and read_history(folder / HISTORY):
-        began = datetime.fromtimestamp((folder / HISTORY).stat().st_mtime, UTC)
-        aside = folder.with_name(f"{folder.name}-until-{began:%Y%m%d-%H%M%S}")
-        folder.rename(aside)
+        ended = datetime.fromtimestamp((folder / HISTORY).stat().st_mtime, UTC)
+        aside = folder.with_name(f"{folder.name}-until-{ended:%Y%m%d-%H%M%S}")
+        count = 1
+        while aside.exists():  # two short runs may end in one second
+            count += 1
+            aside = folder.with_name(f"{folder.name}-until-{ended:%Y%m%d-%H%M%S}-{count}")
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            message = f"cannot set the earlier run in {folder} aside ({error.strerror}): choose another --output_dir"
+            raise LggError(message) from error
         logger.warning("%s held an earlier run, which is now %s (--resume true continues one)", folder, aside)
     return str(writable_folder(folder))
 
@@ -108,7 +116,8 @@ class RunRecord:
         write_json(self.path, self.content)
 
     def _end(self, engine: Engine) -> None:
-        finished = engine.state.epoch >= engine.state.max_epochs
+        state: Any = engine.state
+        finished = state.epoch >= state.max_epochs
         self.content |= {"ended": _now(), "epochs": engine.state.epoch, "finished": finished}
         write_json(self.path, self.content)
 

@@ -13,7 +13,7 @@ from lgg_monai.errors import LggError
 
 HAUSDORFF_PERCENTILE = 95.0
 SURFACE_TOLERANCE_PX = 2.0
-# MONAI takes the outermost voxels of a mask as its edge; one empty voxel around the masks keeps them apart from the border.
+# MONAI takes the outermost voxels of a mask as its edge; an empty voxel around them keeps them off the border.
 CROP_MARGIN = 1
 
 
@@ -44,7 +44,8 @@ def score_volume(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
         label: the true mask, alike.
 
     Returns:
-        Plain floats. Distances are in voxel steps along all three axes (``px``): the data set records no spacing.
+        Plain numbers, counts as int. Distances (``px``) are in voxel steps along all three axes, as the data set
+        records no spacing.
 
     Raises:
         LggError: the shapes differ, are not three-dimensional, or a mask holds other values than 0 and 1.
@@ -73,19 +74,19 @@ def score_volume(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
     hd95, surface_dice = surface_scores(predicted, true)
 
     return {
-        "slices": float(len(true_area)),
-        "tumour_slices": float(tumour_slices),
-        "empty_slices": float(empty_slices),
-        "tumour_voxels": float(tumour),
-        "predicted_voxels": float(found),
-        "intersection": float(intersection),
-        "union": float(union),
+        "slices": len(true_area),
+        "tumour_slices": tumour_slices,
+        "empty_slices": empty_slices,
+        "tumour_voxels": tumour,
+        "predicted_voxels": found,
+        "intersection": intersection,
+        "union": union,
         "volume_dice": 2.0 * intersection / (tumour + found) if union else 1.0,
         "volume_iou": intersection / union if union else 1.0,
         "tumour_slice_iou": float(slice_iou[has_tumour].mean()) if tumour_slices else math.nan,
         "all_slice_iou": float(slice_iou.mean()),
         "false_positive_slices": float(false_positive.sum()) / empty_slices if empty_slices else math.nan,
-        "false_positive_slice_count": float(false_positive.sum()),
+        "false_positive_slice_count": int(false_positive.sum()),
         "hd95_px": hd95,
         "surface_dice_2px": surface_dice,
         "sensitivity": intersection / tumour if tumour else math.nan,
@@ -112,12 +113,12 @@ def surface_scores(predicted: np.ndarray, true: np.ndarray, crop: bool = True) -
     if crop:
         box = bounding_box(predicted | true, CROP_MARGIN)
         predicted, true = predicted[box], true[box]
-    pair = [torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None] for mask in (predicted, true)]
+    y_pred, y = (torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None] for mask in (predicted, true))
     with warnings.catch_warnings():
         # MONAI 1.6 warns of an argument that only MONAI itself passes.
         warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)
-        hausdorff = compute_hausdorff_distance(*pair, include_background=True, percentile=HAUSDORFF_PERCENTILE)
-        surface_dice = compute_surface_dice(*pair, class_thresholds=[SURFACE_TOLERANCE_PX], include_background=True)
+        hausdorff = compute_hausdorff_distance(y_pred, y, include_background=True, percentile=HAUSDORFF_PERCENTILE)
+        surface_dice = compute_surface_dice(y_pred, y, [SURFACE_TOLERANCE_PX], include_background=True)
     return float(hausdorff), float(surface_dice)
 
 

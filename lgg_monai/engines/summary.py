@@ -38,8 +38,12 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "volume_dice": Metric("Dice over a patient's whole volume, then mean and median over patients; empty and empty is 1."),
-    "volume_iou": Metric("IoU over a patient's whole volume, then mean and median over patients; empty and empty is 1."),
+    "volume_dice": Metric(
+        "Dice over a patient's whole volume, then mean and median over patients; empty and empty is 1."
+    ),
+    "volume_iou": Metric(
+        "IoU over a patient's whole volume, then mean and median over patients; empty and empty is 1."
+    ),
     "pooled_iou": Metric(
         "One intersection over one union of all voxels of all patients.",
         weight="union",
@@ -48,7 +52,7 @@ METRICS: dict[str, Metric] = {
     ),
     "tumour_slice_iou": Metric("Mean IoU over all slices whose mask is not empty.", weight="tumour_slices"),
     "all_slice_iou": Metric(
-        "Mean IoU over all slices; empty and empty is 1, empty and not empty is 0: reads high, as most slices are empty.",
+        "Mean IoU over all slices; empty and empty is 1, empty and not empty 0: reads high, as most slices are empty.",
         weight="slices",
     ),
     "false_positive_slices": Metric(
@@ -60,8 +64,12 @@ METRICS: dict[str, Metric] = {
         "95th percentile Hausdorff distance of the volume's surfaces in voxel steps (no spacing is recorded), over "
         "patients; undefined where just one mask is empty."
     ),
-    "surface_dice_2px": Metric("Share of both surfaces within 2 voxel steps of the other, over patients; one empty mask is 0."),
-    "sensitivity": Metric("Share of a patient's tumour voxels that are predicted, over patients; undefined without tumour."),
+    "surface_dice_2px": Metric(
+        "Share of both surfaces within 2 voxel steps of the other, over patients; one empty mask is 0."
+    ),
+    "sensitivity": Metric(
+        "Share of a patient's tumour voxels that are predicted, over patients; undefined without tumour."
+    ),
     "precision": Metric(
         "Share of a patient's predicted voxels that are tumour, over patients; undefined where nothing is predicted."
     ),
@@ -71,8 +79,8 @@ METRICS: dict[str, Metric] = {
 def summarise(rows: Sequence[Row], resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Aggregate the rows of `score_volume` over patients.
 
-    All intervals are 95 % percentile bootstrap intervals that resample patients, never slices: slices of one patient are
-    not independent. The same resamples serve every metric.
+    All intervals are 95 % percentile bootstrap intervals that resample patients, never slices: slices of one patient
+    are not independent. The same resamples serve every metric.
 
     Args:
         rows: one mapping a patient with the keys of `score_volume`, ``patient`` and, if known, ``site`` and ``part``.
@@ -106,7 +114,7 @@ def summarise(rows: Sequence[Row], resamples: int = 2000, seed: int = 0) -> dict
 
 
 def write_patients_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write one line a patient: who it is, then the scores with six decimals; an undefined one is an empty cell.
+    """Write one line a patient: who it is, counts, scores with six decimals; an undefined score is an empty cell.
 
     Args:
         path: the file, replaced at once or not at all.
@@ -174,7 +182,7 @@ def _aggregate(name: str, metric: Metric, rows: Sequence[Row], drawn: np.ndarray
 
 
 def _row_medians(samples: np.ndarray) -> np.ndarray:
-    """Take the median of each row, undefined values left out; sorting puts them last, which is faster than nanmedian."""
+    """Take the median of each row without undefined values: sorting puts them last, far faster than nanmedian."""
     ordered = np.sort(samples, axis=1)
     known = np.isfinite(samples).sum(axis=1)
     lower = np.maximum((known - 1) // 2, 0)
@@ -208,7 +216,7 @@ def _safe(value: Any) -> float | None:
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return value if isinstance(value, str) else f"{float(value):.6f}"
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None) -> str:

@@ -93,7 +93,7 @@ class TensorBoardWriter:
         number = engine.state.iteration
         if self.writer is None or not self._draw or number > self.patients:
             return
-        output = engine.state.output
+        output: Any = engine.state.output
         label = output["label"][0, 0].cpu().numpy() > 0
         z = int(label.sum(axis=(0, 1)).argmax())
         picture = draw_overlay(

@@ -33,7 +33,7 @@ class AugmentedBatch(PrepareBatch):
         self.augmentation = augmentation
         self.channels_last = channels_last
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self, batchdata: dict[str, torch.Tensor], device: Any = None, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the network's input and target, both float32."""
@@ -77,8 +77,13 @@ class EpochSeeder:
         return {"seed": self.seed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on with the seed that the run was started with."""
-        self.seed = int(state["seed"])
+        """Go on with the seed that the run was started with.
+
+        Raises:
+            ValueError: this run has another seed, which samplers and augmentation would follow.
+        """
+        if int(state["seed"]) != self.seed:
+            raise ValueError(f"the run began with seed {state['seed']}, not {self.seed}")
 
 
 class GradientClipping:
@@ -119,6 +124,16 @@ class WeightAveraging(EMAHandler):
             model, momentum=momentum, momentum_warmup=0.2, warmup_iters=warmup_iters, handle_buffers="update"
         )
 
+    def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
+        """Attach to a trainer, after the restoring of checkpoints."""
+        super().attach(engine, *args, **kwargs)
+        engine.add_event_handler(Events.STARTED, self._continue)
+
+    def _continue(self, engine: Engine) -> None:
+        # Ignite counts the steps of the growing memory from 0, and so would grow it anew in a resumed run.
+        if self.momentum_scheduler is not None:
+            self.momentum_scheduler.event_index = engine.state.iteration
+
 
 class Attach:
     """Attach an object that another part of the config refers to as well, such as the weight averaging.
@@ -137,7 +152,7 @@ class Attach:
         self.handler.attach(engine)
 
 
-class ProgressBar(IgniteProgressBar):
+class ProgressBar:
     """Ignite's progress bar over an epoch's batches, with the batch's loss and IoU.
 
     Args:
@@ -145,14 +160,13 @@ class ProgressBar(IgniteProgressBar):
     """
 
     def __init__(self, disable: bool = False) -> None:
-        self.shown = not disable
-        if self.shown:
-            super().__init__(desc="epoch", bar_format="{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]")
+        self.disable = disable
 
-    def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
+    def attach(self, engine: Engine) -> None:
         """Attach to a trainer whose post-processing makes binary predictions."""
-        if self.shown:
-            super().attach(engine, output_transform=self._numbers)
+        if not self.disable:
+            layout = "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]"
+            IgniteProgressBar(desc="epoch", bar_format=layout).attach(engine, output_transform=self._numbers)
 
     @staticmethod
     def _numbers(output: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch
 class BatchTransform(Protocol):
     """What a step of :class:`BatchAugmentation` looks like.
 
-    ``image`` is ``[B, C, X, Y]`` (normalised, float32), ``label`` ``[B, 1, X, Y]`` (0 or 1, float32). Every sample of the
+    ``image`` is ``[B, C, X, Y]`` (normalised), ``label`` ``[B, 1, X, Y]`` (0 or 1), both float32. Every sample of the
     batch draws its own parameters from ``random``.
     """
 

@@ -130,7 +130,9 @@ class RandomLowResolution:
 
         def blur(part: torch.Tensor) -> torch.Tensor:
             small = functional.avg_pool2d(part, 2, ceil_mode=True)
-            return functional.interpolate(small, size=part.shape[2:], mode="bilinear", align_corners=False)
+            # By two exactly and cut: stretched to an odd size, the picture would slide off its label by up to a pixel.
+            large = functional.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=False)
+            return large[..., : part.shape[2], : part.shape[3]]
 
         return _changed(image, chosen, blur), label
 

@@ -62,7 +62,9 @@ class RandomAffinePatch:
         grid = self._bend(grid, random)
         # The label rides along as a channel: one interpolation instead of two. Half of a voxel's weight decides.
         both = torch.cat([image, label.to(image.dtype)], dim=1)
-        both = functional.grid_sample(both, self._normalised(grid, size).to(image), padding_mode="border", align_corners=False)
+        both = functional.grid_sample(
+            both, self._normalised(grid, size).to(image), padding_mode="border", align_corners=False
+        )
         return both[:, :-1], (both[:, -1:] > 0.5).to(image.dtype)
 
     def parameters(
@@ -74,7 +76,9 @@ class RandomAffinePatch:
         zoom = torch.exp(-random.uniform((batch,), math.log(self.scale[0]), math.log(self.scale[1])))
         mirror = torch.where(random.uniform((batch,), 0, 1) < self.flip, -1.0, 1.0)
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-        matrix = torch.stack([torch.stack([cos * mirror, -sin], dim=-1), torch.stack([sin * mirror, cos], dim=-1)], dim=-2)
+        matrix = torch.stack(
+            [torch.stack([cos * mirror, -sin], dim=-1), torch.stack([sin * mirror, cos], dim=-1)], dim=-2
+        )
         free = torch.tensor([(size[axis] - patch[axis]) / 2 for axis in (0, 1)]) * self.placement
         middle = torch.tensor([(size[axis] - 1) / 2 for axis in (0, 1)])
         return matrix, middle + random.uniform((batch, 2), -1, 1) * free

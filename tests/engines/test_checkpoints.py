@@ -1,0 +1,291 @@
+"""Checkpoints: whole or not at all, restored in full, and refused with a clear word."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from lgg_monai.engines.checkpoints import (
+    BEST,
+    LAST,
+    EarlyStopping,
+    Restore,
+    RunCheckpoints,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+    validation_metrics,
+)
+from lgg_monai.errors import LggError
+
+
+def evaluator(epoch: int = 0, metric: float = 0.0) -> Any:
+    """What a MONAI evaluator looks like after it validated `epoch`."""
+    state = SimpleNamespace(iteration=2, max_epochs=epoch, metrics={"iou": metric}, key_metric_name="iou")
+    return SimpleNamespace(state=state)
+
+
+def trainer(epoch: int = 0, max_epochs: int = 5) -> Engine:
+    engine = Engine(lambda engine, batch: None)
+    engine.state.epoch, engine.state.iteration, engine.state.max_epochs = epoch, epoch * 10, max_epochs
+    return engine
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def checkpoints(folder: Path, seed: int = 0) -> RunCheckpoints:
+    model, averaged = network(seed), network(seed + 100)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    state = {"model": model, "averaged_model": averaged, "optimizer": optimizer}
+    return RunCheckpoints(str(folder), state, averaged, evaluator())
+
+
+def refusal(path: Path, target: nn.Module | None = None) -> str:
+    """The one line with which `load_weights` ends the program."""
+    target = network(9) if target is None else target
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    with pytest.raises(SystemExit) as caught:
+        load_weights(target, str(path))
+    message = str(caught.value)
+    assert message.startswith("lgg-monai: error: ")
+    assert "\n" not in message
+    assert str(path) in message
+    assert all(torch.equal(value, before[key]) for key, value in target.state_dict().items())
+    return message
+
+
+def test_a_failing_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / LAST
+    save_checkpoint(path, {"weight": torch.ones(3)})
+
+    def half(content: Any, file: Path) -> None:
+        Path(file).write_bytes(b"half of a check")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, {"weight": torch.zeros(3)})
+    assert torch.equal(read_checkpoint(path)["weight"], torch.ones(3))
+    assert [file.name for file in tmp_path.iterdir()] == [LAST]
+
+
+def test_load_weights_reads_best_last_and_plain_files(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    run.evaluator = evaluator(1, 0.5)
+    run.save(trainer(1))
+    averaged = run.state["averaged_model"]
+    assert not same(averaged, run.state["model"])
+    assert same(load_weights(network(7), str(tmp_path / BEST)), averaged)
+    assert same(load_weights(network(7), str(tmp_path / LAST)), averaged)
+    torch.save({"model": run.state["model"].state_dict()}, tmp_path / "keyed.pt")
+    assert same(load_weights(network(7), str(tmp_path / "keyed.pt")), run.state["model"])
+
+
+def test_load_weights_returns_the_network_itself(tmp_path: Path) -> None:
+    torch.save(network().state_dict(), tmp_path / "model.pt")
+    target = network(7)
+    assert load_weights(target, str(tmp_path / "model.pt")) is target
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    assert "train first, or name one with --checkpoint" in refusal(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02rubbish", None])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(network().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:900] if content is None else content)  # None: cut short
+    assert "is damaged or not a PyTorch file" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3)), r"it lacks 1\.weight \(5 such entries\)"),
+        (nn.Sequential(*network(), nn.Linear(2, 2)), r"has an unknown 2\.weight \(2 such entries\)"),
+        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), r"another shape for 0\.weight \(6 such entries\)"),
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path: Path, other: nn.Module, message: str) -> None:
+    torch.save(other.state_dict(), tmp_path / "model.pt")
+    text = refusal(tmp_path / "model.pt")
+    assert "is of another network" in text
+    with pytest.raises(SystemExit, match=message):
+        load_weights(network(), str(tmp_path / "model.pt"))
+
+
+def test_a_file_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "list.pt")
+    assert "holds a list, not a state dictionary" in refusal(tmp_path / "list.pt")
+
+
+class Harmful:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_pickled_code_is_not_run(tmp_path: Path) -> None:
+    path, proof = tmp_path / "model.pt", tmp_path / "proof"
+    torch.save({"0.weight": Harmful(proof)}, path)
+    assert "holds more than weights, so it is not loaded" in refusal(path)
+    assert not proof.exists()
+    torch.load(path, weights_only=False)
+    assert proof.exists()  # so the file would have done it
+
+
+def test_best_is_written_where_validation_improved_only(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    written = []
+    for epoch, metric in enumerate((0.2, 0.5, 0.4, math.nan, 0.5, 0.6), start=1):
+        (tmp_path / BEST).unlink(missing_ok=True)
+        run.evaluator = evaluator(epoch, metric)
+        run.save(trainer(epoch))
+        written.append((tmp_path / BEST).is_file())
+    assert written == [True, True, False, False, False, True]
+    assert (run.best_metric, run.best_epoch) == (0.6, 6)
+    progress = read_checkpoint(tmp_path / LAST)["progress"]
+    assert progress == {"epoch": 6, "iteration": 60, "best_metric": 0.6, "best_epoch": 6}
+
+
+def test_an_epoch_without_validation_writes_last_and_keeps_best(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    run.evaluator = evaluator(1, 0.5)
+    run.save(trainer(1))
+    run.evaluator.state.metrics = {"iou": 0.9}  # still says that it validated epoch 1
+    run.save(trainer(2))
+    assert read_checkpoint(tmp_path / LAST)["progress"]["epoch"] == 2
+    assert (run.best_metric, run.best_epoch) == (0.5, 1)
+
+
+def test_metrics_of_an_older_validation_are_not_taken_for_this_epoch() -> None:
+    assert validation_metrics(evaluator(3, 0.5), 3) == {"iou": 0.5}
+    assert validation_metrics(evaluator(3, 0.5), 4) == {}
+    never = evaluator(1, 0.5)
+    never.state.iteration = 0
+    assert validation_metrics(never, 1) == {}
+
+
+def test_restore_brings_everything_back(tmp_path: Path) -> None:
+    before = checkpoints(tmp_path)
+    model, optimizer = before.state["model"], before.state["optimizer"]
+    model(torch.rand(2, 3, 5, 5)).square().sum().backward()
+    optimizer.step()
+    before.evaluator = evaluator(3, 0.7)
+    before.save(trainer(3))
+
+    after, engine = checkpoints(tmp_path, seed=50), trainer()
+    Restore(after, resume=True).attach(engine)
+    engine.fire_event(Events.STARTED)
+    assert (engine.state.epoch, engine.state.iteration) == (3, 30)
+    assert (after.best_metric, after.best_epoch) == (0.7, 3)
+    assert same(after.state["model"], model)
+    assert same(after.state["averaged_model"], before.state["averaged_model"])
+    moments = [run.state["optimizer"].state_dict()["state"][0]["exp_avg"] for run in (before, after)]
+    assert torch.equal(*moments)
+    assert moments[0].abs().max() > 0
+
+
+def test_restore_does_nothing_unless_asked_or_where_there_is_nothing(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    run.evaluator = evaluator(3, 0.7)
+    run.save(trainer(3))
+    for folder, resume in ((tmp_path, False), (tmp_path / "none", True)):
+        fresh, engine = checkpoints(folder, seed=50), trainer()
+        Restore(fresh, resume).attach(engine)
+        engine.fire_event(Events.STARTED)
+        assert engine.state.epoch == 0
+        assert same(fresh.state["model"], network(50))
+
+
+def test_a_longer_schedule_goes_on_from_where_the_shorter_one_ended(tmp_path: Path) -> None:
+    from monai.optimizers import WarmupCosineSchedule
+
+    def run(length: int) -> tuple[RunCheckpoints, torch.optim.Optimizer, WarmupCosineSchedule]:
+        optimizer = torch.optim.SGD(network().parameters(), lr=1.0)
+        schedule = WarmupCosineSchedule(optimizer, warmup_steps=2, t_total=length)
+        return RunCheckpoints(str(tmp_path), {"schedule": schedule}, network(), evaluator()), optimizer, schedule
+
+    short, optimizer, schedule = run(10)
+    for _ in range(10):
+        optimizer.step()
+        schedule.step()
+    short.save(trainer(1))
+    longer, optimizer, schedule = run(20)
+    longer.restore(trainer())
+    rates = []
+    for _ in range(10):
+        optimizer.step()
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    expected = [0.5 * (1 + math.cos(math.pi * (step - 2) / 18)) for step in range(11, 21)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("optimizer"), "lacks optimizer, so it is not one to resume from"),
+        (lambda content: content.pop("progress"), "lacks progress, so it is not one to resume from"),
+        (lambda content: content["model"].pop("0.weight"), "does not fit this run's model: resume with the settings"),
+        (lambda content: content["optimizer"].update(param_groups=[]), "does not fit this run's optimizer"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+    run = checkpoints(tmp_path)
+    run.save(trainer(1))
+    content = read_checkpoint(tmp_path / LAST)
+    change(content)
+    torch.save(content, tmp_path / LAST)
+    with pytest.raises(SystemExit, match=message) as caught:
+        checkpoints(tmp_path).restore(trainer())
+    assert "\n" not in str(caught.value)
+
+
+def test_read_checkpoint_raises_the_project_s_own_error(tmp_path: Path) -> None:
+    with pytest.raises(LggError, match="no checkpoint"):
+        read_checkpoint(tmp_path / "none.pt")
+
+
+def test_early_stopping_ends_training_after_its_patience(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    epochs = []
+    engine = Engine(lambda engine, batch: None)
+    metrics = [0.1, 0.3, 0.2, 0.3, 0.1, 0.9]
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def validate(engine: Engine) -> None:
+        epochs.append(engine.state.epoch)
+        run.evaluator = evaluator(engine.state.epoch, metrics[engine.state.epoch - 1])
+        run.save(engine)
+
+    EarlyStopping(run, patience=3).attach(engine)
+    engine.run([0], max_epochs=6)
+    assert epochs == [1, 2, 3, 4, 5]  # the best was epoch 2
+    assert run.best_epoch == 2
+
+
+def test_early_stopping_waits_for_a_first_validation(tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: None)
+    EarlyStopping(checkpoints(tmp_path), patience=1).attach(engine)
+    engine.run([0], max_epochs=4)
+    assert engine.state.epoch == 4

@@ -1,0 +1,84 @@
+"""Keys that a config does not know, and the config as it was when it ran."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from lgg_monai.engines.config_check import check_keys, current_parser, effective_config
+
+CONFIG = {
+    "imports": ["$import lgg_monai.engines as engines"],
+    "max_epochs": 5,
+    "rate": 0.1,
+    "unused_but_reserved": 1,
+    "trainer": {"epochs": "@max_epochs", "steps": ["$@rate * 2"], "note": "$'@unused_but_reserved'"},
+    "seen": "$engines.config_check.effective_config()",
+    "run": ["$@trainer", "$@seen"],
+    "check": "$engines.check_keys()",
+    "initialize": ["$@check"],
+}
+
+
+def parser(**override: object) -> ConfigParser:
+    result = ConfigParser({**CONFIG})
+    result.update(pairs=override)
+    return result
+
+
+def test_a_config_whose_keys_are_all_used_passes() -> None:
+    assert parser().get_parsed_content("check") is None
+    assert parser(max_epochs=7).get_parsed_content("check") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("max_epoch", "did you mean --max_epochs?"),
+        ("rat", "did you mean --rate?"),
+        ("quite_other", "see the top of bundles/*.yaml for the keys there are"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_a_hint(key: str, hint: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parser(**{key: 3}).get_parsed_content("check")
+    assert str(caught.value) == f"lgg-monai: error: config key '{key}' does not exist: {hint}"
+
+
+def test_what_the_unknown_key_itself_refers_to_does_not_save_it() -> None:
+    with pytest.raises(SystemExit, match="config key 'max_epoch' does not exist"):
+        parser(max_epoch="$@rate").get_parsed_content("check")
+
+
+@pytest.mark.parametrize("key", ["bundle_root", "dataset_dir", "device", "network_def", "finalize", "evaluate"])
+def test_keys_that_monai_reads_by_name_need_no_reference(key: str) -> None:
+    assert parser(**{key: "value"}).get_parsed_content("check") is None
+
+
+def test_overriding_within_a_key_is_allowed() -> None:
+    assert parser(**{"trainer#epochs": 9}).get_parsed_content("check") is None
+
+
+def test_effective_config_holds_overrides_and_no_metadata() -> None:
+    content = parser(**{"max_epochs": 7, "trainer#epochs": 9, "_meta_": {"version": "1"}}).get_parsed_content("seen")
+    assert content["max_epochs"] == 7
+    assert content["trainer"]["epochs"] == 9
+    assert content["rate"] == 0.1
+    assert content["run"] == ["$@trainer", "$@seen"]  # not evaluated
+    assert "_meta_" not in content
+
+
+def test_objects_set_from_python_are_recorded_as_text() -> None:
+    content = parser(rate=torch.device("cpu"), max_epochs=(1, 2)).get_parsed_content("seen")
+    assert content["rate"] == "cpu"
+    assert content["max_epochs"] == [1, 2]
+    assert json.loads(json.dumps(content)) == content
+
+
+def test_outside_a_config_there_is_none() -> None:
+    assert current_parser() is None
+    assert effective_config() == {}
+    assert check_keys() is None

@@ -1,0 +1,161 @@
+"""The run folder: an earlier run is never lost, and ``run.json`` says what ran."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from lgg_monai.engines import RunRecord, prepare_run_folder
+from lgg_monai.engines.history import COLUMNS, write_history
+from lgg_monai.engines.run_folder import describe_device, versions
+
+DATALIST = {
+    "phantom": True,
+    "dataset_dir": "data/phantom",
+    "fingerprint": "abc",
+    "fold": 1,
+    "folds": 5,
+    "training": [{}, {}, {}],
+    "validation": [{}],
+    "test": [{}, {}],
+}
+
+
+def earlier_run(folder: Path, loss: float = 1.0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_history(folder / "history.csv", [dict.fromkeys(COLUMNS) | {"epoch": 1, "loss": loss}])
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "best.pt").write_text(f"weights {loss}")
+    os.utime(folder / "history.csv", (1_700_000_000, 1_700_000_000))
+
+
+def record(folder: Path, **settings: Any) -> RunRecord:
+    return RunRecord(str(folder), DATALIST, seed=4, device=torch.device("cpu"), network=nn.Linear(3, 2), **settings)
+
+
+def run(folder: Path, epochs: int, max_epochs: int, begin: int = 0) -> dict[str, Any]:
+    """Train nothing from epoch `begin`, and stop after `epochs`."""
+    engine = Engine(lambda engine, batch: None)
+    engine.state.epoch = engine.state.iteration = begin
+    engine.state.max_epochs, engine.state.epoch_length = max_epochs, 1
+    record(folder).attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED(once=epochs), lambda: engine.terminate())
+    engine.run([0], max_epochs=max_epochs)
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_new_folder_is_made(tmp_path: Path) -> None:
+    assert prepare_run_folder(str(tmp_path / "runs" / "new")) == str(tmp_path / "runs" / "new")
+    assert (tmp_path / "runs" / "new").is_dir()
+
+
+def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "unet"
+    earlier_run(folder)
+    prepare_run_folder(str(folder))
+    assert list(folder.iterdir()) == []
+    aside = tmp_path / "unet-until-20231114-221320"
+    assert (aside / "history.csv").is_file()
+    assert (aside / "checkpoints" / "best.pt").read_text() == "weights 1.0"
+
+
+def test_two_earlier_runs_of_the_same_second_are_both_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "unet"
+    for loss in (1.0, 2.0, 3.0):
+        earlier_run(folder, loss)
+        prepare_run_folder(str(folder))
+    kept = {path.read_text() for path in tmp_path.glob("unet-until-*/checkpoints/best.pt")}
+    assert kept == {"weights 1.0", "weights 2.0", "weights 3.0"}
+
+
+def test_resuming_keeps_the_earlier_run_in_place(tmp_path: Path) -> None:
+    folder = tmp_path / "unet"
+    earlier_run(folder)
+    prepare_run_folder(str(folder), resume=True)
+    assert (folder / "history.csv").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["unet"]
+
+
+def test_a_folder_without_a_finished_epoch_is_used_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "datalist.json").write_text("{}")
+    prepare_run_folder(str(tmp_path / "unet"))
+    assert (tmp_path / "unet" / "datalist.json").is_file()
+
+
+def test_an_earlier_run_that_cannot_be_set_aside_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "unet"
+    earlier_run(folder)
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(SystemExit, match=r"cannot set the earlier run in .* aside \(Permission denied\)"):
+        prepare_run_folder(str(folder))
+    assert (folder / "checkpoints" / "best.pt").read_text() == "weights 1.0"
+
+
+def test_a_folder_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=r"^lgg-monai: error: cannot write to the output folder") as caught:
+        prepare_run_folder(str(tmp_path / "file"))
+    assert "\n" not in str(caught.value)
+
+
+def test_run_json_says_what_ran(tmp_path: Path) -> None:
+    content = run(tmp_path, epochs=2, max_epochs=2)
+    assert content["finished"] is True
+    assert content["epochs"] == 2
+    assert content["started"] <= content["ended"]
+    assert content["seed"] == 4
+    assert content["phantom"] is True
+    assert content["parameters"] == 8
+    assert content["precision"] == "float32"
+    expected = {"dataset_dir": "data/phantom", "fingerprint": "abc", "fold": 1, "folds": 5}
+    assert content["data"] == {**expected, "training": 3, "validation": 1, "test": 2}
+    assert "resumed" not in content
+
+
+def test_run_json_is_there_from_the_start_and_says_that_the_run_is_not_finished(tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: 1 / 0)
+    record(tmp_path, precision=torch.bfloat16).attach(engine)
+    with pytest.raises(ZeroDivisionError):
+        engine.run([0])
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["started"]
+    assert content["ended"] is None
+    assert content["finished"] is False
+    assert content["precision"] == "bfloat16"
+
+
+def test_a_resumed_run_keeps_its_beginning(tmp_path: Path) -> None:
+    first = run(tmp_path, epochs=1, max_epochs=3)
+    assert first["finished"] is False
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**first, "started": "2020-01-01T00:00:00+00:00"}))
+    second = run(tmp_path, epochs=2, max_epochs=3, begin=1)
+    third = run(tmp_path, epochs=3, max_epochs=3, begin=2)
+    assert second["started"] == third["started"] == "2020-01-01T00:00:00+00:00"
+    assert [len(content["resumed"]) for content in (second, third)] == [1, 2]
+    assert third["finished"] is True
+
+
+def test_versions_name_what_the_numbers_depend_on() -> None:
+    found = versions()
+    assert found["torch"] == torch.__version__
+    assert {"python", "monai", "pytorch-ignite", "nibabel", "scikit-image", "numpy", "lgg-monai"} <= set(found)
+
+
+def test_a_device_is_described_without_the_name_of_the_machine() -> None:
+    assert describe_device(torch.device("cpu")).startswith(f"cpu ({os.cpu_count()} cores")
+    assert os.uname().nodename not in describe_device(torch.device("cpu"))

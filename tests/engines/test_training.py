@@ -1,0 +1,180 @@
+"""Handlers and batches of training: clipping, seeds, averaging, and the way to the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedTrainer
+from torch import nn
+
+from lgg_monai.engines import Attach, AugmentedBatch, EpochSeeder, GradientClipping, ProgressBar, WeightAveraging
+
+
+def test_gradients_are_clipped_between_backward_and_step() -> None:
+    # A plain step of size 1: the way of the weights is the gradient that the optimizer saw.
+    def way(max_norm: float) -> torch.Tensor:
+        network = nn.Linear(4, 1, bias=False)
+        nn.init.zeros_(network.weight)
+        data = [{"image": torch.full((2, 4), 10.0), "label": torch.ones(2, 1)}]
+        trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=1,
+            train_data_loader=data,
+            network=network,
+            optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
+            loss_function=nn.MSELoss(),
+            train_handlers=[GradientClipping(network, max_norm)],  # type: ignore[list-item]
+            decollate=False,
+        )
+        trainer.run()
+        return network.weight.detach().flatten()
+
+    free, clipped = way(1e9), way(0.5)
+    assert free.norm() == pytest.approx(40)
+    assert clipped.norm() == pytest.approx(0.5, rel=1e-4)
+    torch.testing.assert_close(clipped / clipped.norm(), free / free.norm())  # the direction stays
+
+
+def test_frozen_parameters_are_not_clipped() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    network[0].requires_grad_(False)
+    assert len(GradientClipping(network, 1.0).parameters) == 2
+
+
+class Follower:
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+
+def draws(seed: int, begin: int = 0, epochs: int = 4) -> tuple[list[float], list[int]]:
+    """Random numbers that dropout, say, would draw in each epoch, and the epochs that followers were told."""
+    follower, numbers = Follower(), []
+    engine = Engine(lambda engine, batch: numbers.append(float(torch.rand(1))))
+    engine.state.epoch = engine.state.iteration = begin
+    engine.state.max_epochs, engine.state.epoch_length = epochs, 1
+    EpochSeeder(seed, [follower]).attach(engine)
+    engine.run([0], max_epochs=epochs)
+    return numbers, follower.epochs
+
+
+def test_every_epoch_is_seeded_by_seed_and_epoch_alone() -> None:
+    whole, epochs = draws(seed=1)
+    torch.rand(100)  # whatever else draws between epochs
+    resumed, later = draws(seed=1, begin=2)
+    assert resumed == whole[2:]
+    assert (epochs, later) == ([0, 1, 2, 3], [2, 3])
+    assert len(set(whole)) == 4
+    assert not set(draws(seed=2)[0]) & set(whole)
+
+
+def test_a_run_is_not_resumed_with_another_seed() -> None:
+    state = EpochSeeder(3).state_dict()
+    EpochSeeder(3).load_state_dict(state)
+    with pytest.raises(ValueError, match="the run began with seed 3, not 4"):
+        EpochSeeder(4).load_state_dict(state)
+
+
+class Averaged:
+    """A network of one weight and one running statistic, whose weight is n after step n."""
+
+    def __init__(self, begin: int = 0) -> None:
+        self.network = nn.BatchNorm1d(1)
+        nn.init.zeros_(self.network.weight)
+        self.averaging = WeightAveraging(self.network, momentum=0.1, warmup_iters=5)
+        self.engine = Engine(self._step)
+        self.engine.state.epoch = self.engine.state.iteration = begin
+        self.averaging.attach(self.engine)
+        self.values: list[float] = []
+        self.engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
+
+    def run(self, epochs: int) -> None:
+        self.engine.state.max_epochs, self.engine.state.epoch_length = epochs, 1
+        self.engine.run([0], max_epochs=epochs)
+
+    def _step(self, engine: Engine, batch: int) -> None:
+        with torch.no_grad():
+            self.network.weight.fill_(engine.state.iteration)
+            self.network.running_mean.fill_(-engine.state.iteration)
+
+    def _note(self, engine: Engine) -> None:
+        self.values.append(float(self.averaging.ema_model.weight))
+
+
+def test_averaging_follows_its_formula_with_a_memory_that_grows() -> None:
+    averaged = Averaged()
+    averaged.run(8)
+    expected, value = [], 0.0
+    for step in range(1, 9):
+        momentum = max(0.1, 0.2 - 0.1 * (step - 1) / 4)
+        value = (1 - momentum) * value + momentum * step
+        expected.append(value)
+    assert averaged.values == pytest.approx(expected, rel=1e-5)
+    # Running statistics are averaged too; they began at 0 as the weight did.
+    assert float(averaged.averaging.ema_model.running_mean) == pytest.approx(-expected[-1], rel=1e-5)
+
+
+def test_averaging_goes_on_where_an_interrupted_run_stopped() -> None:
+    whole, first = Averaged(), Averaged()
+    whole.run(6)
+    first.run(3)
+    second = Averaged(begin=3)
+    second.averaging.ema_model.load_state_dict(first.averaging.ema_model.state_dict())
+    second.run(6)
+    assert first.values + second.values == pytest.approx(whole.values, rel=1e-6)
+
+
+def test_the_averaged_network_is_apart_and_evaluates() -> None:
+    averaged = Averaged()
+    averaged.run(2)
+    model = averaged.averaging.ema_model
+    assert not model.training
+    assert not model.weight.requires_grad
+    assert float(averaged.network.weight.detach()) == 2
+
+
+def test_attach_attaches_what_it_holds() -> None:
+    seeder, engine = EpochSeeder(0, [follower := Follower()]), Engine(lambda engine, batch: None)
+    Attach(seeder).attach(engine)
+    engine.run([0], max_epochs=2)
+    assert follower.epochs == [0, 1]
+
+
+def test_a_batch_becomes_float32_and_is_augmented() -> None:
+    batch = {"image": torch.ones(2, 3, 4, 4, dtype=torch.float16), "label": torch.ones(2, 1, 4, 4, dtype=torch.uint8)}
+    image, label = AugmentedBatch(lambda image, label: (image * 2, label * 0))(batch, torch.device("cpu"))
+    assert image.dtype == label.dtype == torch.float32
+    assert image.unique().tolist() == [2.0]
+    assert label.unique().tolist() == [0.0]
+    image, label = AugmentedBatch()(batch, torch.device("cpu"))
+    assert image.unique().tolist() == label.unique().tolist() == [1.0]
+
+
+def test_a_batch_is_laid_out_with_channels_last_on_request() -> None:
+    batch = {"image": torch.rand(2, 3, 4, 5), "label": torch.rand(2, 1, 4, 5)}
+    image, _ = AugmentedBatch(channels_last=True)(batch)
+    assert image.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(image, batch["image"])
+
+
+def progress(capsys: pytest.CaptureFixture, disable: bool) -> str:
+    def step(engine: Engine, batch: Any) -> dict[str, torch.Tensor]:
+        pred, label = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([1.0, 0.0, 0.0])
+        return {"loss": torch.tensor(0.5), "pred": pred, "label": label}
+
+    engine = Engine(step)
+    ProgressBar(disable=disable).attach(engine)
+    engine.run([0, 1], max_epochs=1)
+    return capsys.readouterr().err
+
+
+def test_the_bar_shows_loss_and_iou_unless_disabled(capsys: pytest.CaptureFixture) -> None:
+    shown = progress(capsys, disable=False)
+    assert "loss=0.5" in shown
+    assert "iou=0.5" in shown
+    assert progress(capsys, disable=True) == ""
