@@ -22,7 +22,9 @@ app = typer.Typer(
     help="Tools around the lgg_monai bundles. Training and evaluation run through `python -m monai.bundle run`.",
 )
 
-DatasetDir = Annotated[Path, typer.Argument(metavar="DIR", help="A kaggle_3m folder, or one with imagesTr and labelsTr.")]
+DatasetDir = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A kaggle_3m folder, or one with imagesTr and labelsTr.")
+]
 
 
 @app.command()
@@ -33,7 +35,7 @@ def check(folder: DatasetDir) -> None:
 
     report = inspect_dataset(folder, progress=_progress)
     typer.echo(describe(report))
-    problems = report.all_problems
+    problems = report.all_problems + report.without_tumour
     for problem in problems:
         typer.echo(f"problem: {problem}", err=True)
     if problems:
@@ -44,7 +46,9 @@ def check(folder: DatasetDir) -> None:
 @app.command()
 def download(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put kaggle_3m, such as data.")],
-    source: Annotated[str | None, typer.Option(help="A zip downloaded in a browser, or its URL; default: kagglehub.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="A zip downloaded in a browser, or its URL; default: kagglehub.")
+    ] = None,
 ) -> None:
     """Fetch the published data set (Kaggle, mateuszbuda/lgg-mri-segmentation) into DIR/kaggle_3m."""
     from lgg_monai.data.download import download as fetch
@@ -84,6 +88,22 @@ def phantom(
     from lgg_monai.data.phantom import write_phantom
 
     typer.echo(f"PHANTOM: {patients} synthetic patients in {write_phantom(folder, patients, seed, size)}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN [RUN ...]", help="Run folders; the first is the reference.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for report.html, numbers and plots.")],
+    allow_different_data: Annotated[
+        bool, typer.Option("--allow-different-data", help="Compare runs of other data, splits or seeds, and stamp it.")
+    ] = False,
+) -> None:
+    """Compare finished runs: learning, cost, quality on test patients, pictures and findings on one page."""
+    from lgg_monai.analysis.comparison import compare as write
+
+    typer.echo(f"written to {write(runs, output, allow_different_data)}")
 
 
 def main() -> None:

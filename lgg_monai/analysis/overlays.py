@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.transforms.utils import generate_spatial_bounding_box
 from PIL import Image, ImageDraw, ImageFont
 from skimage.draw import disk, line
 from skimage.measure import find_contours
 from skimage.transform import resize
 
 from lgg_monai.data.patients import FLAIR
-from lgg_monai.engines.scores import bounding_box
 from lgg_monai.files import replacing
 
-# Told apart by hue, by lightness and by width, so that no kind of colour blindness mixes them up.
+# Told apart by hue and by lightness, and by dashes where they meet, so that no kind of colour blindness mixes them up.
 LABEL_COLOUR = (90, 230, 120)
 PREDICTION_COLOUR = (255, 40, 190)
 INK = (235, 235, 235)
@@ -27,10 +27,14 @@ STAMP_COLOUR = (255, 190, 60)
 
 WINDOW_PERCENTILES = (1.0, 99.5)
 STRIP = 24  # height of a line of text, in picture pixels
-TILE_WIDTH = 340  # a panel enlarges its slices by a whole factor to about this width
+TILE_WIDTH = 300  # a panel enlarges its slices by a whole factor to at least this width
 GAP = 6
+HEAD_MARGIN = 4  # voxels left around the head
 # Outlines are drawn this many times larger and averaged down, which smooths them without moving them.
 SUPERSAMPLING = 3
+LABEL_WIDTH = 1.2  # of an outline, in pixels of the slice
+PREDICTION_WIDTH = 0.8
+DASH = 4.0
 
 
 def draw_overlay(
@@ -44,9 +48,9 @@ def draw_overlay(
     window: tuple[float, float] | None = None,
     legend: bool = True,
 ) -> np.ndarray:
-    """Draw one slice with the true outline (wide, green) and the predicted one (thin, magenta, on top).
+    """Draw one slice with the true outline (green) and the predicted one (magenta).
 
-    Where both run together the green one shows on either side of the magenta one.
+    Where both run together they alternate in dashes.
 
     Args:
         flair: slice ``[X, Y]`` of any type.
@@ -62,9 +66,14 @@ def draw_overlay(
         Picture ``[Y * scale + strips, X * scale, 3]``, uint8. Row and column are volume axes Y and X.
     """
     picture = _grey(np.asarray(flair).T, scale, window or intensity_window(flair))
-    for mask, colour, width in _outlines(label, prediction, scale):
-        covered = outline_coverage(np.asarray(mask).T > 0, scale, width)[..., None]
-        picture = picture * (1 - covered) + np.array(colour) * covered
+    green = np.zeros(picture.shape[:2])
+    if label is not None:
+        green = outline_coverage(np.asarray(label).T > 0, scale, LABEL_WIDTH * scale)
+        picture = _painted(picture, green, LABEL_COLOUR)
+    if prediction is not None:
+        mask = np.asarray(prediction).T > 0
+        solid, dashed = (outline_coverage(mask, scale, PREDICTION_WIDTH * scale, dash) for dash in (None, DASH * scale))
+        picture = _painted(picture, np.where(green > 0, dashed, solid), PREDICTION_COLOUR)
     canvas = np.rint(picture).astype(np.uint8)
     if stamp:
         canvas = _stamped(canvas, stamp)
@@ -85,7 +94,7 @@ def patient_panel(
     stamp: str = "",
     columns: int = 4,
 ) -> np.ndarray:
-    """Draw a sheet of two rows of one patient's slices: the largest tumour, the worst slice, and the tumour's course.
+    """Draw a sheet of two rows of one patient's slices: the largest tumour, the most errors, and the tumour's course.
 
     All slices share one grey window and one crop around the head, so that they can be compared.
 
@@ -103,9 +112,13 @@ def patient_panel(
     flair = np.asarray(image)[FLAIR]
     true, predicted = (np.asarray(mask).reshape(flair.shape) > 0 for mask in (label, prediction))
     low, high = window = intensity_window(flair)
-    # 15 % of the window tells the head from the noise around it.
-    head = bounding_box((flair > low + 0.15 * (high - low)) | true | predicted, margin=4)[:2]
-    scale = max(1, round(TILE_WIDTH / (head[0].stop - head[0].start)))
+    # The mean over slices takes the noise off the background, so that a tenth of the window tells the head from it.
+    inside = (flair.mean(axis=2) > low + 0.1 * (high - low)) | (true | predicted).any(axis=2)
+    if not inside.any():
+        inside = ~inside
+    starts, ends = generate_spatial_bounding_box(inside[None], margin=HEAD_MARGIN, allow_smaller=True)
+    head = tuple(slice(int(start), int(end)) for start, end in zip(starts, ends, strict=True))
+    scale = math.ceil(TILE_WIDTH / (head[0].stop - head[0].start))
 
     notes = _notable_slices(true, predicted)
     tiles = []
@@ -133,7 +146,7 @@ def choose_slices(label: np.ndarray, prediction: np.ndarray, count: int) -> list
     Args:
         label: boolean ``[X, Y, Z]``.
         prediction: boolean ``[X, Y, Z]``.
-        count: how many at most; fewer where fewer slices hold tumour.
+        count: how many at most, from 2; fewer where fewer slices hold tumour.
 
     Returns:
         Slice indices. Without any tumour they are spread over what was predicted, or else over the whole volume.
@@ -149,7 +162,7 @@ def choose_slices(label: np.ndarray, prediction: np.ndarray, count: int) -> list
         wanted = min(max(count - len(chosen), 0), len(others))
         # The middle of equal parts, so that neither end of the tumour is preferred.
         chosen |= {int(others[int((part + 0.5) * len(others) / wanted)]) for part in range(wanted)}
-    return sorted(chosen)[:count] if len(chosen) > count else sorted(chosen)
+    return sorted(chosen)
 
 
 def select_best_median_worst(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -180,13 +193,14 @@ def intensity_window(flair: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def outline_coverage(mask: np.ndarray, scale: int, width: float) -> np.ndarray:
+def outline_coverage(mask: np.ndarray, scale: int, width: float, dash: float | None = None) -> np.ndarray:
     """Draw the outline of a mask as a band around its voxels' border.
 
     Args:
         mask: boolean picture ``[H, W]``.
         scale: whole factor of enlargement.
         width: of the band, in enlarged pixels.
+        dash: length of its dashes and gaps in enlarged pixels; None for a solid band.
 
     Returns:
         ``[H * scale, W * scale]`` between 0 and 1: how much of each pixel the band covers.
@@ -201,7 +215,12 @@ def outline_coverage(mask: np.ndarray, scale: int, width: float) -> np.ndarray:
     for contour in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
         corners = np.rint((contour - 1 + 0.5) * fine - 0.5).astype(int)
         corners = np.clip(corners, 0, [height - 1, length - 1]) + margin
-        for (row, column), (next_row, next_column) in zip(corners[:-1], corners[1:], strict=True):
+        starts, ends = corners[:-1], corners[1:]
+        if dash is not None:
+            travelled = np.cumsum(np.linalg.norm(ends - starts, axis=1))
+            shown = travelled // (dash * SUPERSAMPLING) % 2 == 0
+            starts, ends = starts[shown], ends[shown]
+        for (row, column), (next_row, next_column) in zip(starts, ends, strict=True):
             canvas[line(row, column, next_row, next_column)] = True
     rows, columns = np.nonzero(canvas)
     canvas[(rows[:, None] + brush[0]).ravel(), (columns[:, None] + brush[1]).ravel()] = True
@@ -210,11 +229,8 @@ def outline_coverage(mask: np.ndarray, scale: int, width: float) -> np.ndarray:
     return blocks.mean(axis=(1, 3))
 
 
-def _outlines(
-    label: np.ndarray | None, prediction: np.ndarray | None, scale: int
-) -> list[tuple[np.ndarray, tuple[int, int, int], float]]:
-    both = [(label, LABEL_COLOUR, 1.3 * scale + 1), (prediction, PREDICTION_COLOUR, 0.4 * scale + 0.4)]
-    return [(mask, colour, width) for mask, colour, width in both if mask is not None and np.any(mask)]
+def _painted(picture: np.ndarray, coverage: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    return picture * (1 - coverage[..., None]) + np.array(colour) * coverage[..., None]
 
 
 def _grey(flair: np.ndarray, scale: int, window: tuple[float, float]) -> np.ndarray:
@@ -232,7 +248,7 @@ def _notable_slices(label: np.ndarray, prediction: np.ndarray) -> dict[int, str]
     if label.any():
         notes[largest] = "   largest"
     if wrong.any():
-        notes[worst] = f"{notes.get(worst, '')}   worst"
+        notes[worst] = f"{notes.get(worst, '')}   most errors"
     return notes
 
 

@@ -1,0 +1,126 @@
+"""Two runs on the same patients: the difference by every convention, its interval, and Wilcoxon's test."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from lgg_monai.engines.summary import INTERVAL, METRICS
+
+RESAMPLES = 10_000
+SEED = 0
+# With fewer pairs, Wilcoxon's test cannot fall below 0.05 whatever the scores, and a bootstrap interval is too narrow.
+FEWEST_PATIENTS = 6
+Row = Mapping[str, Any]
+
+
+def paired_differences(first: Sequence[Row], other: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Compare two runs patient by patient.
+
+    Args:
+        first: scores of the first run, one row a patient.
+        other: scores of the other run, the same patients in the same order.
+
+    Returns:
+        For each metric of `METRICS` the entry of `paired_difference`.
+    """
+    names = [row["patient"] for row in first]
+    if names != [row["patient"] for row in other]:
+        raise ValueError("paired scores need the same patients in the same order")
+    return {name: paired_difference(name, first, other) for name in METRICS}
+
+
+def paired_difference(
+    metric: str, first: Sequence[Row], other: Sequence[Row], resamples: int = RESAMPLES, seed: int = SEED
+) -> dict[str, Any]:
+    """Estimate ``other - first`` by one convention.
+
+    Patients are resampled in pairs, so what makes a patient hard for both runs cancels. A pooled metric is pooled anew
+    in each resample.
+
+    Args:
+        metric: a name of `METRICS`.
+        first: as for `paired_differences`.
+        other: as for `paired_differences`.
+        resamples: number of bootstrap resamples.
+        seed: makes the interval reproducible.
+
+    Returns:
+        ``n`` (patients for whom both are defined), ``difference``, ``ci95`` (percentile bootstrap; None for fewer than
+        two patients), ``median``, ``higher``, ``lower``, ``equal`` (patients), ``wilcoxon_p`` (two-sided signed-rank
+        test of the patients' values; None for pooled metrics, which have none, and where no patient differs).
+    """
+    parts = [_parts(metric, rows) for rows in (first, other)]
+    defined = parts[0][2] & parts[1][2]
+    count = int(defined.sum())
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("difference", "ci95", "median", "higher", "lower", "equal", "wilcoxon_p"), None
+    )
+    if not count:
+        return {"n": 0, **nothing}
+    sums = [(above[defined], below[defined]) for above, below, _ in parts]
+    drawn = np.random.default_rng(seed).integers(0, count, size=(resamples, count))
+    if_nothing = METRICS[metric].if_nothing
+    values = [_divide(above.sum(), below.sum(), if_nothing) for above, below in sums]
+    resampled = [_divide(above[drawn].sum(axis=1), below[drawn].sum(axis=1), if_nothing) for above, below in sums]
+    estimates = resampled[1] - resampled[0]
+    estimates = estimates[np.isfinite(estimates)]
+    interval = [float(bound) for bound in np.percentile(estimates, INTERVAL)] if count > 1 and estimates.size else None
+    entry = {"n": count, **nothing, "difference": _safe(values[1] - values[0]), "ci95": interval}
+    if METRICS[metric].weight is None:
+        (above_first, _), (above_other, _) = sums
+        # Stored scores have six decimals: a smaller difference is rounding.
+        each = np.round(above_other - above_first, 6)
+        entry |= {
+            "median": float(np.median(each)),
+            "higher": int((each > 0).sum()),
+            "lower": int((each < 0).sum()),
+            "equal": int((each == 0).sum()),
+            "wilcoxon_p": _wilcoxon(each),
+        }
+    return entry
+
+
+def is_clear(entry: Mapping[str, Any]) -> bool:
+    """Tell whether a difference may be called one: the interval leaves out zero, and test and numbers allow it."""
+    interval, p = entry["ci95"], entry["wilcoxon_p"]
+    apart = interval is not None and (interval[0] > 0 or interval[1] < 0)
+    return apart and entry["n"] >= FEWEST_PATIENTS and (p is None or p < 0.05)
+
+
+def _parts(metric: str, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Write a metric as a quotient of sums over patients, as `summarise` does: what is above, below, and defined."""
+    rule = METRICS[metric]
+    if rule.weight and rule.numerator:
+        below = _column(rows, rule.weight)
+        return _column(rows, rule.numerator), below, np.ones(len(rows), dtype=bool)
+    values = _column(rows, metric)
+    defined = np.isfinite(values)
+    weights = _column(rows, rule.weight) if rule.weight else np.ones(len(rows))
+    return np.where(defined, np.nan_to_num(values) * weights, 0.0), np.where(defined, weights, 0.0), defined
+
+
+def _wilcoxon(each: np.ndarray) -> float | None:
+    if not each.any():
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ties and of small samples; the page says how many patients there are
+        p = float(wilcoxon(each).pvalue)
+    return p if math.isfinite(p) else None
+
+
+def _column(rows: Sequence[Row], key: str) -> np.ndarray:
+    return np.array([float(row[key]) for row in rows], dtype=float)
+
+
+def _divide(above: Any, below: Any, if_nothing: float) -> Any:
+    return np.where(below > 0, above / np.where(below > 0, below, 1.0), if_nothing)
+
+
+def _safe(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,118 @@
+"""The same slices through every run beside the truth: best, median and worst patient, and the largest disagreement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgg_monai.analysis.cost import patient_of
+from lgg_monai.analysis.overlays import draw_overlay, intensity_window, save_png, select_best_median_worst
+from lgg_monai.analysis.runs import EVALUATION, Run
+from lgg_monai.data.patients import FLAIR, read_patient
+from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
+from lgg_monai.engines.scores import bounding_box
+from lgg_monai.errors import LggError
+
+TILE_WIDTH = 320
+CITATION = (
+    "Pictures: TCGA-LGG patients as published with masks by Buda, Saha, Mazurowski, Computers in Biology and Medicine "
+    "109 (2019), and Mazurowski et al., Journal of Neuro-Oncology 133 (2017); non-commercial use."
+)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a row: a caption and its file, relative to the report."""
+
+    caption: str
+    file: str
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """One slice through the truth and every run."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+
+
+def choose_cases(table: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Choose patients by mean volume Dice over the runs, and the one the runs' Dice differs most for.
+
+    Returns:
+        Pairs of what it is (``best``, ``median``, ``worst``, ``largest disagreement``) and the patient.
+    """
+    means = [{"patient": row["patient"], "volume_dice": float(np.mean(row["volume_dice"]))} for row in table]
+    cases = [(rank, str(row["patient"])) for rank, row in select_best_median_worst(means).items()]
+    spread = max(table, key=lambda row: (max(row["volume_dice"]) - min(row["volume_dice"]), row["patient"]))
+    return [*cases, ("largest disagreement", str(spread["patient"]))]
+
+
+def draw_pictures(
+    folder: Path, runs: Sequence[Run], table: Sequence[Mapping[str, Any]], stamp: str
+) -> tuple[list[PictureRow], str]:
+    """Draw the chosen cases into ``folder/pictures``.
+
+    Returns:
+        The rows, and why some are missing: a stored prediction or the data are not there. Empty where all are.
+    """
+    rows, note = [], ""
+    for rank, name in choose_cases(table):
+        try:
+            rows.append(_row(folder, rank, name, runs, stamp))
+        except (LggError, OSError) as error:
+            note = f"Pictures were left out: {error}."
+    return rows, note
+
+
+def _row(folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str) -> PictureRow:
+    predictions = [read_prediction(run.folder / EVALUATION / PREDICTIONS / f"{name}.npz") for run in runs]
+    entry = next(entry for entry in runs[0].datalist["test"] if entry["patient"] == name)
+    image, label = read_patient(patient_of(entry))
+    flair = np.asarray(image)[FLAIR]
+    true = np.zeros(flair.shape, dtype=bool) if label is None else np.asarray(label)[0] > 0
+    if any(prediction.shape != flair.shape for prediction in predictions):
+        raise LggError(f"the predictions of {name} do not have the shape of its image: evaluate the runs again")
+    z = disagreement_slice(predictions) if rank == "largest disagreement" else int(true.sum(axis=(0, 1)).argmax())
+    low, high = window = intensity_window(flair)
+    inside = flair.mean(axis=2) > low + 0.1 * (high - low)
+    box = bounding_box(inside | np.any([true, *predictions], axis=(0, 3)), margin=4)
+    scale = math.ceil(TILE_WIDTH / (box[0].stop - box[0].start))
+
+    stem = f"{rank.replace(' ', '_')}_{name}_{z + 1}"
+    tiles = []
+    panels: list[tuple[str, np.ndarray | None, np.ndarray | None]] = [("FLAIR", None, None), ("truth", true, None)]
+    panels += [(run.label, true, prediction) for run, prediction in zip(runs, predictions, strict=True)]
+    for number, (caption, shown, prediction) in enumerate(panels):
+        picture = draw_overlay(
+            flair[:, :, z][box],
+            None if shown is None else shown[:, :, z][box],
+            None if prediction is None else prediction[:, :, z][box],
+            scale,
+            stamp=stamp,
+            window=window,
+            legend=False,
+        )
+        file = f"pictures/{stem}_{number}.png"
+        save_png(folder / file, picture)
+        tiles.append(
+            Tile(caption if prediction is None else f"{caption}: {_dice(true[:, :, z], prediction[:, :, z])}", file)
+        )
+    scores = ", ".join(f"{run.label} {run.patients[name]['volume_dice']:.3f}" for run in runs)
+    return PictureRow(f"{rank}: {name}, slice {z + 1} (volume Dice: {scores})", tuple(tiles))
+
+
+def disagreement_slice(predictions: Sequence[np.ndarray]) -> int:
+    """Give the slice with the most voxels on which masks ``[X, Y, Z]`` are not all of one mind."""
+    stack = np.stack(predictions)
+    return int((stack.any(axis=0) & ~stack.all(axis=0)).sum(axis=(0, 1)).argmax())
+
+
+def _dice(true: np.ndarray, predicted: np.ndarray) -> str:
+    total = int(true.sum()) + int(predicted.sum())
+    return f"slice Dice {2 * int((true & predicted).sum()) / total:.2f}" if total else "both empty"

@@ -1,0 +1,158 @@
+"""What is plotted: learning curves, one run against another, Dice against tumour size and by site, differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from lgg_monai.analysis.figures import Draw, Plot, Theme, run_colour, run_line, run_marker
+from lgg_monai.analysis.runs import Run
+from lgg_monai.analysis.speed import series
+
+SERIES = {
+    "loss": "training loss",
+    "iou": "training IoU (pooled)",
+    "val_loss": "validation loss",
+    "val_iou": "validation IoU (pooled)",
+}
+AXES = {"epoch": "epoch", "elapsed_seconds": "seconds since the start"}
+FORESTED = (
+    "volume_dice",
+    "volume_iou",
+    "pooled_iou",
+    "tumour_slice_iou",
+    "all_slice_iou",
+    "false_positive_slices",
+    "surface_dice_2px",
+    "sensitivity",
+    "precision",
+)
+
+
+def learning_curves(runs: Sequence[Run]) -> list[Plot]:
+    """Plot each series by epoch and by second, all runs in each; first all eight as one sheet."""
+    single = []
+    for against, axis_title in AXES.items():
+        for name, title in SERIES.items():
+            plot = Plot(
+                f"curve_{name}_by_{axis_title.split()[0]}",
+                f"{title} by {axis_title.split()[0]}",
+                f"{title} against {axis_title}, one line a run",
+                (_curve(runs, name, against),),
+            )
+            single.append(plot)
+    panels = tuple(plot.panels[0] for plot in single)
+    return [Plot("learning_curves", "learning curves", "all learning curves", panels, columns=4), *single]
+
+
+def quality_plots(runs: Sequence[Run], quality: Mapping[str, Any]) -> list[Plot]:
+    """Plot the patients' Dice: run against run, against size, by site; and the paired differences."""
+    labels, table = [run.label for run in runs], quality["table"]
+    plots = []
+    for number, label in enumerate(labels[1:], 1):
+        suffix = f"_{number}" if len(labels) > 2 else ""
+        plots.append(
+            Plot(
+                f"scatter{suffix}",
+                f"{label} against {labels[0]}",
+                f"volume Dice of each test patient: {label} up, {labels[0]} across; open marks lack a sequence",
+                (_scatter(labels[0], label, table, number),),
+            )
+        )
+        plots.append(
+            Plot(
+                f"differences{suffix}",
+                f"{label} minus {labels[0]}",
+                "paired difference with its 95 % interval, by convention",
+                (_forest(quality["paired"][number - 1], number),),
+            )
+        )
+    plots.append(
+        Plot(
+            "dice_by_size",
+            "Dice against tumour size",
+            "volume Dice of each test patient against its tumour's voxels",
+            (_by_size(labels, table),),
+        )
+    )
+    plots.append(
+        Plot("dice_by_site", "Dice by site", "volume Dice of each test patient by site", (_by_site(labels, table),))
+    )
+    return plots
+
+
+def _curve(runs: Sequence[Run], name: str, against: str) -> Draw:
+    def draw(axis: Axes, theme: Theme) -> None:
+        for number, run in enumerate(runs):
+            x, y = series(run.history, name, against)
+            mark = run_marker(number) if len(x) == 1 else None
+            axis.plot(x, y, run_line(number), color=run_colour(theme, number), marker=mark, lw=1.6, label=run.label)
+        axis.set(title=SERIES[name], xlabel=AXES[against])
+        if name.endswith("iou"):
+            axis.set_ylim(0, 1)
+        axis.legend(loc="best")
+
+    return draw
+
+
+def _scatter(first: str, other: str, table: Sequence[Mapping[str, Any]], number: int) -> Draw:
+    def draw(axis: Axes, theme: Theme) -> None:
+        axis.plot([0, 1], [0, 1], color=theme.ink, lw=0.8, ls=":")
+        for missing in (False, True):
+            rows = [row for row in table if bool(row["missing_sequences"]) is missing]
+            x, y = [row["volume_dice"][0] for row in rows], [row["volume_dice"][number] for row in rows]
+            colour = run_colour(theme, number)
+            axis.scatter(x, y, s=30, lw=1.3, edgecolors=colour, facecolors="none" if missing else colour, alpha=0.85)
+        axis.set(
+            title="volume Dice, one mark a patient", xlabel=first, ylabel=other, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
+        )
+        axis.set_aspect("equal")
+
+    return draw
+
+
+def _by_size(labels: Sequence[str], table: Sequence[Mapping[str, Any]]) -> Draw:
+    def draw(axis: Axes, theme: Theme) -> None:
+        for number, label in enumerate(labels):
+            x, y = [max(row["tumour_voxels"], 1) for row in table], [row["volume_dice"][number] for row in table]
+            axis.scatter(x, y, s=26, marker=run_marker(number), color=run_colour(theme, number), alpha=0.8, label=label)
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set(title="volume Dice", xlabel="tumour size, voxels (log scale)", ylim=(-0.02, 1.02))
+        axis.legend(loc="best")
+
+    return draw
+
+
+def _by_site(labels: Sequence[str], table: Sequence[Mapping[str, Any]]) -> Draw:
+    def draw(axis: Axes, theme: Theme) -> None:
+        sites = sorted({row["site"] for row in table})
+        for number, label in enumerate(labels):
+            # Runs stand side by side at each site.
+            shift = (number - (len(labels) - 1) / 2) * 0.5 / max(len(labels), 2)
+            x = [sites.index(row["site"]) + shift for row in table]
+            y = [row["volume_dice"][number] for row in table]
+            axis.scatter(x, y, s=26, marker=run_marker(number), color=run_colour(theme, number), alpha=0.8, label=label)
+        axis.set_xticks(range(len(sites)), sites)
+        axis.set(title="volume Dice", xlabel="site", xlim=(-0.6, len(sites) - 0.4), ylim=(-0.02, 1.02))
+        axis.legend(loc="best")
+
+    return draw
+
+
+def _forest(paired: Mapping[str, Mapping[str, Any]], number: int) -> Draw:
+    def draw(axis: Axes, theme: Theme) -> None:
+        known = [name for name in FORESTED if paired[name]["ci95"] is not None]
+        axis.axvline(0, color=theme.ink, lw=0.8, ls=":")
+        for place, name in enumerate(reversed(known)):
+            low, high = paired[name]["ci95"]
+            axis.plot([low, high], [place, place], color=run_colour(theme, number), lw=2)
+            axis.plot(paired[name]["difference"], place, run_marker(number), color=run_colour(theme, number), ms=5)
+        axis.set_yticks(range(len(known)), [name.replace("_", " ") for name in reversed(known)])
+        axis.set(title="difference, 95 % interval", ylim=(-0.7, max(len(known), 1) - 0.3))
+
+    return draw

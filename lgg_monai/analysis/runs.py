@@ -1,0 +1,191 @@
+"""Run folders as a comparison sees them: read, checked, and refused with one line where they do not fit together."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lgg_monai.data.datalist import DATALIST
+from lgg_monai.data.split import PARTS
+from lgg_monai.engines.history import HISTORY, read_history
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_json
+
+RUN = "run.json"
+EVALUATION = "evaluation"
+TEXT_COLUMNS = ("patient", "site", "part")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        label: its name in the comparison: the folder's, with as many parents as tell it from the others.
+        folder: where it lies.
+        record: ``run.json``.
+        history: rows of ``history.csv``.
+        datalist: ``datalist.json``.
+        patients: scores of its test patients (``evaluation/patients.csv``), by name; empty where there are none.
+        evaluation: ``evaluation/summary.json``.
+        unscored: why there are no scores, and what to do; empty where there are.
+    """
+
+    label: str
+    folder: Path
+    record: dict[str, Any]
+    history: list[dict[str, Any]]
+    datalist: dict[str, Any]
+    patients: dict[str, dict[str, Any]]
+    evaluation: dict[str, Any]
+    unscored: str = ""
+
+    @property
+    def network(self) -> str:
+        """The network's class, such as ``UNet``."""
+        definition = self.config.get("network_def")
+        target = definition.get("_target_") if isinstance(definition, dict) else None
+        return str(target or "unknown").rpartition(".")[2]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The effective config."""
+        return self.record.get("config") or {}
+
+    @property
+    def phantom(self) -> bool:
+        """Whether it saw synthetic patients."""
+        return bool(self.record.get("phantom") or self.evaluation.get("phantom"))
+
+    @property
+    def split(self) -> tuple[tuple[str, ...], ...]:
+        """The patients of each part."""
+        return tuple(tuple(sorted(entry["patient"] for entry in self.datalist[part])) for part in PARTS)
+
+
+def load_runs(folders: Sequence[Path], allow_different_data: bool = False) -> tuple[list[Run], list[str]]:
+    """Read the runs of a comparison.
+
+    Args:
+        folders: two or more run folders.
+        allow_different_data: accept runs of different data, splits or seeds.
+
+    Returns:
+        The runs, in the order given, and what they differ in (``data``, ``split``, ``seed``): empty unless allowed.
+
+    Raises:
+        LggError: fewer than two runs, one given twice, one unfinished or damaged, or runs that differ in their data.
+    """
+    if len(folders) < 2:
+        raise LggError(f"{len(folders)} run given to compare: give two run folders or more")
+    resolved = [Path(folder).resolve() for folder in folders]
+    for number, folder in enumerate(resolved):
+        if folder in resolved[:number]:
+            raise LggError(f"the run {folders[number]} is given twice: give each run folder once")
+    labels = distinct_labels(resolved)
+    runs = [load_run(Path(folder), label) for folder, label in zip(folders, labels, strict=True)]
+    differences = _differences(runs)
+    if differences and not allow_different_data:
+        first, other, _ = differences[0]
+        what = ", ".join(dict.fromkeys(what for _, one, what in differences if one is other))
+        message = (
+            f"{first.folder} and {other.folder} differ in {what}: "
+            "compare runs of one data set, split and seed, or give --allow-different-data"
+        )
+        raise LggError(message)
+    return runs, list(dict.fromkeys(what for _, _, what in differences))
+
+
+def load_run(folder: Path, label: str = "") -> Run:
+    """Read one run folder.
+
+    Raises:
+        LggError: it is no run folder, has no history, is unfinished or damaged.
+    """
+    if not (folder / RUN).is_file():
+        raise LggError(f"no {RUN} in {folder}: give the folder of a run, such as runs/unet")
+    record, history = read_json(folder / RUN, "run record"), read_history(folder / HISTORY)
+    if not isinstance(record, dict):
+        raise LggError(f"the run record {folder / RUN} is not an object: train again, or restore it")
+    if not history:
+        raise LggError(f"no {HISTORY} with an epoch in {folder}: compare runs that were trained")
+    # Early stopping ends a run before its last epoch; an interruption leaves it without an end.
+    stopped_early = bool(record.get("ended")) and bool((record.get("config") or {}).get("early_stop"))
+    if not (record.get("finished") or stopped_early):
+        epoch = history[-1]["epoch"]
+        message = f"the run in {folder} is unfinished (epoch {epoch}): finish it with --resume true first"
+        raise LggError(message)
+    datalist = read_json(folder / DATALIST, "datalist")
+    try:
+        names = {entry["patient"] for entry in datalist["test"]}
+        _ = [entry["patient"] for part in PARTS for entry in datalist[part]]
+    except (KeyError, TypeError) as error:
+        raise LggError(f"the datalist {folder / DATALIST} lacks {error}: restore it, or train again") from error
+    patients, evaluation, unscored = _read_evaluation(folder, names, record)
+    return Run(label or folder.name, folder, record, history, datalist, patients, evaluation, unscored)
+
+
+def distinct_labels(folders: Sequence[Path]) -> list[str]:
+    """Name each folder by its last part, and by as many parts more as it takes to tell all of them apart."""
+    for depth in range(1, max(len(folder.parts) for folder in folders) + 1):
+        labels = ["/".join(folder.parts[-depth:]) for folder in folders]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(folder) for folder in folders]
+
+
+def _read_evaluation(
+    folder: Path, test: set[str], record: dict[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any], str]:
+    """Read the scores of the test patients, or say why they cannot be used."""
+    path = folder / EVALUATION / "patients.csv"
+    if not path.is_file():
+        return {}, {}, "it was not evaluated"
+    summary = read_json(folder / EVALUATION / "summary.json", "evaluation summary")
+    rows = _read_patients(path)
+    patients = {name: row for name, row in rows.items() if row["part"] == "test" and name in test}
+    fingerprint = (record.get("data") or {}).get("fingerprint")
+    if not patients or set(patients) != test:
+        return {}, {}, f"its evaluation scored {len(patients)} of its {len(test)} test patients"
+    if str(summary.get("evaluated", "")) < str(record.get("ended") or ""):
+        return {}, {}, "its evaluation is older than the end of its training"
+    if summary.get("subset") == "test" and fingerprint and summary.get("fingerprint") != fingerprint:
+        return {}, {}, "it was evaluated on other data than it was trained on"
+    return patients, summary, ""
+
+
+def _read_patients(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {
+                row["patient"]: {
+                    key: value if key in TEXT_COLUMNS else float(value) if value else math.nan
+                    for key, value in row.items()
+                }
+                | {"part": row["part"]}
+                for row in csv.DictReader(file)
+            }
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        message = f"cannot read the scores {path} ({type(error).__name__}: {error}): evaluate the run again"
+        raise LggError(" ".join(message.split())) from error
+
+
+def _differences(runs: Sequence[Run]) -> list[tuple[Run, Run, str]]:
+    first = runs[0]
+    found = []
+    for run in runs[1:]:
+        if _fingerprint(run) != _fingerprint(first):
+            found.append((first, run, "data"))
+        if run.split != first.split:
+            found.append((first, run, "split"))
+        if run.record.get("seed") != first.record.get("seed"):
+            found.append((first, run, "seed"))
+    return found
+
+
+def _fingerprint(run: Run) -> Any:
+    return (run.record.get("data") or {}).get("fingerprint")

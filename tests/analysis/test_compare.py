@@ -1,0 +1,197 @@
+"""The whole report, from synthetic run folders whose numbers are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_folders import edit_json, truth, write_run
+from typer.testing import CliRunner
+
+from lgg_monai.analysis import figures, measure
+from lgg_monai.analysis.comparison import collect, compare
+from lgg_monai.analysis.pictures import choose_cases, disagreement_slice
+from lgg_monai.analysis.runs import load_runs
+from lgg_monai.cli import app
+from lgg_monai.errors import LggError
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A UNet, and a PSPNet at 1.6 times the time and twice the memory whose name is HTML."""
+    root = tmp_path_factory.mktemp("runs")
+    data = root / "data"
+    for number in range(8):  # the test patients of write_run, in the layout of kaggle_3m
+        name = f"PHANTOM_{'BB' if number % 2 == 0 else 'AA'}_{number + 4:04d}_20000101"
+        (data / name).mkdir(parents=True)
+        for z in range(4):
+            mask = (truth(number)[:, :, z].T * 255).astype(np.uint8)
+            grey = np.full((32, 32, 3), 90, dtype=np.uint8) + mask[..., None] // 4
+            Image.fromarray(grey).save(data / name / f"{name}_{z + 1}.tif")
+            Image.fromarray(mask).save(data / name / f"{name}_{z + 1}_mask.tif")
+    slow = (0.1, 0.3, 0.55, 0.65)
+    pspnet: dict[str, Any] = {"network": "lgg_monai.networks.PSPNet", "seconds": 16.0, "memory": 2000.0}
+    return [
+        write_run(root / "unet", dataset=data),
+        write_run(root / HOSTILE, val_iou=slow, shift=3, dataset=data, **pspnet),
+    ]
+
+
+@pytest.fixture(scope="module")
+def report(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compare(runs, tmp_path_factory.mktemp("report") / "new" / "report", measured=False).parent
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing: the test looks at something else."""
+    monkeypatch.setattr(figures, "render", lambda *_: b"<svg/>")
+    monkeypatch.setattr("lgg_monai.analysis.page.render", lambda *_: b"<svg/>")
+
+
+def content_of(report: Path) -> dict[str, Any]:
+    return json.loads((report / "comparison.json").read_text())
+
+
+def test_cost_and_its_ratios_are_those_of_the_histories(report: Path) -> None:
+    first, other = content_of(report)["runs"]
+    assert first["cost"]["seconds_per_epoch"] == 10
+    assert other["ratios"]["seconds_per_epoch"] == {"ratio": 1.6, "original": 1.5}
+    assert other["ratios"]["peak_memory_mb"] == {"ratio": 2.0, "original": 1.5}
+    assert other["ratios"]["slices_per_second"]["ratio"] == pytest.approx(10 / 16)
+    assert other["cost"]["checkpoint_mb"] == 2
+    assert other["cost"]["slice_shape"] == [3, 32, 32]
+
+
+def test_findings_name_the_better_run_the_speed_and_the_cost(report: Path) -> None:
+    findings = " ".join(content_of(report)["findings"])
+    assert f"unet is better than {HOSTILE}" in findings
+    assert f"unet after 3 epochs and 30 s, {HOSTILE} after 4 epochs and 64 s" in findings  # val IoU 0.6
+    assert "1.60 times the time an epoch (original: 1.50)" in findings
+    assert findings.startswith("PHANTOM")
+
+
+def test_the_page_escapes_names_and_asks_nothing_of_the_network(report: Path) -> None:
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert HOSTILE not in page
+    assert "&lt;img src=x" in page
+    assert "//" not in re.sub(r"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]*", "", page)
+    assert "<script" not in page
+    assert "PHANTOM" in page
+    assert "Buda" not in page  # synthetic patients are nobody's to cite
+
+
+def test_plots_pictures_and_numbers_lie_beside_the_page(report: Path) -> None:
+    names = {path.name for path in (report / "plots").iterdir()}
+    for stem in (
+        "learning_curves",
+        "scatter",
+        "differences",
+        "dice_by_size",
+        "dice_by_site",
+        "curve_val_iou_by_seconds",
+    ):
+        assert {f"{stem}.png", f"{stem}.svg"} <= names
+    # Best, median, worst and the largest disagreement, each as FLAIR, truth and two runs.
+    assert len(list((report / "pictures").iterdir())) == 16
+    with (report / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert table[0]["metric"] == "PHANTOM"
+    found = {(row["section"], row["run"], row["metric"]): row["value"] for row in table}
+    assert float(found["speed", "unet", "epoch_to_val_iou_0.8"]) == 4
+    assert found["speed", HOSTILE, "epoch_to_val_iou_0.7"] == ""
+    assert float(found["cost_ratio_to_first", HOSTILE, "peak_memory_mb"]) == 2
+    assert {"group a sequence missing", "group site AA"} <= {row["section"] for row in table}
+
+
+def test_a_run_without_scores_leaves_quality_out_and_says_how_to_make_it(
+    runs: list[Path], tmp_path: Path, quick: None
+) -> None:
+    bare = Path(shutil.copytree(runs[1], tmp_path / "bare"))
+    shutil.rmtree(bare / "evaluation")
+    page = compare([runs[0], bare], tmp_path / "report", measured=False).read_text()
+    assert "bare: it was not evaluated" in page
+    assert "configs/evaluate.yaml" in page
+    assert "Wilcoxon p" not in page
+
+
+def test_one_network_twice_is_noted_and_equal_scores_have_no_winner(runs: list[Path], tmp_path: Path) -> None:
+    again = Path(shutil.copytree(runs[0], tmp_path / "unet"))
+    content = collect(load_runs([runs[0], again])[0], measured=False)
+    assert any(note.startswith("One network twice") for note in content["notes"])
+    assert len({run["label"] for run in content["runs"]}) == 2
+    assert "better than" not in " ".join(content["findings"])
+
+
+def test_different_data_are_stamped(runs: list[Path], tmp_path: Path) -> None:
+    other = Path(shutil.copytree(runs[1], tmp_path / "other"))
+    edit_json(other / "run.json", seed=7)
+    loaded, differences = load_runs([runs[0], other], allow_different_data=True)
+    content = collect(loaded, differences, measured=False)
+    assert content["stamp"] == "PHANTOM, DIFFERENT DATA"
+    assert any("differ in seed" in finding for finding in content["findings"])
+
+
+def test_pictures_are_left_out_with_a_note_where_the_data_are_gone(
+    runs: list[Path], tmp_path: Path, quick: None
+) -> None:
+    copies = [Path(shutil.copytree(run, tmp_path / name)) for run, name in zip(runs, "ab", strict=True)]
+    shutil.rmtree(copies[1] / "evaluation" / "predictions")
+    report = compare(copies, tmp_path / "report", measured=False).parent
+    assert any("evaluate the run again" in note for note in content_of(report)["notes"])
+    assert not (report / "pictures").exists()
+
+
+def test_the_command_refuses_in_one_line_and_writes_nothing(runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("")
+    for output in ("full", "file", "file/below"):
+        result = CliRunner().invoke(app, ["compare", *map(str, runs), "--output", str(tmp_path / output)])
+        assert isinstance(result.exception, LggError)
+        assert "\n" not in str(result.exception)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "mine.txt"]
+
+
+def test_nothing_is_left_where_the_report_fails_halfway(
+    runs: list[Path], tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lgg_monai.analysis.comparison.render_page", fail)
+    with pytest.raises(LggError, match="No space left"):
+        compare(runs, tmp_path / "report", measured=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flops_are_those_of_the_arithmetic() -> None:
+    definition = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 8, "kernel_size": 3, "padding": 1}
+    assert measure.measure_here(definition, (3, 32, 32))["flops"] == 2 * 3 * 8 * 9 * 32 * 32
+
+
+def test_a_definition_that_is_not_plain_is_not_built() -> None:
+    result = measure.measure({"_target_": "UNet", "spatial_dims": "$__import__('os').getpid()"}, (3, 32, 32))
+    assert result["flops"] is None
+    assert "refers" in result["not_measured"]
+
+
+def test_cases_and_the_slice_of_disagreement() -> None:
+    table = [
+        {"patient": name, "volume_dice": dice}
+        for name, dice in (("a", [0.9, 0.9]), ("b", [0.2, 0.8]), ("c", [0.1, 0.1]))
+    ]
+    assert choose_cases(table) == [("best", "a"), ("median", "b"), ("worst", "c"), ("largest disagreement", "b")]
+    one, other = np.zeros((2, 4, 4, 3), dtype=bool)
+    one[:, :, 0] = other[:, :, 0] = True
+    one[0, 0, 2] = True
+    assert disagreement_slice([one, other]) == 2

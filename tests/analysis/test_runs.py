@@ -1,0 +1,101 @@
+"""Which run folders can be compared, and what is said of those that cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from run_folders import edit_json, write_run
+
+from lgg_monai.analysis.runs import distinct_labels, load_runs
+from lgg_monai.errors import LggError
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[Path]:
+    return [write_run(tmp_path / "unet"), write_run(tmp_path / "pspnet", network="lgg_monai.networks.PSPNet")]
+
+
+def refusal(folders: list[Path]) -> str:
+    with pytest.raises(LggError) as caught:
+        load_runs(folders)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_runs_keep_the_order_given_and_know_their_network(pair: list[Path]) -> None:
+    runs, differences = load_runs(pair)
+    assert [run.label for run in runs] == ["unet", "pspnet"]
+    assert [run.network for run in runs] == ["UNet", "PSPNet"]
+    assert differences == []
+    assert all(not run.unscored and len(run.patients) == 8 for run in runs)
+
+
+def test_one_run_is_refused(pair: list[Path]) -> None:
+    assert "two run folders" in refusal(pair[:1])
+
+
+def test_the_same_run_twice_is_refused_however_it_is_written(pair: list[Path]) -> None:
+    assert "given twice" in refusal([pair[0], pair[0].parent / "pspnet" / ".." / "unet"])
+
+
+def test_a_folder_that_is_no_run_is_refused(pair: list[Path], tmp_path: Path) -> None:
+    assert "no run.json" in refusal([pair[0], tmp_path / "nowhere"])
+
+
+def test_a_run_without_history_is_refused(pair: list[Path]) -> None:
+    (pair[1] / "history.csv").unlink()
+    assert "no history.csv with an epoch" in refusal(pair)
+
+
+def test_an_unfinished_run_is_refused_and_told_how_to_go_on(pair: list[Path]) -> None:
+    edit_json(pair[1] / "run.json", finished=False, ended=None)
+    message = refusal(pair)
+    assert "unfinished (epoch 4)" in message
+    assert "--resume true" in message
+
+
+def test_a_run_that_early_stopping_ended_is_accepted(pair: list[Path]) -> None:
+    config = json.loads((pair[1] / "run.json").read_text())["config"]
+    edit_json(pair[1] / "run.json", finished=False, config=config | {"early_stop": 5})
+    assert len(load_runs(pair)[0]) == 2
+
+
+def test_damaged_files_are_refused(pair: list[Path]) -> None:
+    (pair[1] / "datalist.json").write_text('{"test": [{"name": 1}]}')
+    assert "datalist" in refusal(pair)
+    (pair[1] / "run.json").write_text("[]")
+    assert "not an object" in refusal(pair)
+    (pair[1] / "run.json").write_text("{")
+    assert "not valid JSON" in refusal(pair)
+
+
+@pytest.mark.parametrize(("change", "what"), [("fingerprint", "data"), ("split", "split"), ("seed", "seed")])
+def test_runs_of_other_data_split_or_seed_need_permission(tmp_path: Path, change: str, what: str) -> None:
+    other = {"fingerprint": {"fingerprint": "other"}, "split": {"swap": True}, "seed": {"seed": 1}}[change]
+    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", **other)]  # type: ignore[arg-type]
+    assert f"differ in {what}:" in refusal(folders)
+    runs, differences = load_runs(folders, allow_different_data=True)
+    assert differences == [what]
+    assert len(runs) == 2
+
+
+def test_scores_are_not_used_where_they_are_not_those_of_the_test_patients(pair: list[Path]) -> None:
+    path = pair[1] / "evaluation" / "patients.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]) + "\n")
+    assert "7 of its 8 test patients" in load_runs(pair)[0][1].unscored
+    path.write_text("\n".join([lines[0], *(line.replace(",test,", ",validation,") for line in lines[1:])]) + "\n")
+    assert "0 of its 8 test patients" in load_runs(pair)[0][1].unscored
+
+
+def test_scores_older_than_the_training_are_not_used(pair: list[Path]) -> None:
+    edit_json(pair[1] / "evaluation" / "summary.json", evaluated="2025-01-01T00:00:00+00:00")
+    assert "older" in load_runs(pair)[0][1].unscored
+
+
+def test_labels_take_as_many_parents_as_tell_them_apart() -> None:
+    assert distinct_labels([Path("/r/unet"), Path("/r/pspnet")]) == ["unet", "pspnet"]
+    assert distinct_labels([Path("/a/unet"), Path("/b/unet")]) == ["a/unet", "b/unet"]
