@@ -107,7 +107,7 @@ def _scatter(first: str, other: str, table: Sequence[Mapping[str, Any]], number:
             colour = run_colour(theme, number)
             axis.scatter(x, y, s=30, lw=1.3, edgecolors=colour, facecolors="none" if missing else colour, alpha=0.85)
         axis.set(
-            title="volume Dice, one mark a patient", xlabel=first, ylabel=other, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
+            title="volume Dice", xlabel=first, ylabel=other, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
         )
         axis.set_aspect("equal")
 
