@@ -531,6 +531,7 @@ def test_the_last_checkpoint_and_a_renamed_one_can_be_scored(own_run: Path, phan
     [
         ({"max_epoch": 2}, "config key 'max_epoch' does not exist: did you mean --max_epochs?"),
         ({"fold": 7}, "unknown fold 7: --fold takes 0 to 4"),
+        ({"batch_size": 0}, "batch_size is 0: give a whole number from 1 up with --batch_size"),
         ({"precision": "fp16"}, "unknown precision 'fp16'"),
         ({"device": "cuda:42"}, "cannot use device cuda:42"),
         ({"dataset_dir": "nowhere/at/all"}, "no such dataset folder: nowhere/at/all"),

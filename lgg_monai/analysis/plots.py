@@ -106,9 +106,7 @@ def _scatter(first: str, other: str, table: Sequence[Mapping[str, Any]], number:
             x, y = [row["volume_dice"][0] for row in rows], [row["volume_dice"][number] for row in rows]
             colour = run_colour(theme, number)
             axis.scatter(x, y, s=30, lw=1.3, edgecolors=colour, facecolors="none" if missing else colour, alpha=0.85)
-        axis.set(
-            title="volume Dice", xlabel=first, ylabel=other, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
-        )
+        axis.set(title="volume Dice", xlabel=first, ylabel=other, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axis.set_aspect("equal")
 
     return draw

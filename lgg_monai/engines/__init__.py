@@ -1,7 +1,7 @@
 """Pieces that the configs plug into MONAI's engines."""
 
 from lgg_monai.engines.checkpoints import EarlyStopping, Restore, RunCheckpoints, load_weights
-from lgg_monai.engines.config_check import check_keys
+from lgg_monai.engines.config_check import check_keys, check_numbers
 from lgg_monai.engines.evaluation import EvaluationWriter
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.pooled_iou import PooledIoU, PooledIoUHandler
@@ -37,6 +37,7 @@ __all__ = [
     "TensorBoardWriter",
     "WeightAveraging",
     "check_keys",
+    "check_numbers",
     "load_weights",
     "prepare_run_folder",
     "select_device",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,26 @@ def check_keys() -> None:
         similar = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean --{similar[0]}?" if similar else "see the top of bundles/*.yaml for the keys there are"
         raise LggError(f"config key {unknown[0]!r} does not exist: {hint}")
+
+
+@exits_with_one_line
+def check_numbers(counts: dict[str, Any], amounts: dict[str, Any]) -> None:
+    """Refuse settings that no training can run with, before data are read.
+
+    Args:
+        counts: settings by name that must be whole numbers from 1 up.
+        amounts: settings by name that must be numbers above 0.
+
+    Raises:
+        SystemExit: with one line that names the setting and its value.
+    """
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise LggError(f"{name} is {value!r}: give a whole number from 1 up with --{name}")
+    for name, value in amounts.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            # YAML reads 1e-4 as text, 1.0e-4 as a number.
+            raise LggError(f"{name} is {value!r}: give a number above 0 with --{name}, such as 1.0e-4")
 
 
 def _plain(node: Any) -> Any:

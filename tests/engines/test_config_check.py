@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from lgg_monai.engines.config_check import check_keys, current_parser, effective_config
+from lgg_monai.engines.config_check import check_keys, check_numbers, current_parser, effective_config
 
 CONFIG = {
     "imports": ["$import lgg_monai.engines as engines"],
@@ -82,3 +82,19 @@ def test_outside_a_config_there_is_none() -> None:
     assert current_parser() is None
     assert effective_config() == {}
     assert check_keys() is None
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.5, "ten", None, True])
+def test_a_count_must_be_a_whole_number_from_1(value: object) -> None:
+    check_numbers(counts={"max_epochs": 1}, amounts={})
+    with pytest.raises(SystemExit) as caught:
+        check_numbers(counts={"batch_size": 4, "max_epochs": value}, amounts={})
+    assert str(caught.value).startswith(f"lgg-monai: error: max_epochs is {value!r}: give a whole number from 1 up")
+
+
+@pytest.mark.parametrize("value", [0, -1e-3, float("nan"), float("inf"), "1e-4", None])
+def test_an_amount_must_be_a_number_above_0(value: object) -> None:
+    check_numbers(counts={}, amounts={"learning_rate": 1e-4})
+    with pytest.raises(SystemExit) as caught:
+        check_numbers(counts={}, amounts={"learning_rate": value})
+    assert str(caught.value).startswith(f"lgg-monai: error: learning_rate is {value!r}: give a number above 0")
