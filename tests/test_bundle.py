@@ -323,7 +323,7 @@ def test_a_second_run_sets_the_first_aside(own_run: Path, phantom: Path) -> None
 
 def test_early_stop_ends_training(phantom: Path, tmp_path: Path) -> None:
     # With a rate of 0 and no running statistics nothing changes, so no epoch is better than the first.
-    override = {"learning_rate": 0.0, "network_def#norm": "instance"}
+    override = {"learning_rate": 1e-30, "network_def#norm": "instance"}
     execute(UNET, phantom, tmp_path / "run", max_epochs=6, early_stop=2, slices_per_epoch=4, **override)
     assert [row["epoch"] for row in history(tmp_path / "run")] == [1, 2, 3]
     run = read(tmp_path / "run" / "run.json")
