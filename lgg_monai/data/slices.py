@@ -9,6 +9,8 @@ import torch
 from monai.data import CacheDataset
 from torch.utils.data import Sampler
 
+from lgg_monai.seeds import epoch_seed
+
 
 class SliceDataset(CacheDataset):
     """A :class:`monai.data.CacheDataset` of patient volumes whose items are slices.
@@ -120,7 +122,7 @@ class TumourSliceSampler(Sampler[int]):
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         drawn = torch.cat(
             [
                 _draw(self.tumour, self.tumour_count, self.epoch, self.seed),
@@ -138,14 +140,9 @@ def _draw(pool: torch.Tensor, count: int, epoch: int, seed: int) -> torch.Tensor
     first, last = start // len(pool), (stop - 1) // len(pool)
     line = []
     for copy in range(first, last + 1):
-        generator = torch.Generator().manual_seed(_mixed(seed, copy))
+        generator = torch.Generator().manual_seed(epoch_seed(seed, copy))
         line.append(pool[torch.randperm(len(pool), generator=generator)])
     return torch.cat(line)[start - first * len(pool) : stop - first * len(pool)]
-
-
-def _mixed(seed: int, number: int) -> int:
-    """Give every epoch of every seed its own generator."""
-    return seed * 1_000_003 + number
 
 
 def gathered(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

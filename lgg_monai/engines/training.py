@@ -12,6 +12,8 @@ from ignite.handlers import ProgressBar as IgniteProgressBar
 from monai.engines import PrepareBatch
 from monai.engines.utils import IterationEvents
 
+from lgg_monai.seeds import epoch_seed
+
 
 class HasEpoch(Protocol):
     """Whatever draws random numbers by epoch: samplers and augmentation."""
@@ -68,7 +70,7 @@ class EpochSeeder:
     def __call__(self, engine: Engine) -> None:
         """Seed the epoch that starts."""
         epoch = engine.state.epoch - 1
-        torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout, and weights' own randomness on every device
+        torch.manual_seed(epoch_seed(self.seed, epoch))  # dropout, and weights' own randomness on every device
         for follower in self.followers:
             follower.set_epoch(epoch)
 

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import torch
 
+from lgg_monai.seeds import epoch_seed
+
 
 class BatchTransform(Protocol):
     """What a step of :class:`BatchAugmentation` looks like.
@@ -63,7 +65,7 @@ class BatchAugmentation:
 
     def set_epoch(self, epoch: int) -> None:
         """Start the random numbers of an epoch, counted from 0; a resumed run so repeats what a whole one does."""
-        self._random = BatchRandom(self.seed * 1_000_003 + epoch)
+        self._random = BatchRandom(epoch_seed(self.seed, epoch))
 
     @torch.no_grad()
     def __call__(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
