@@ -9,7 +9,34 @@ from lgg_monai.data.patients import FLAIR
 from lgg_monai.transforms.batch import BatchRandom
 
 
-class RandomContrast:
+class RandomIntensity:
+    """Change the images of some samples of a batch; labels stay as they are.
+
+    Args:
+        probability: share of the samples that change.
+    """
+
+    def __init__(self, probability: float) -> None:
+        self.probability = probability
+
+    def __call__(
+        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
+        chosen = random.chosen(len(image), self.probability)
+        if len(chosen) == 0:
+            return image, label
+        if len(chosen) == len(image):
+            return self.change(image, random), label
+        chosen = chosen.to(image.device)
+        return image.index_copy(0, chosen, self.change(image.index_select(0, chosen), random)), label
+
+    def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        """Return the changed images of the chosen samples, ``[N, C, X, Y]`` with N from 1 up; leave ``part`` itself."""
+        raise NotImplementedError
+
+
+class RandomContrast(RandomIntensity):
     """Stretch and shift each sequence of some samples: ``x * contrast + brightness``.
 
     Args:
@@ -19,22 +46,19 @@ class RandomContrast:
     """
 
     def __init__(self, probability: float = 0.5, contrast: float = 0.25, brightness: float = 0.25) -> None:
-        self.probability = probability
+        super().__init__(probability)
         self.contrast = contrast
         self.brightness = brightness
 
-    def __call__(
-        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
-        chosen = random.chosen(len(image), self.probability)
-        shape = (len(chosen), image.shape[1], 1, 1)
-        factor = 1 + random.uniform(shape, -self.contrast, self.contrast).to(image)
-        shift = random.uniform(shape, -self.brightness, self.brightness).to(image)
-        return _changed(image, chosen, lambda part: torch.addcmul(shift, part, factor)), label
+    def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        """See :class:`RandomIntensity`."""
+        shape = (len(part), part.shape[1], 1, 1)
+        factor = 1 + random.uniform(shape, -self.contrast, self.contrast).to(part)
+        shift = random.uniform(shape, -self.brightness, self.brightness).to(part)
+        return torch.addcmul(shift, part, factor)
 
 
-class RandomGamma:
+class RandomGamma(RandomIntensity):
     """Bend the intensity curve of some samples: ``x ** gamma`` between a sample's own extremes.
 
     Args:
@@ -43,25 +67,18 @@ class RandomGamma:
     """
 
     def __init__(self, probability: float = 0.2, gamma: tuple[float, float] = (0.7, 1.5)) -> None:
-        self.probability = probability
+        super().__init__(probability)
         self.gamma = (float(gamma[0]), float(gamma[1]))
 
-    def __call__(
-        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
-        chosen = random.chosen(len(image), self.probability)
-        gamma = random.uniform((len(chosen), image.shape[1], 1, 1), *self.gamma).to(image)
-
-        def bend(part: torch.Tensor) -> torch.Tensor:
-            low, high = part.amin((2, 3), keepdim=True), part.amax((2, 3), keepdim=True)
-            width = (high - low).clamp_min(1e-6)
-            return ((part - low) / width).pow(gamma) * width + low
-
-        return _changed(image, chosen, bend), label
+    def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        """See :class:`RandomIntensity`."""
+        gamma = random.uniform((len(part), part.shape[1], 1, 1), *self.gamma).to(part)
+        low, high = part.amin((2, 3), keepdim=True), part.amax((2, 3), keepdim=True)
+        width = (high - low).clamp_min(1e-6)
+        return ((part - low) / width).pow(gamma) * width + low
 
 
-class RandomBiasField:
+class RandomBiasField(RandomIntensity):
     """Brighten and darken some samples smoothly over the slice, as a receiver coil does.
 
     Args:
@@ -71,27 +88,20 @@ class RandomBiasField:
     """
 
     def __init__(self, probability: float = 0.2, strength: float = 0.3, nodes: int = 4) -> None:
-        self.probability = probability
+        super().__init__(probability)
         self.strength = strength
         self.nodes = nodes
 
-    def __call__(
-        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
-        chosen = random.chosen(len(image), self.probability)
-        nodes = random.uniform((len(chosen), 1, self.nodes, self.nodes), -self.strength, self.strength).to(image)
-
-        def shade(part: torch.Tensor) -> torch.Tensor:
-            field = functional.interpolate(nodes, size=part.shape[2:], mode="bicubic", align_corners=True).exp()
-            # A coil scales the signal, which is 0 in air; after normalisation air is the lowest value, not 0.
-            floor = part.amin((2, 3), keepdim=True)
-            return (part - floor) * field + floor
-
-        return _changed(image, chosen, shade), label
+    def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        """See :class:`RandomIntensity`."""
+        nodes = random.uniform((len(part), 1, self.nodes, self.nodes), -self.strength, self.strength).to(part)
+        field = functional.interpolate(nodes, size=part.shape[2:], mode="bicubic", align_corners=True).exp()
+        # A coil scales the signal, which is 0 in air; after normalisation air is the lowest value, not 0.
+        floor = part.amin((2, 3), keepdim=True)
+        return (part - floor) * field + floor
 
 
-class RandomNoise:
+class RandomNoise(RandomIntensity):
     """Add Gaussian noise to some samples.
 
     Args:
@@ -100,19 +110,16 @@ class RandomNoise:
     """
 
     def __init__(self, probability: float = 0.2, deviation: float = 0.2) -> None:
-        self.probability = probability
+        super().__init__(probability)
         self.deviation = deviation
 
-    def __call__(
-        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
-        chosen = random.chosen(len(image), self.probability)
-        deviation = random.uniform((len(chosen), 1, 1, 1), 0, self.deviation).to(image)
-        return _changed(image, chosen, lambda part: part + random.normal(part.shape, part.device) * deviation), label
+    def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        """See :class:`RandomIntensity`."""
+        deviation = random.uniform((len(part), 1, 1, 1), 0, self.deviation).to(part)
+        return part + random.normal(part.shape, part.device) * deviation
 
 
-class RandomLowResolution:
+class RandomLowResolution(RandomIntensity):
     """Blur some samples as a coarser matrix would: down by two and up again.
 
     Args:
@@ -120,24 +127,17 @@ class RandomLowResolution:
     """
 
     def __init__(self, probability: float = 0.1) -> None:
-        self.probability = probability
+        super().__init__(probability)
 
-    def __call__(
-        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
-        chosen = random.chosen(len(image), self.probability)
-
-        def blur(part: torch.Tensor) -> torch.Tensor:
-            small = functional.avg_pool2d(part, 2, ceil_mode=True)
-            # By two exactly and cut: stretched to an odd size, the picture would slide off its label by up to a pixel.
-            large = functional.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=False)
-            return large[..., : part.shape[2], : part.shape[3]]
-
-        return _changed(image, chosen, blur), label
+    def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        """See :class:`RandomIntensity`."""
+        small = functional.avg_pool2d(part, 2, ceil_mode=True)
+        # By two exactly and cut: stretched to an odd size, the picture would slide off its label by up to a pixel.
+        large = functional.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return large[..., : part.shape[2], : part.shape[3]]
 
 
-class RandomMissingSequence:
+class RandomMissingSequence(RandomIntensity):
     """Replace the other sequences of some samples by FLAIR, which is how the data set marks them as missing.
 
     Args:
@@ -145,30 +145,17 @@ class RandomMissingSequence:
     """
 
     def __init__(self, probability: float = 0.15) -> None:
-        self.probability = probability
+        super().__init__(probability)
 
-    def __call__(
-        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
-        chosen = random.chosen(len(image), self.probability)
-        others = [channel for channel in range(image.shape[1]) if channel != FLAIR]
-        if len(chosen) == 0 or not others:
-            return image, label
+    def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        """See :class:`RandomIntensity`."""
+        others = [channel for channel in range(part.shape[1]) if channel != FLAIR]
+        if not others:
+            return part
         # The draw names one sequence to lose, or (one past the last) all of them.
-        draws = random.uniform((len(chosen),), 0, len(others) + 1).long().tolist()
-        image = image.clone()
-        for sample, draw in zip(chosen.tolist(), draws, strict=True):
+        draws = random.uniform((len(part),), 0, len(others) + 1).long().tolist()
+        part = part.clone()
+        for sample, draw in enumerate(draws):
             for channel in others if draw == len(others) else [others[draw]]:
-                image[sample, channel] = image[sample, FLAIR]
-        return image, label
-
-
-def _changed(image: torch.Tensor, chosen: torch.Tensor, change) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    """Apply ``change`` to the chosen samples only; most transforms touch a fifth of a batch."""
-    if len(chosen) == 0:
-        return image
-    if len(chosen) == len(image):
-        return change(image)
-    chosen = chosen.to(image.device)
-    return image.index_copy(0, chosen, change(image.index_select(0, chosen)))
+                part[sample, channel] = part[sample, FLAIR]
+        return part
