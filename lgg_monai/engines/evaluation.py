@@ -16,11 +16,11 @@ from ignite.engine import Engine, Events
 from lgg_monai.analysis.overlays import patient_panel, save_png, select_best_median_worst
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
-from lgg_monai.engines.predictions import PREDICTIONS, write_prediction
+from lgg_monai.engines.predictions import PREDICTIONS, read_prediction, write_prediction
 from lgg_monai.engines.run_folder import commit, describe_device, versions
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
-from lgg_monai.files import writable_folder, write_json
+from lgg_monai.files import replacing_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class EvaluationWriter:
     """Score every patient as the evaluator yields it, and write the results when all are done.
 
     The results replace those of an earlier evaluation of the same run as a whole: a table and pictures of different
-    models never lie side by side. Only the volumes of the patients that may be shown are kept in memory.
+    models never lie side by side. Volumes wait on the disk till then, so any number of patients fits into memory.
 
     Args:
         output_dir: the run folder; results go to ``evaluation/`` in it.
@@ -90,14 +90,11 @@ class EvaluationWriter:
             # Which three patients are drawn is known at the end; till then the volumes wait on the disk.
             image = output["image"][0].cpu().numpy().astype(np.float16)
             path = Path(self._volumes.name) / f"{len(self.rows) - 1}.npz"
-            np.savez(path, image=image, prediction=prediction, label=label)
+            np.savez(path, image=image, label=label)
 
     def _write(self, engine: Engine) -> None:
         summary = self.record | {"evaluated": datetime.now(UTC).isoformat(timespec="seconds")} | summarise(self.rows)
-        writable_folder(self.folder.parent)
-        partial = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".partial-evaluation-"))
-        try:
-            partial.chmod(0o755)
+        with self._volumes, replacing_folder(self.folder) as partial:
             write_patients_csv(partial / "patients.csv", self.rows)
             write_json(partial / "summary.json", summary)
             if self.rows:
@@ -106,10 +103,6 @@ class EvaluationWriter:
                 self._draw(partial / "overlays")
             if self.folder.exists():
                 shutil.rmtree(self.folder)
-            partial.rename(self.folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            self._volumes.cleanup()
         stamp = "PHANTOM " if self.datalist["phantom"] else ""
         logger.info("%s%s patients (%s):\n%s", stamp, self.datalist["subset"], self.folder, format_summary(summary))
 
@@ -120,7 +113,7 @@ class EvaluationWriter:
                 picture = patient_panel(
                     volumes["image"].astype(np.float32),
                     volumes["label"],
-                    volumes["prediction"],
+                    read_prediction(Path(self._volumes.name) / PREDICTIONS / f"{row['patient']}.npz"),
                     title=f"{row['patient']}: {rank} patient, volume Dice {row['volume_dice']:.3f}",
                     stamp="PHANTOM" if self.datalist["phantom"] else "",
                 )
