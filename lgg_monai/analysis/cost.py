@@ -10,8 +10,9 @@ from typing import Any
 
 from lgg_monai.analysis.measure import measure
 from lgg_monai.analysis.original import original_ratio
-from lgg_monai.analysis.runs import EVALUATION, Run
+from lgg_monai.analysis.runs import Run
 from lgg_monai.data.patients import Patient, read_patient
+from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.errors import LggError
 

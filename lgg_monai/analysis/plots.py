@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from lgg_monai.analysis.figures import Draw, Plot, Theme, run_colour, run_line, run_marker
 from lgg_monai.analysis.runs import Run
 from lgg_monai.analysis.speed import series
+from lgg_monai.engines.summary import METRICS
 
 SERIES = {
     "loss": "training loss",
@@ -19,17 +20,8 @@ SERIES = {
     "val_iou": "validation IoU (pooled)",
 }
 AXES = {"epoch": "epoch", "elapsed_seconds": "seconds since the start"}
-FORESTED = (
-    "volume_dice",
-    "volume_iou",
-    "pooled_iou",
-    "tumour_slice_iou",
-    "all_slice_iou",
-    "false_positive_slices",
-    "surface_dice_2px",
-    "sensitivity",
-    "precision",
-)
+# Shares between 0 and 1, so that one axis serves all; a distance in voxels has another scale.
+FORESTED = tuple(name for name in METRICS if name != "hd95_px")
 
 
 def learning_curves(runs: Sequence[Run]) -> list[Plot]:

@@ -11,12 +11,12 @@ from typing import Any
 
 from lgg_monai.data.datalist import DATALIST
 from lgg_monai.data.split import PARTS
+from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.history import HISTORY, read_history
+from lgg_monai.engines.run_folder import RUN
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
 
-RUN = "run.json"
-EVALUATION = "evaluation"
 TEXT_COLUMNS = ("patient", "site", "part")
 
 
