@@ -126,8 +126,9 @@ class PSPNet(nn.Module):
     follows, `lgg_monai.transforms.main_output.MainOutputd(keys="pred")` keeps the main output.
 
     The authors take inputs of 8 k + 1 pixels, where feature i lies exactly on pixel 8 i and bilinear upsampling with
-    aligned corners puts it back there. Other sizes are padded to the next such size, right and below, with zeros, and
-    the logits are cropped: upsampling a 256 input's 32 cells straight to 256 would displace the far edge by 7 pixels.
+    aligned corners puts it back there. Other sizes are padded to the next such size, right and below, and the logits
+    are cropped: upsampling a 256 input's 32 cells straight to 256 would displace the far edge by 7 pixels. The padding
+    repeats the border: zeros would be a bright edge, as the air of a normalised scan is negative.
 
     TorchScript by `torch.jit.script(net.eval())`, so MONAI's `ckpt_export` needs no option; the scripted network takes
     every input size and has no training output. Traces and ONNX work too.
@@ -185,7 +186,7 @@ class PSPNet(nn.Module):
         height, width = x.shape[-2], x.shape[-1]
         if not torch.jit.is_tracing() and min(height, width) < self.smallest_input:
             raise LggError(f"Input of {height} x {width} pixels in PSPNet: pad it to 64 x 64 or more")
-        padded = F.pad(x, [0, (1 - width) % 8, 0, (1 - height) % 8])
+        padded = F.pad(x, [0, (1 - width) % 8, 0, (1 - height) % 8], mode="replicate")
         size = [padded.shape[-2], padded.shape[-1]]
         stage3, stage4 = self.backbone(padded)
         logits = self.main_head(self.pyramid(stage4))

@@ -104,6 +104,15 @@ def test_pyramid_passes_the_features_on_and_adds_their_averages() -> None:
     torch.testing.assert_close(y[:, 12:, ::8, ::10], grid)  # corners stay corners
 
 
+@pytest.mark.parametrize(("height", "width"), [(72, 73), (73, 80), (70, 66)])
+def test_padding_repeats_the_border(height: int, width: int) -> None:
+    network = PSPNet(**SMALL).eval()
+    x = torch.randn(1, 3, height, width) - 1  # air is negative: zeros beside it would be an edge
+    padded = F.pad(x, [0, (1 - width) % 8, 0, (1 - height) % 8], mode="replicate")
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), network(padded)[..., :height, :width], atol=0, rtol=0)
+
+
 def test_logits_lie_on_the_pixels_that_their_features_are_centred_on() -> None:
     network = PSPNet(**SMALL).eval()
     seen: list[torch.Tensor] = []
