@@ -340,6 +340,17 @@ def test_epochs_without_validation_have_empty_cells(phantom: Path, tmp_path: Pat
     assert weights(tmp_path / "run")["progress"]["best_epoch"] == 2
 
 
+def test_fold_all_trains_on_every_patient_to_the_last_epoch(phantom: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    execute(UNET, phantom, run, fold="all", max_epochs=2, slices_per_epoch=4)
+    parts = json.loads((run / "datalist.json").read_text())
+    assert (len(parts["training"]), parts["validation"], parts["test"]) == (len(list(phantom.glob("*/"))), [], [])
+    assert all(row["loss"] > 0 and row["val_iou"] is None for row in history(run))
+    best = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    averaged = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["averaged_model"]
+    assert all(torch.equal(best[key], value) for key, value in averaged.items())
+
+
 def test_nifti_files_of_the_same_voxels_train_the_same(trained: Path, phantom: Path, tmp_path: Path) -> None:
     nifti = convert(phantom, tmp_path / "nifti")
     execute(UNET, nifti, tmp_path / "run")

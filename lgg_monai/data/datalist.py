@@ -35,7 +35,7 @@ def prepare_datalist(
     dataset_dir: str,
     output_dir: str,
     folds: int = 5,
-    fold: int = 0,
+    fold: int | str = 0,
     seed: int = 0,
     validation_fraction: float = 0.15,
     datalist: str | None = None,
@@ -47,7 +47,7 @@ def prepare_datalist(
         dataset_dir: folder of the patients.
         output_dir: the run folder.
         folds: number of folds, see :func:`lgg_monai.data.split.split_patients`.
-        fold: the fold that is tested on.
+        fold: the fold that is tested on, or ``all``: every patient is trained on.
         seed: of the split.
         validation_fraction: share of the remaining patients used for validation.
         datalist: a ``datalist.json`` with the parts to use, instead of a new split.

@@ -10,6 +10,7 @@ from lgg_monai.data.integrity import PatientReport
 from lgg_monai.errors import LggError
 
 PARTS = ("training", "validation", "test")
+ALL = "all"
 # One training and one validation patient must be left beside a fold to test on.
 MINIMUM_A_FOLD = 2
 
@@ -17,7 +18,7 @@ MINIMUM_A_FOLD = 2
 def split_patients(
     reports: Sequence[PatientReport],
     folds: int = 5,
-    fold: int = 0,
+    fold: int | str = 0,
     seed: int = 0,
     validation_fraction: float = 0.15,
 ) -> dict[str, list[str]]:
@@ -29,7 +30,8 @@ def split_patients(
     Args:
         reports: the patients with their tumour volumes.
         folds: number of test folds.
-        fold: the fold to test on, from 0.
+        fold: the fold to test on, from 0; or ``all``, to train a final model on every patient: the recipe was then
+            chosen before, and nothing is left to validate or test on.
         seed: of the shuffle.
         validation_fraction: share of the patients that are not tested on; at least one patient.
 
@@ -39,10 +41,12 @@ def split_patients(
     Raises:
         LggError: unknown fold, or too few patients.
     """
+    if fold == ALL:
+        return {"training": sorted(r.patient.name for r in reports), "validation": [], "test": []}
     if not isinstance(folds, int) or folds < 2:
         raise LggError(f"cannot split into {folds} fold(s): use at least 2 with --folds")
     if not isinstance(fold, int) or not 0 <= fold < folds:
-        raise LggError(f"unknown fold {fold}: --fold takes 0 to {folds - 1}")
+        raise LggError(f"unknown fold {fold}: --fold takes 0 to {folds - 1}, or all to train on every patient")
     if not 0 < validation_fraction < 1:
         raise LggError(f"validation_fraction is {validation_fraction}: use a share between 0 and 1, such as 0.15")
     people: dict[str, list[PatientReport]] = defaultdict(list)

@@ -35,13 +35,22 @@ class RunCheckpoints:
         state: what is saved and restored, by name; each has ``state_dict`` and ``load_state_dict``.
         best_model: the network that ``best.pt`` holds.
         evaluator: validates; its ``key_metric_name`` decides which epoch is best (higher is better).
+        validated: False where there are no validation patients: ``best.pt`` is then of the last epoch.
     """
 
-    def __init__(self, folder: str, state: dict[str, Any], best_model: torch.nn.Module, evaluator: Engine) -> None:
+    def __init__(
+        self,
+        folder: str,
+        state: dict[str, Any],
+        best_model: torch.nn.Module,
+        evaluator: Engine,
+        validated: bool = True,
+    ) -> None:
         self.folder = Path(folder)
         self.state = state
         self.best_model = best_model
         self.evaluator = evaluator
+        self.validated = validated
         self.best_metric = -math.inf
         self.best_epoch = 0
 
@@ -83,10 +92,8 @@ class RunCheckpoints:
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoints of the epoch that ended."""
-        state: Any = self.evaluator.state
-        metric = validation_metrics(self.evaluator, engine.state.epoch).get(state.key_metric_name)
-        if metric is not None and float(metric) > self.best_metric:
-            self.best_metric, self.best_epoch = float(metric), engine.state.epoch
+        if self._is_best(engine.state.epoch):
+            self.best_epoch = engine.state.epoch
             save_checkpoint(self.folder / BEST, self.best_model.state_dict())
         content = {name: item.state_dict() for name, item in self.state.items()}
         content["progress"] = {
@@ -96,6 +103,16 @@ class RunCheckpoints:
             "best_epoch": self.best_epoch,
         }
         save_checkpoint(self.folder / LAST, content)
+
+    def _is_best(self, epoch: int) -> bool:
+        if not self.validated:
+            return True
+        state: Any = self.evaluator.state
+        metric = validation_metrics(self.evaluator, epoch).get(state.key_metric_name)
+        if metric is None or not float(metric) > self.best_metric:  # NaN is no improvement
+            return False
+        self.best_metric = float(metric)
+        return True
 
 
 class Restore:

@@ -118,7 +118,7 @@ def test_too_few_patients_are_refused(own_phantom: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("fold", [5, -1, "first"])
 def test_unknown_fold_is_refused(phantom: Path, tmp_path: Path, fold: Any) -> None:
     message = refusal(prepare_datalist, phantom, tmp_path / "run", fold=fold)
-    assert message == f"unknown fold {fold}: --fold takes 0 to 4"
+    assert message == f"unknown fold {fold}: --fold takes 0 to 4, or all to train on every patient"
 
 
 def test_unwritable_output_is_refused(phantom: Path, tmp_path: Path) -> None:

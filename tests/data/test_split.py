@@ -131,6 +131,12 @@ def test_known_split() -> None:
     ]
 
 
+def test_fold_all_trains_on_everybody_and_leaves_nobody_to_test() -> None:
+    reports = made_up(9)
+    parts = split_patients(reports, fold="all")
+    assert parts == {"training": names(reports), "validation": [], "test": []}
+
+
 @pytest.mark.parametrize("fold", [-1, 5, 7, "one", 0.5])
 def test_unknown_fold_is_refused(fold: int) -> None:
     with pytest.raises(LggError, match=f"unknown fold {fold}: --fold takes 0 to 4"):

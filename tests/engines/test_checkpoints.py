@@ -177,6 +177,16 @@ def test_an_epoch_without_validation_writes_last_and_keeps_best(tmp_path: Path) 
     assert (run.best_metric, run.best_epoch) == (0.5, 1)
 
 
+def test_without_validation_patients_best_is_the_last_epoch(tmp_path: Path) -> None:
+    model = network()
+    last = RunCheckpoints(str(tmp_path), {"model": model}, model, evaluator(), validated=False)
+    for epoch in (1, 2):
+        nn.init.constant_(model[0].weight, epoch)
+        last.save(trainer(epoch))
+        assert torch.equal(read_checkpoint(tmp_path / BEST)["0.weight"], model[0].weight)
+    assert last.best_epoch == 2
+
+
 def test_metrics_of_an_older_validation_are_not_taken_for_this_epoch() -> None:
     assert validation_metrics(evaluator(3, 0.5), 3) == {"iou": 0.5}
     assert validation_metrics(evaluator(3, 0.5), 4) == {}
