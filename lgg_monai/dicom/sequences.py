@@ -1,0 +1,147 @@
+"""Telling FLAIR and T1 with and without contrast from everything else, by a series' description and parameters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pydicom import Dataset, uid
+
+from lgg_monai.dicom.headers import Series
+from lgg_monai.dicom.tags import number, text, values
+
+MR_CLASSES = (uid.MRImageStorage, uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a series is.
+
+    Args:
+        sequence: ``flair``, ``pre`` or ``post``; None for anything else.
+        reason: why it is not used, to follow "is"; empty where it may be.
+        usable: False where not even the user's word makes it an MR volume.
+    """
+
+    sequence: str | None
+    reason: str = ""
+    usable: bool = True
+
+
+# Matched against descriptions in lower case whose separators have become single blanks: " ax t2 flair +c ".
+_FLAIR = re.compile(r"flair|dark ?fluid|fluid att")
+_T1 = re.compile(r"(?<![a-z0-9])t1(?![0-9])|mp ?rage|bravo|spgr")
+_T2 = re.compile(r"(?<![a-z0-9])t2(?![0-9])")
+_OPERATION = re.compile(r" (pre|post) ?(op\w*|surg\w*|rt|xrt|radio\w*|process\w*) ")
+_WITHOUT = re.compile(r" (pre|w ?o|without|no|non|ohne|sans|sin|nativ\w*|unenh\w*|nonenh\w*|pre ?(contrast|gado?|gd)) ")
+_WITH = re.compile(
+    r" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast|enh\w*|km|t1(w)?(c|ce|gd|post)\+?|post ?(contrast|gado?|gd|km))(?= )"
+)
+_LOCALIZER = re.compile(
+    r" (loc|locali[sz]er|localizador|scout|aahscout|aahead|survey|3 ?pl|3 ?plane|plan|smartbrain|pilot) "
+)
+_DERIVED = re.compile(
+    r" (adc|eadc|dwi|dti|trace|tracew|b ?1?[05]00|perf|perfusion|pwi|dsc|dce|asl|p?casl|r?cb[fv]|mtt|ttp|tmax|ktrans"
+    r"|swi|swan|mip|minip|phase|fieldmap|bold|fmri|mrs|csi|tof|mra|mrv|sub|subtr\w*|maps?|screen|mask|seg\w*) "
+)
+_DERIVED_TYPES = {
+    "ADC",
+    "FA",
+    "DIFFUSION",
+    "PERFUSION",
+    "PROJECTION IMAGE",
+    "MIP",
+    "MNIP",
+    "SUBTRACT",
+    "T1 MAP",
+    "MASK",
+}
+_HEAD = re.compile(
+    r"head|brain|skull|cran|neuro|cereb|kopf|schaedel|hirn|gehirn|tete|cerveau|encephal|cabeza|hypoph|pituit"
+)
+_BODY = re.compile(
+    r" ([ctl] ?spine|spine|cspine|neck|chest|thorax|lung|heart|cardiac|abdomen|liver|kidney|pancreas|pelvis|prostate"
+    r"|breast|hip|knee|leg|foot|ankle|shoulder|arm|elbow|wrist|hand|extremity|whole ?body|cervical|thoracic|lumbar"
+    r"|uterus|rectum|bladder|aorta) "
+)
+_NO_AGENT = re.compile(r"((no|none|non|n|na|0|without|ohne|nil)( .*)?)?")
+
+
+def kind_of(series: Series) -> Kind:
+    """Tell what a series is: by what its tags rule out, then by its description, then by its timing."""
+    header = series.header
+    modality = text(header, "Modality").upper()
+    if modality not in ("MR", ""):
+        return Kind(None, f"{modality}, not MR", usable=False)
+    if header.SOPClassUID not in MR_CLASSES:
+        return Kind(None, f"{_class_name(header)}, no MR image", usable=False)
+    if (number(header, "SamplesPerPixel") or 1) != 1 or text(header, "PhotometricInterpretation") != "MONOCHROME2":
+        return Kind(None, "a colour or inverted picture, not an acquired image", usable=False)
+    name, protocol = _plain(text(header, "SeriesDescription")), _plain(text(header, "ProtocolName"))
+    types = set(values(header, "ImageType"))
+    part = text(header, "BodyPartExamined")
+    if "LOCALIZER" in types or _LOCALIZER.search(name):
+        return Kind(None, "a localizer")
+    if part and _BODY.search(_plain(part)) and not _HEAD.search(part.lower()):
+        return Kind(None, f"of another body part ({series.identity.hide(part)})")
+    for words in (name, _plain(text(header, "StudyDescription"))):
+        if _BODY.search(words) and not _HEAD.search(words):
+            return Kind(None, "of another body part by its description")
+    if types & _DERIVED_TYPES or _DERIVED.search(name):
+        return Kind(None, "a derived map or a special technique")
+    for words in (name, protocol):
+        sequence = _by_words(words, header)
+        if sequence:
+            return Kind(None, "another sequence (T2)") if sequence == "t2" else Kind(sequence)
+    sequence = _by_timing(header)
+    if sequence == "t1":
+        sequence = _contrast(name, header)
+    return Kind(sequence) if sequence else Kind(None, "another sequence, or one that its tags do not tell")
+
+
+def _by_words(words: str, header: Dataset) -> str | None:
+    t1, t2 = _T1.search(words), _T2.search(words)
+    if _FLAIR.search(words):
+        echo = number(header, "EchoTime")
+        # "T1 FLAIR" is T1 weighted, and a FLAIR without a weight in its name is so where its echo is short.
+        if t2 or not (t1 or (echo is not None and 0 < echo < 50)):
+            return "flair"
+        return _contrast(words, header)
+    if t1:
+        return _contrast(words, header)
+    return "t2" if t2 else None
+
+
+def _by_timing(header: Dataset) -> str | None:
+    """Tell ``flair`` or ``t1`` from milliseconds, where no word does."""
+    echo, repetition, inversion = (number(header, tag) or 0 for tag in ("EchoTime", "RepetitionTime", "InversionTime"))
+    if inversion >= 1500 and echo >= 60:
+        return "flair"
+    spin_echo = "SE" in values(header, "ScanningSequence") and not inversion
+    if spin_echo and 0 < echo <= 30 and 0 < repetition <= 1200:
+        return "t1"
+    if 500 <= inversion <= 1400 and 0 < echo <= 15:
+        return "t1"
+    return None
+
+
+def _contrast(words: str, header: Dataset) -> str:
+    """Tell ``pre`` from ``post``: by words, which a person wrote, then by the agent, which is often a default."""
+    words = _OPERATION.sub(" ", words)
+    if _WITHOUT.search(words):
+        return "pre"
+    if _WITH.search(words):
+        return "post"
+    agent = _plain(text(header, "ContrastBolusAgent")).strip()
+    return "post" if not _NO_AGENT.fullmatch(agent) or header.get("ContrastBolusAgentSequence") else "pre"
+
+
+def _plain(words: str) -> str:
+    """Lower case, with separators as single blanks and a plus apart from what it precedes."""
+    lowered = re.sub(r"\+(?=[a-z])", "+ ", words.lower())
+    return f" {re.sub(r'[^a-z0-9+]+', ' ', lowered).strip()} "
+
+
+def _class_name(header: Dataset) -> str:
+    name = uid.UID(text(header, "SOPClassUID")).name
+    return name.removesuffix(" Storage") if not name[:1].isdigit() else "of an unknown class"

@@ -1,0 +1,121 @@
+"""The patient's name and birth date stay in the files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import traceback
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+from synthesis import AXIAL, BORN, NAME, edit, some_volume, synthesise_series
+
+from lgg_monai.dicom import find_dicom, write_seg
+from lgg_monai.dicom.identity import HIDDEN, Identity
+from lgg_monai.errors import LggError
+
+PARTS = [*re.split(r"\W+", NAME), BORN, "1961-02-03", "HOSP-4711", "Who", "A12345"]
+
+
+def assert_anonymous(text: str) -> None:
+    found = [part for part in PARTS if re.search(rf"(?<![^\W_]){part}(?![^\W_])", text, re.IGNORECASE)]
+    assert found == [], text
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Path:
+    """A study whose folder, files and descriptions say whose it is."""
+    folder = tmp_path / "clinic" / "DOE_JANE" / "19610203"
+    files = synthesise_series(folder, some_volume(), AXIAL, "FLAIR Jane Doe b. 1961-02-03", 5)
+    for path in files:
+        path.rename(path.with_name(f"SECRETNAME_{path.name}.dcm"))
+    synthesise_series(folder, some_volume(), AXIAL, "FLAIR DOE^JANE", 6)
+    synthesise_series(folder, some_volume(), AXIAL, "T1 Secretname", 7, BodyPartExamined="BRAIN")
+    return tmp_path / "clinic"
+
+
+def test_nothing_that_a_scan_shows_or_writes_names_the_patient(
+    named: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    (source,) = find_dicom([named])
+    scan = source.load()
+    write_seg(tmp_path / "mask.dcm", scan.image[1] > 30000, scan)
+    assert source.path == named
+    assert len(scan.warnings) == 1
+    assert HIDDEN in scan.warnings[0]
+    for shown in (
+        source.name,
+        source.path.name,
+        repr(source),
+        scan.name,
+        *scan.warnings,
+        repr(scan.source),
+        caplog.text,
+    ):
+        assert_anonymous(shown)
+    assert_anonymous("".join(capfd.readouterr()))
+    assert_anonymous((tmp_path / "mask.dcm").read_bytes().decode("latin-1"))
+    assert_anonymous(json.dumps(dcmread(tmp_path / "mask.dcm").to_json_dict()))
+
+
+def test_the_name_of_a_scan_is_the_same_on_every_run_and_of_a_kept_identity_the_number(named: Path) -> None:
+    names = {find_dicom([named])[0].name for _ in range(2)}
+    assert len(names) == 1
+    name = names.pop()
+    assert re.fullmatch(r"study-[0-9a-f]{8}", name)
+    (kept,) = find_dicom([named], keep_identity=True)
+    assert kept.name == f"HOSP-4711-{name[-8:]}"
+    assert kept.path == named / "DOE_JANE" / "19610203"
+
+
+@pytest.mark.parametrize(("number", "expected"), [("../../etc", "etc"), ("Ä b/ç:*", "Ä_b_ç"), ("///", "patient")])
+def test_a_patients_number_becomes_a_file_name(tmp_path: Path, number: str, expected: str) -> None:
+    synthesise_series(tmp_path, some_volume((4, 4, 2)), AXIAL, "FLAIR", PatientID=number)
+    (source,) = find_dicom([tmp_path], keep_identity=True)
+    assert source.name.rsplit("-", 1)[0] == expected
+
+
+@pytest.mark.parametrize("damage", ["missing slice", "pixels", "patients", "vanished", "no flair", "no such choice"])
+def test_no_refusal_names_the_patient(named: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    files = sorted(path for path in named.rglob("*") if path.is_file())
+    flair = [path for path in files if dcmread(path).SeriesNumber == 5]
+    choices = {"flair": "5"}
+    if damage == "missing slice":
+        flair.sort(key=lambda path: dcmread(path).ImagePositionPatient[2])
+        flair[2].unlink()
+    elif damage == "pixels":
+        flair[1].write_bytes(flair[1].read_bytes()[:-50])
+    elif damage == "patients":
+        edit(flair[1], PatientName="Secretname^Other")
+    elif damage == "no flair":
+        choices = {}
+        for path in files:
+            edit(path, Modality="CT")
+    elif damage == "no such choice":
+        choices = {"flair": "77"}
+
+    def find_and_load() -> None:
+        (source,) = find_dicom([named], choices)
+        if damage == "vanished":
+            flair[1].unlink()
+        source.load()
+
+    with pytest.raises(LggError) as caught:
+        find_and_load()
+    shown = "".join(traceback.format_exception_only(caught.value))
+    assert_anonymous(shown)
+    assert caught.value.__cause__ is None
+    assert_anonymous(caplog.text)
+
+
+def test_short_parts_of_a_name_are_hidden_as_whole_words_only() -> None:
+    header = Dataset()
+    header.PatientName, header.PatientBirthDate = "Li^Axelina", "20010101"
+    identity = Identity.of(header)
+    assert identity.hide("AX FLAIR li_axelina2 Axial Lid\n2001.01.01") == "AX FLAIR ***_***2 Axial Lid ***"
+    header.PatientIdentityRemoved = "YES"
+    assert Identity.of(header).hide("Li") == "Li"

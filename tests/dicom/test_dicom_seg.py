@@ -1,0 +1,209 @@
+"""Masks written as DICOM SEG and read back with highdicom."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+from synthesis import AXIAL, NAME, rotated, some_volume, synthesise_series
+
+import lgg_monai
+from lgg_monai.dicom import find_dicom, write_seg
+from lgg_monai.dicom.geometry import LPS_TO_RAS
+from lgg_monai.errors import LggError
+from lgg_monai.prediction.scan import Scan
+
+OBLIQUE = rotated(AXIAL, (10, 20, -15), (80.0, 70.0, -30.0))
+SAGITTAL = np.array([[0, 0, 4.0, -60], [-0.5, 0, 0, 100], [0, -0.75, 0, 90], [0, 0, 0, 1.0]])
+
+
+RARE = (
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "FrameOfReferenceUID",
+    "SliceThickness",
+    "SpecificCharacterSet",
+    "SeriesNumber",
+    "InstanceNumber",
+)
+
+
+def some_mask(shape: tuple[int, ...]) -> np.ndarray:
+    """A mask without symmetry whose first and last slices are empty."""
+    mask = np.random.default_rng(1).random(shape) > 0.8
+    mask[:, :, [0, -1]] = False
+    return mask
+
+
+def scan_of(folder: Path, affine: np.ndarray, keep_identity: bool = False) -> Scan:
+    synthesise_series(folder, some_volume(), affine, "AX FLAIR", 5, shuffle=7)
+    (source,) = find_dicom([folder], keep_identity=keep_identity)
+    return source.load()
+
+
+def by_position(segmentation: highdicom.seg.Segmentation, scan: Scan) -> np.ndarray:
+    """Put every voxel of a SEG where its position says, on the scan's grid."""
+    volume = segmentation.get_volume(combine_segments=True)
+    voxels = np.argwhere(volume.array)
+    places = LPS_TO_RAS @ volume.affine @ np.c_[voxels, np.ones(len(voxels))].T
+    indices = (np.linalg.inv(scan.affine) @ places)[:3]
+    assert np.abs(indices - np.rint(indices)).max(initial=0) < 1e-3
+    mask = np.zeros(scan.image.shape[1:], bool)
+    mask[tuple(np.rint(indices).astype(int))] = True
+    return mask
+
+
+@pytest.mark.parametrize("affine", [AXIAL, OBLIQUE, SAGITTAL])
+def test_a_mask_comes_back_voxel_for_voxel(tmp_path: Path, affine: np.ndarray) -> None:
+    scan = scan_of(tmp_path / "scan", affine)
+    mask = some_mask(scan.image.shape[1:])
+    write_seg(tmp_path / "mask.dcm", mask, scan)
+    segmentation = highdicom.seg.segread(tmp_path / "mask.dcm")
+    np.testing.assert_array_equal(by_position(segmentation, scan), mask)
+    # And by the source images that it refers to, which is how viewers lay it over them.
+    names = [frame.uid for frame in scan.source.frames]
+    frames = segmentation.get_pixels_by_source_instance(names, combine_segments=True)
+    np.testing.assert_array_equal(frames.transpose(2, 1, 0), mask)
+
+
+def test_every_slice_is_there_even_of_an_empty_mask(tmp_path: Path) -> None:
+    scan = scan_of(tmp_path / "scan", OBLIQUE)
+    write_seg(tmp_path / "mask.dcm", np.zeros(scan.image.shape[1:], bool), scan)
+    segmentation = highdicom.seg.segread(tmp_path / "mask.dcm")
+    assert segmentation.NumberOfFrames == scan.image.shape[3]
+    assert not by_position(segmentation, scan).any()
+
+
+def test_it_says_what_it_is_and_what_it_was_drawn_on(tmp_path: Path) -> None:
+    scan = scan_of(tmp_path / "scan", AXIAL)
+    write_seg(tmp_path / "mask.dcm", some_mask(scan.image.shape[1:]), scan)
+    segmentation = highdicom.seg.segread(tmp_path / "mask.dcm")
+    source = dcmread(scan.source.frames[0].path)
+    assert segmentation.StudyInstanceUID == source.StudyInstanceUID
+    assert segmentation.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
+    assert segmentation.SeriesNumber == 1005
+    assert segmentation.SegmentationType == "BINARY"
+    segment = segmentation.get_segment_description(1)
+    assert segment.algorithm_type.value == "AUTOMATIC"
+    assert segment.algorithm_identification.version == lgg_monai.__version__
+    assert segment.segmented_property_type.meaning == "Neoplasm, Primary"
+    spacing = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(spacing.SpacingBetweenSlices) == pytest.approx(5.0)
+
+
+def test_the_patient_is_filled_in_only_where_the_identity_is_kept(tmp_path: Path) -> None:
+    anonymous = scan_of(tmp_path / "scan", AXIAL)
+    kept = scan_of(tmp_path / "scan", AXIAL, keep_identity=True)
+    mask = some_mask(kept.image.shape[1:])
+    write_seg(tmp_path / "kept.dcm", mask, kept)
+    write_seg(tmp_path / "anonymous.dcm", mask, anonymous)
+    written = dcmread(tmp_path / "kept.dcm")
+    assert (written.PatientName, written.PatientID, written.AccessionNumber) == (NAME, "HOSP-4711", "A12345")
+    written = dcmread(tmp_path / "anonymous.dcm")
+    assert (written.PatientName, written.PatientID) == (anonymous.name, anonymous.name)
+    assert (written.PatientBirthDate, written.AccessionNumber, written.PatientSex) == ("", "", "")
+
+
+@pytest.mark.parametrize("keep_identity", [False, True])
+def test_a_source_with_hardly_any_tags_is_enough(tmp_path: Path, keep_identity: bool) -> None:
+    absent = dict.fromkeys(RARE)
+    synthesise_series(tmp_path / "scan", some_volume(), OBLIQUE, "FLAIR", **absent)
+    (source,) = find_dicom([tmp_path / "scan"], keep_identity=keep_identity)
+    scan = source.load()
+    mask = some_mask(scan.image.shape[1:])
+    write_seg(tmp_path / "mask.dcm", mask, scan)
+    np.testing.assert_array_equal(by_position(highdicom.seg.segread(tmp_path / "mask.dcm"), scan), mask)
+
+
+@pytest.mark.parametrize(
+    "tags", [{"PatientSex": "U"}, {"StudyDate": "unknown"}, {"StudyTime": "99"}, {"SeriesNumber": 2147483647}]
+)
+@pytest.mark.parametrize("keep_identity", [False, True])
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom")
+def test_values_that_dicom_does_not_allow_are_left_out(
+    tmp_path: Path, tags: dict[str, Any], keep_identity: bool
+) -> None:
+    synthesise_series(tmp_path / "scan", some_volume(), AXIAL, "FLAIR", **tags)
+    (source,) = find_dicom([tmp_path / "scan"], keep_identity=keep_identity)
+    scan = source.load()
+    write_seg(tmp_path / "mask.dcm", some_mask(scan.image.shape[1:]), scan)
+    written = dcmread(tmp_path / "mask.dcm")
+    assert all(written.get(keyword, "") in ("", 1000) for keyword in tags)
+    assert (written.PatientName == NAME) == keep_identity
+
+
+def test_headers_that_make_no_seg_are_refused_without_quoting_them(tmp_path: Path) -> None:
+    scan = scan_of(tmp_path / "scan", AXIAL, keep_identity=True)
+    for frame in scan.source.frames:
+        path = frame.path
+        path.write_bytes(path.read_bytes().replace(b"ISO_IR 192", b"Secretname"))
+    with pytest.raises(LggError) as caught:
+        write_seg(tmp_path / "out" / "mask.dcm", some_mask(scan.image.shape[1:]), scan)
+    assert str(caught.value) == (
+        f"invalid values in the headers of {scan.name} make no DICOM SEG: leave out --keep-identity"
+    )
+    assert caught.value.__cause__ is None
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_on_a_multi_frame_file(tmp_path: Path) -> None:
+    files = synthesise_series(tmp_path / "single", some_volume(), OBLIQUE, "AX FLAIR", shuffle=2)
+    converted = highdicom.legacy.LegacyConvertedEnhancedMRImage(
+        [dcmread(path) for path in files[::-1]], generate_uid(), 4, generate_uid(), 1
+    )
+    (tmp_path / "multi").mkdir()
+    converted.save_as(tmp_path / "multi" / "frames")
+    (source,) = find_dicom([tmp_path / "multi"])
+    scan = source.load()
+    mask = some_mask(scan.image.shape[1:])
+    write_seg(tmp_path / "mask.dcm", mask, scan)
+    segmentation = highdicom.seg.segread(tmp_path / "mask.dcm")
+    np.testing.assert_array_equal(by_position(segmentation, scan), mask)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    scan = scan_of(tmp_path / "scan", AXIAL)
+    mask = some_mask(scan.image.shape[1:])
+    with pytest.raises(ValueError, match="mask of shape"):
+        write_seg(tmp_path / "out" / "mask.dcm", mask[1:], scan)
+    scan.source.frames[2].path.unlink()
+    with pytest.raises(LggError, match=f"cannot read the source images of {scan.name} again"):
+        write_seg(tmp_path / "out" / "mask.dcm", mask, scan)
+    assert not (tmp_path / "out").exists()
+    scan.source = None
+    with pytest.raises(ValueError, match="not read from DICOM"):
+        write_seg(tmp_path / "mask.dcm", mask, scan)
+
+
+def test_the_output_beside_the_input_does_not_disturb_the_next_run(tmp_path: Path) -> None:
+    scan = scan_of(tmp_path / "scans" / "one", AXIAL)
+    (before,) = find_dicom([tmp_path])
+    write_seg(tmp_path / "out" / "mask.dcm", some_mask(scan.image.shape[1:]), scan)
+    (source,) = find_dicom([tmp_path])
+    assert (source.name, source.path) == (before.name, before.path) == (scan.name, tmp_path / "scans" / "one")
+    again = source.load()
+    np.testing.assert_array_equal(again.image, scan.image)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
+@pytest.mark.parametrize("keep_identity", [False, True])
+@pytest.mark.parametrize("empty", [False, True])
+def test_dciodvfy_finds_no_error(tmp_path: Path, keep_identity: bool, empty: bool) -> None:
+    scan = scan_of(tmp_path / "scan", OBLIQUE, keep_identity)
+    write_seg(tmp_path / "mask.dcm", some_mask(scan.image.shape[1:]) & (not empty), scan)
+    report = subprocess.run(["dciodvfy", tmp_path / "mask.dcm"], capture_output=True, text=True, check=False)
+    assert "Segmentation" in report.stderr
+    assert [line for line in report.stderr.splitlines() if line.startswith("Error")] == []
