@@ -1,0 +1,1 @@
+"""Sharing a bundle: packaging it for others, and inspecting what others send."""

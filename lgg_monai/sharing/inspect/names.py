@@ -1,0 +1,89 @@
+"""Grades what code and configs name by text or by keyword, and what is said about it."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lgg_monai.sharing.inspect import attributes, policy
+from lgg_monai.sharing.inspect.findings import Grade
+from lgg_monai.sharing.inspect.policy import D, E, N
+from lgg_monai.sharing.inspect.resolve import Resolver
+from lgg_monai.sharing.inspect.sources import monai_components
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_READERS = ("ITKReader", "NibabelReader", "NumpyReader", "PILReader", "PydicomReader")
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What is not simply expected about a piece of code."""
+
+    line: int
+    text: str
+    grade: Grade
+    reason: str
+
+
+def keyword_grade(name: str | None, value: object) -> tuple[Grade, str]:
+    """Grade an argument by its name and value: `weights_only=False` and the like."""
+    dangerous, grade, reason = policy.ARGUMENTS.get(name or "", (None, E, ""))
+    if grade == E:
+        return E, ""
+    # Only the harmless value itself is harmless: not 1, not a text, not something computed.
+    return (E, "") if isinstance(value, bool) and value is not dangerous else (grade, f"{name}: {reason}")
+
+
+def grade_target(name: str, resolver: Resolver) -> tuple[Grade, str]:
+    """Grade the name of something that MONAI looks up and calls, as in `_target_`."""
+    parts = [part for part in name.split(".") if part]
+    if not name.isascii() or not parts or not all(part.isidentifier() for part in parts):
+        return D, "not a plain dotted name"
+    found = monai_components().get(name)
+    candidates = [f"{module}.{name}" for module in found or ()]
+    if not candidates and len(parts) == 1:
+        harmless = name in attributes.BUILTINS or name in _READERS
+        return (E, "built in") if harmless else (D, f"{name}: neither of MONAI nor a harmless built-in")
+    if parts[0] == "builtins" and len(parts) == 2 and parts[1] in attributes.BUILTINS:
+        return E, "built in"
+    return max(resolver.grade(candidate) for candidate in candidates or [".".join(parts)])
+
+
+def named_by_text(text: str, resolver: Resolver) -> tuple[Grade, str]:
+    """Grade a text that names something by a dotted path, which code may look up and call."""
+    if not _DOTTED.fullmatch(text):
+        return E, ""
+    root = text.split(".")[0]
+    if (
+        root in attributes.DANGEROUS_ATTRIBUTES | {"builtins", "posix", "nt", "operator"}
+        or policy.graded(root) is not None
+    ):
+        grade, reason = resolver.grade(text)
+        if grade == D:
+            return D, f"text that names {reason}"
+    return E, ""
+
+
+def odd_names(text: str) -> list[Remark]:
+    """Remark on identifiers beyond ASCII: Python reads many a look-alike letter as the plain one."""
+    remarks = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.NAME and not token.string.isascii():
+                remarks.append(Remark(token.start[0], token.string, D, "a name with letters that look like others"))
+            elif token.type == tokenize.STRING and not token.string.isascii() and "f" in token.string[:2].lower():
+                remarks.append(Remark(token.start[0], token.string, N, "a computed text with unusual characters"))
+    except (tokenize.TokenError, SyntaxError, ValueError) as error:
+        return [Remark(1, text, D, f"cannot be read as Python: {error}")] if not text.isascii() else []
+    return remarks
+
+
+def worst(remarks: Iterable[Remark], otherwise: str = "") -> tuple[Grade, str]:
+    """The worst grade of some remarks, with the reasons for it."""
+    found = list(remarks)
+    grade = max((remark.grade for remark in found), default=E)
+    reasons = dict.fromkeys(remark.reason for remark in found if remark.grade == grade)
+    return grade, "; ".join(reasons) if grade != E else otherwise

@@ -1,0 +1,69 @@
+"""What MONAI makes of a config's texts before it evaluates them, so that the code that runs is graded."""
+
+from __future__ import annotations
+
+import re
+
+from lgg_monai.sharing.inspect.expressions import REFERENCES
+
+# As monai.bundle.ReferenceResolver and ConfigParser have them.
+_REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
+_RELATIVE = re.compile(r"(?:@|%)(?:::)+")
+_FILE = re.compile(r"(.*\.(json|yaml|yml)(?=(?:::.*)|$))", re.IGNORECASE)
+SEPARATOR = "::"
+
+
+def normalised(text: str) -> str:
+    """`#` and `::` are the same to MONAI, in every text: a comment in an expression may be none."""
+    return text.replace("#", SEPARATOR)
+
+
+def is_relative(text: str) -> bool:
+    """Whether a text refers to a place relative to its own, and so has the keys above it written into it."""
+    return _RELATIVE.search(normalised(text)) is not None
+
+
+def absolute(text: str, place: str) -> str:
+    """Replace relative ids by absolute ones, as `ConfigParser.resolve_relative_ids` does.
+
+    Raises:
+        ValueError: the text refers to something above the config.
+    """
+    value = normalised(text)
+    here = place.split(SEPARATOR)
+    for prefix in sorted(set(_RELATIVE.findall(value)), reverse=True):
+        symbol = "@" if "@" in prefix else "%"
+        length = prefix[1:].count(SEPARATOR)
+        if length > len(here):
+            raise ValueError("refers to something above the config")
+        above = "" if length == len(here) else SEPARATOR.join(here[:-length]) + SEPARATOR
+        value = value.replace(prefix, symbol + above)
+    return value
+
+
+def code(text: str) -> str:
+    """The Python text that MONAI evaluates for a `$` expression, references replaced as `update_refs_pattern` does.
+
+    The replacement also happens inside quotes, where it ends the string: what looks like text can become code.
+    """
+    value = normalised(text)
+    for item in sorted(_REFERENCE.findall(value), key=len, reverse=True):
+        value = value.replace(item, f"{REFERENCES}['{item[1:]}']")
+    return value[1:]
+
+
+def references(text: str) -> list[str]:
+    """The ids that a text refers to: of an expression all, of another text the one that it consists of."""
+    value = normalised(text)
+    found = _REFERENCE.findall(value)
+    return [item[1:] for item in found if value.startswith("$") or value == item]
+
+
+def macro(text: str) -> tuple[str, str]:
+    """The file and the id that a text `%file::id` stands for; either may be empty."""
+    value = normalised(text)[1:]
+    match = _FILE.findall(value)
+    if not match:
+        return "", value
+    path = match[0][0]
+    return path, value.rsplit(path, 1)[1].removeprefix(SEPARATOR)

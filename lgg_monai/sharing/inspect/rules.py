@@ -1,0 +1,269 @@
+"""Grades everything in a config that MONAI would act upon."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from lgg_monai.sharing.inspect import policy
+from lgg_monai.sharing.inspect.configs import Item
+from lgg_monai.sharing.inspect.expressions import CodeGrader, Names
+from lgg_monai.sharing.inspect.findings import Finding, Grade, shown
+from lgg_monai.sharing.inspect.imports import import_remarks, imported
+from lgg_monai.sharing.inspect.names import Remark, grade_target, keyword_grade, named_by_text, odd_names, worst
+from lgg_monai.sharing.inspect.policy import D, E, N
+from lgg_monai.sharing.inspect.references import SEPARATOR, absolute, code, is_relative, macro, normalised, references
+from lgg_monai.sharing.inspect.resolve import Resolver
+from lgg_monai.sharing.inspect.sources import PARSE_ERRORS
+
+LONGEST_EXPRESSION = 5000  # characters
+DEFAULT_NAMES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them
+_OLD_REFERENCE = re.compile(r"@(?:\w*)(?:(?:#|::)\w*)*")
+_OUTSIDE = re.compile(r"(?:/|~|\\\\|[A-Za-z]:[\\/])\S+|(?:\S*[\\/])?\.\.(?:[\\/]\S*)?")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_ARITHMETIC = re.compile(r"[0-9np*+/ ()-]{1,40}")
+_PLAIN_KEY = re.compile(r"\+?[\w. -]+(?:(?:#|::)[\w. -]+)*")
+_CONFIG_NAME = re.compile(r"\.(json|ya?ml)\b", re.IGNORECASE)
+
+
+@dataclass
+class Place:
+    """A value of a config and where it stands: its id, its key, and whether it is a document about the bundle."""
+
+    file: str
+    id: str
+    key: str
+    item: Item
+
+
+@dataclass
+class Context:
+    """What all configs of a bundle say together, which decides what a name in one of them means.
+
+    Attributes:
+        names: for the expressions.
+        paths: of all files in the bundle.
+        texts: every text by its id, of all configs.
+        odd_keys: keys that are not plain names, by which a relative reference could become code.
+    """
+
+    names: Names
+    paths: set[str]
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    odd_keys: list[str] = field(default_factory=list)
+
+
+def places(file: str, item: Item, here: str = "", key: str = "") -> Iterator[Place]:
+    """Every value of a config with its id, the config itself first."""
+    yield Place(file, here, key, item)
+    children = [(name.text, value) for name, value in item.pairs]
+    children += [(str(index), value) for index, value in enumerate(item.items)]
+    for name, value in children:
+        inner = SEPARATOR.join(part for part in (here, normalised(name).removeprefix("+")) if part)
+        yield from places(file, value, inner, key if item.kind == "list" else name)
+
+
+def understand(configs: Mapping[str, Item], resolver: Resolver, paths: set[str], attributes: set[str]) -> Context:
+    """Read all configs of a bundle once: what they import, and by which ids modules can be reached."""
+    aliases: dict[str, set[str]] = {name: set(origins) for name, origins in DEFAULT_NAMES.items()}
+    context = Context(Names(resolver, aliases, attributes=attributes), paths)
+    modules: set[str] = set()
+    macros: list[tuple[str, str]] = []
+    for file, root in configs.items():
+        for place in places(file, root):
+            if place.item.kind == "map" and not _is_manifest(file, root):
+                odd = [key.text for key, _ in place.item.pairs if not _plain_key(key.text)]
+                context.odd_keys.extend(odd)
+            text = place.item.text if place.item.kind == "text" else ""
+            if text:
+                context.texts.setdefault(place.id, []).append(text)
+            if text.startswith("$"):
+                statement = _import_of(text[1:])
+                for name, origin in imported(statement) if statement else []:
+                    aliases.setdefault(name, set()).add(origin)
+                    modules.add(place.id)
+            elif text.startswith("%"):
+                macros.append((place.id, macro(text)[1]))
+    for _ in range(6):  # a macro copies what it stands for, import statements included
+        for here, there in macros:
+            modules |= {here + module.removeprefix(there) for module in modules if _within(module, there)}
+    above = {
+        SEPARATOR.join(module.split(SEPARATOR)[:count])
+        for module in modules
+        for count in range(module.count(SEPARATOR) + 1)
+    }
+    context.names.modules = modules | above
+    return context
+
+
+def _within(place: str, above: str) -> bool:
+    return not above or place == above or place.startswith(above + SEPARATOR)
+
+
+def _plain_key(key: str) -> bool:
+    return _PLAIN_KEY.fullmatch(key) is not None and _CONFIG_NAME.search(key) is None
+
+
+def _is_manifest(file: str, root: Item) -> bool:
+    files = root.get("files")
+    return file == "manifest.json" and files is not None and files.kind == "map"
+
+
+def grade_config(file: str, root: Item, context: Context) -> list[Finding]:
+    """Grade a config: expressions, targets, imports, requirements, macros, paths, and how it is written."""
+    findings: list[Finding] = []
+    about = PurePosixPath(file).stem in ("metadata", "large_files") or _is_manifest(file, root)
+    for place in places(file, root):
+        line = place.item.line
+        for noted, text, dangerous in place.item.notes:
+            findings.append(Finding(file, noted, "syntax", text, D if dangerous else N, "not needed in a config"))
+        if place.item.kind == "map":
+            for key, value in place.item.pairs:
+                findings.extend(_special(file, place, key, value, context))
+        if place.item.kind != "text":
+            continue
+        kind, grade, reason = _text(place, context, about)
+        if kind:
+            findings.append(Finding(file, line, kind, shown(place.item.text), grade, reason))
+    return findings
+
+
+def _special(file: str, place: Place, key: Item, value: Item, context: Context) -> Iterator[Finding]:
+    """Findings about a key that MONAI gives a meaning to; a key `a::b` sets `b` of `a`."""
+    name = re.split("::|#", key.text)[-1].removeprefix("+")
+    texts = [value] if value.kind != "list" else value.items
+    if name in policy.LOOKED_UP:
+        for one in texts:
+            if one.kind == "text":
+                kind = "target" if name == "_target_" else "name"
+                yield Finding(file, one.line, kind, f"{name}: {shown(one.text)}", *_target(one.text, context))
+            elif name == "_target_":
+                yield Finding(file, one.line, "target", f"{name}: ({one.kind})", D, "not the name of anything")
+    if name == "_requires_":
+        for one in texts:
+            yield Finding(file, one.line, "requires", f"{name}: {shown(one.text)}", E, "graded where it is defined")
+    if name == "_mode_":
+        target = place.item.get("_target_")
+        looks_up = target is not None and target.text.split(".")[-1] in policy.LOOKS_UP and value.text != "default"
+        plain = value.text in ("default", "callable") and not looks_up
+        reason = "calls, or hands on what it would call"
+        reason = (
+            reason if plain else "opens the debugger, is computed, or hands on what calls anything that a text names"
+        )
+        yield Finding(file, value.line, "mode", f"{name}: {shown(value.text)}", E if plain else D, reason)
+    grade, reason = keyword_grade(name, value.plain())
+    if grade != E:
+        yield Finding(file, value.line, "argument", f"{name}: {shown(value.text)}", grade, reason)
+    if name == "spatial_shape":
+        for one in texts:
+            if one.kind == "text" and not _ARITHMETIC.fullmatch(one.text):
+                yield Finding(
+                    file, one.line, "shape", shown(one.text), D, "MONAI evaluates it: more than n, p and numbers"
+                )
+
+
+def _target(text: str, context: Context) -> tuple[Grade, str]:
+    """Grade a text that MONAI looks up and calls; one that is computed hides what it names."""
+    if text.startswith("$"):
+        chain = re.fullmatch(r"\$\s*[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\s*", text)
+        root = text[1:].strip().split(".")[0]
+        if chain and root in context.names.aliases:
+            return E, "graded as the expression that it is"
+        return D, "names what it calls only when it runs"
+    if text.startswith("@"):
+        found = context.texts.get(normalised(text)[1:], [])
+        if found and not any(one[:1] in "$@%" for one in found):
+            return max(grade_target(one, context.names.resolver) for one in found)
+        return D, "names what it calls only when it runs"
+    if text.startswith("%"):
+        return D, "names what it calls elsewhere"
+    return grade_target(text, context.names.resolver)
+
+
+def _text(place: Place, context: Context, about: bool) -> tuple[str, Grade, str]:
+    """The kind, grade and reason of a text; without kind where MONAI does nothing with it."""
+    text = place.item.text
+    if is_relative(text) and context.odd_keys and text[:1] in "$%@":
+        return "reference", D, f"relative, in a bundle with the key {shown(context.odd_keys[0], 40)} that it may insert"
+    if text.startswith("$"):
+        return _expression(text, place.id, context)
+    if text.startswith("%"):
+        return "macro", *_macro(text, place.id, context)
+    if place.key != "_requires_" and any(one in context.names.modules for one in references(_absolute(text, place.id))):
+        return "reference", D, "hands on imported modules, which hides their names"
+    grade, reason = named_by_text(text, context.names.resolver)
+    if grade != E and place.key not in policy.LOOKED_UP:
+        return "text", grade, reason
+    if _OUTSIDE.fullmatch(text):
+        return "path", N, "a path outside the bundle"
+    if _ADDRESS.fullmatch(text) and not about:
+        return "address", N, "an address: something may be fetched from it or sent to it"
+    return "", E, ""
+
+
+def _absolute(text: str, here: str) -> str:
+    try:
+        return absolute(text, here)
+    except ValueError:
+        return normalised(text)
+
+
+def _macro(text: str, here: str, context: Context) -> tuple[Grade, str]:
+    try:
+        path, _ = macro(absolute(text, here))
+    except ValueError as error:
+        return D, str(error)
+    if not path:
+        return E, "another part of the config"
+    if path in context.paths:
+        return E, "another config of the bundle"
+    return D, "a config that is not in the bundle: it could hold anything"
+
+
+def _expression(text: str, here: str, context: Context) -> tuple[str, Grade, str]:
+    if len(text) > LONGEST_EXPRESSION:
+        return "expression", D, f"longer than the {LONGEST_EXPRESSION} characters that are looked through"
+    try:
+        variants = {code(absolute(text, here))}
+    except ValueError as error:
+        return "expression", D, str(error)
+    if "#" in text:  # before MONAI 1.3, only `#` separated ids, and the rest of it were comments
+        variants.add(
+            _OLD_REFERENCE.sub(lambda match: f"__local_refs['{match.group()[1:].replace('#', '::')}']", text)[1:]
+        )
+    kind, remarks = "expression", []
+    for variant in sorted(variants):
+        found, more = grade_code(variant, context.names)
+        kind = found if found == "import" else kind
+        remarks += more
+    return kind, *worst(remarks, "plain, or of MONAI, PyTorch, NumPy or Ignite")
+
+
+def grade_code(text: str, names: Names) -> tuple[str, list[Remark]]:
+    """Grade the text of one expression or import statement; the kind is expression or import."""
+    odd = odd_names(text)
+    statement = _import_of(text)
+    if statement is not None:
+        if len(ast.parse(text).body) > 1:
+            odd.append(Remark(1, text, D, "more than an import statement"))
+        return "import", odd + import_remarks(statement, names.resolver, None, False)
+    try:
+        tree = ast.parse(text, mode="eval")
+    except PARSE_ERRORS as error:
+        return "expression", [
+            *odd,
+            Remark(1, text, D, f"not a Python expression, so it cannot be inspected ({type(error).__name__})"),
+        ]
+    return "expression", odd + CodeGrader(names).grade(tree)
+
+
+def _import_of(text: str) -> ast.Import | ast.ImportFrom | None:
+    """The import statement that MONAI reads from an expression: its first statement, if it is one."""
+    try:
+        body = ast.parse(text[:LONGEST_EXPRESSION]).body
+    except PARSE_ERRORS:
+        return None
+    return body[0] if body and isinstance(body[0], ast.Import | ast.ImportFrom) else None

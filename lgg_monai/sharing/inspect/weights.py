@@ -1,0 +1,140 @@
+"""Grades files of weights: PyTorch archives, old pickles, TorchScript, ONNX, safetensors."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+import zipfile
+from pathlib import PurePosixPath
+from typing import IO
+
+from lgg_monai.sharing.inspect.archive import Member
+from lgg_monai.sharing.inspect.findings import Finding, RefusedError, shown
+from lgg_monai.sharing.inspect.onnx_file import grade_onnx
+from lgg_monai.sharing.inspect.pickles import grade_name, pickled_names
+from lgg_monai.sharing.inspect.policy import D, E, N
+from lgg_monai.sharing.inspect.zip_checks import ZIP_ERRORS, check_entries, check_layout
+
+LARGEST_PICKLE = 256 * 2**20
+LARGEST_ONNX = 2**31
+LARGEST_CODE = 16 * 2**20
+ZIP_MAGIC = b"PK\x03\x04"
+# TorchScript has no operating system, but these operators touch files, and other namespaces need compiled libraries.
+_SCRIPT_FILES = re.compile(r"\b(?:torch\.(?:save|load|from_file)|aten::(?:save|load|from_file)|torch\.classes)\b")
+_SCRIPT_OPS = re.compile(r"\bops\.(\w+)\.")
+_SCRIPT_KNOWN = {"aten", "prim", "prims", "quantized", "torchvision", "inductor", "profiler"}
+
+
+def grade_weights(member: Member, paths: set[str]) -> list[Finding]:
+    """Grade a file of weights by its content.
+
+    Raises:
+        RefusedError: it is broken, or cannot be looked into.
+    """
+    if member.suffix == ".onnx":
+        folder = str(PurePosixPath(member.path).parent)
+        found = grade_onnx(member.read(LARGEST_ONNX), paths, "" if folder == "." else folder + "/")
+        return _summary(member, "ONNX", [Finding(member.path, 0, "onnx", shown(t), g, shown(r)) for t, g, r in found])
+    with member.open() as stream:
+        start = stream.read(4)
+        stream.seek(0)
+        if member.suffix == ".safetensors":
+            return _safetensors(member, stream)
+        if start == ZIP_MAGIC:
+            return _archive(member, stream)
+        names, complete = pickled_names(stream)
+        if not complete and not names:
+            raise RefusedError("neither a PyTorch archive nor a pickle")
+        findings = [_pickled(member.path, "", name) for name in _each_once(names)]
+        if not complete:
+            findings.append(Finding(member.path, 0, "pickle", "", D, "breaks off, but not before it has run"))
+        stream.seek(0)
+        if zipfile.is_zipfile(stream):
+            findings.append(Finding(member.path, 0, "weights", "", D, "a pickle and a zip at once"))
+        return _summary(member, "old pickle", findings)
+
+
+def _summary(member: Member, kind: str, findings: list[Finding]) -> list[Finding]:
+    worst = max((finding.grade for finding in findings), default=E)
+    reason = (
+        {E: "tensors only", N: "more than tensors", D: "see below"}[worst] if kind != "ONNX" else "graph and weights"
+    )
+    return [Finding(member.path, 0, "weights", f"{kind}, {member.size} bytes", E, reason), *findings]
+
+
+def _each_once(names: list[tuple[int, str]]) -> list[str]:
+    return list(dict.fromkeys(name for _, name in names))
+
+
+def _pickled(path: str, inner: str, name: str, torchscript: bool = False) -> Finding:
+    where = f" in {inner}" if inner else ""
+    grade, reason = grade_name(name, torchscript)
+    return Finding(path, 0, "pickle", f"{shown(name.replace(' ', '.'))}{shown(where)}", grade, reason)
+
+
+def _archive(member: Member, stream: IO[bytes]) -> list[Finding]:
+    try:
+        archive = zipfile.ZipFile(stream)
+        entries = archive.infolist()
+        check_entries(entries)
+        check_layout(entries, stream, archive.start_dir)
+        return _entries(member, archive, entries)
+    except RefusedError:
+        raise
+    except ZIP_ERRORS as error:
+        raise RefusedError(f"not a sound PyTorch archive ({shown(error, 80) or type(error).__name__})") from error
+
+
+def _entries(member: Member, archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> list[Finding]:
+    if len({entry.filename.split("/", 1)[0] for entry in entries}) > 1:
+        raise RefusedError("a zip that is no PyTorch archive: archives in a bundle are not opened")
+    inner = {entry.filename.split("/", 1)[-1]: entry for entry in entries if not entry.is_dir()}
+    torchscript = any(name.startswith("code/") for name in inner)
+    if "data.pkl" not in inner:
+        raise RefusedError("a zip that is no PyTorch archive: archives in a bundle are not opened")
+    findings: list[Finding] = []
+    for name, entry in inner.items():
+        raw = re.fullmatch(r"(?:data|constants|tensors)/\d+|\.data/\w+|\.?\w+", name) is not None
+        if name.endswith(("pkl", ".pickle")):
+            if entry.file_size > LARGEST_PICKLE:
+                raise RefusedError(f"{shown(name)} is too large to look through")
+            names, complete = pickled_names(io.BytesIO(archive.read(entry)))
+            findings += [_pickled(member.path, name, one, torchscript) for one in _each_once(names)]
+            if not complete:
+                findings.append(Finding(member.path, 0, "pickle", shown(name), D, "not a whole pickle"))
+        elif torchscript and name.startswith("code/"):
+            if entry.file_size > LARGEST_CODE:
+                raise RefusedError(f"{shown(name)} is too large to look through")
+            findings += _torchscript(member.path, name, archive.read(entry).decode("utf-8", "replace"))
+        elif name.startswith("extra/"):
+            findings.append(Finding(member.path, 0, "torchscript", shown(name), E, "a file that goes with the model"))
+        elif not raw:
+            findings.append(Finding(member.path, 0, "weights", shown(name), N, "not a part of PyTorch's format"))
+    return _summary(member, "TorchScript" if torchscript else "PyTorch archive", findings)
+
+
+def _torchscript(path: str, name: str, text: str) -> list[Finding]:
+    lines = text.count("\n")
+    findings = [Finding(path, 0, "torchscript", f"{shown(name)}: {lines} lines", E, "code without an operating system")]
+    for number, line in enumerate(text.splitlines(), start=1):
+        where = f"{shown(name)}:{number}: {shown(line.strip(), 80)}"
+        if _SCRIPT_FILES.search(line):
+            findings.append(Finding(path, number, "torchscript", where, D, "reads or writes files"))
+        for library in sorted(set(_SCRIPT_OPS.findall(line)) - _SCRIPT_KNOWN):
+            findings.append(
+                Finding(path, number, "torchscript", where, N, f"needs the compiled operators of {library}")
+            )
+    return findings
+
+
+def _safetensors(member: Member, stream: IO[bytes]) -> list[Finding]:
+    try:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length)) if length <= min(member.size, 100 * 2**20) else None
+    except (struct.error, ValueError, RecursionError) as error:
+        raise RefusedError("not a sound safetensors file") from error
+    if not isinstance(header, dict):
+        raise RefusedError("not a sound safetensors file")
+    return [Finding(member.path, 0, "weights", f"safetensors, {member.size} bytes", E, "tensors only")]

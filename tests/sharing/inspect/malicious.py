@@ -1,0 +1,352 @@
+"""Bundles that would write a canary file if any of their payloads ran, one trick each."""
+
+# ruff: noqa: E501 -- a trick a line
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+Files = Mapping[str, bytes | str]
+BENIGN = {"network_def": {"_target_": "UNet", "spatial_dims": 2}, "run": ["$@network_def.eval()"]}
+
+
+def write(root: Path, files: Files) -> Path:
+    """Write a bundle of these files, with a harmless config beside them."""
+    everything = {"configs/inference.json": json.dumps(BENIGN), **files}
+    for name, content in everything.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def zipped(files: Files, **attributes: int) -> bytes:
+    """A zip of these files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = attributes.get("mode", 0o100644) << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def archive(data: bytes, **more: bytes) -> bytes:
+    """A PyTorch archive around a pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        target.writestr("archive/data.pkl", data)
+        target.writestr("archive/version", "3\n")
+        for name, content in more.items():
+            target.writestr(f"archive/{name}", content)
+    return buffer.getvalue()
+
+
+class Calls:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object):
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+def expressions(touch: str) -> dict[str, object]:
+    """Single values of a config: name of the trick and value. ``touch`` is Python code that writes the canary."""
+    command = f"touch {touch.split(chr(39))[1]}"
+    run = f"__import__('os').system('{command}')"
+    return {
+        "eval": f'$eval("{touch}")',
+        "open": f"${touch}",
+        "dunder import": f"${run}",
+        "in a list": [1, [2, {"deep": [f"${run}"]}]],
+        "requires": {"_target_": "UNet", "_requires_": [f"${run}"]},
+        "disabled": {"_target_": "UNet", "_disabled_": f"${run}"},
+        "import": ["$import os", f"$os.system('{command}')"],
+        "import as a known name": ["$import os as np", f"$np.system('{command}')"],
+        "import from": ["$from os import system as sigmoid", f"$sigmoid('{command}')"],
+        "import from a known package": ["$from torch.serialization import os as o", f"$o.system('{command}')"],
+        "import star": "$from os import *",
+        "lambda default": f"$lambda x, y={run}: x",
+        "lambda body": {"_target_": "Lambda", "func": f"$lambda x: {run}"},
+        "walrus": f"$(f := __import__)('os').system('{command}')",
+        "walrus over a known name": "$(len := torch) and len",
+        "comprehension": f"$[f('{command}') for f in [__import__('os').system]]",
+        "shadowed in one half": "$[eval for x in [1]] + [0 for eval in [0]]",
+        "f-string": "$f\"{__import__('os').system('" + command + "')}\"",
+        "looked up by a computed name": "$monai.transforms.LoadImage('ev' + 'al', True, None, False, False, None, '.', True, 'x')",
+        "looked up by a reference": {"n": "eval", "x": "$monai.transforms.LoadImage(reader=@value::n)"},
+        "looked up by unpacking": "$monai.transforms.LoadImage(**{'reader': 'ev' + 'al'})",
+        "looked up later": {"_target_": "LoadImage", "_mode_": "callable"},
+        "type of a class that looks up": "$type(@value)('ev' + 'al')",
+        "more than an import": "$import torch; torch.x",
+        "f-string in its format": "$f\"{1:{__import__('os').system('" + command + "')}}\"",
+        "getattr of joined text": f"$getattr(torch, 'o' + 's').system('{command}')",
+        "getattr of a plain name": f"$getattr(torch.serialization, 'os').system('{command}')",
+        "subclasses": "$().__class__.__base__.__subclasses__()",
+        "format reaches attributes": "$'{0.__class__}'.format(torch)",
+        "format of joined text": "$('{0.__cla' + 'ss__}').format(torch)",
+        "frame of a generator": "$(x for x in ()).gi_frame.f_back.f_globals",
+        "globals": "$globals()['__builtins__']",
+        "vars": f"$vars(torch)['os'].system('{command}')",
+        "module inside a module": f"$torch.serialization.os.system('{command}')",
+        "module inside MONAI": f"$monai.data.utils.os.system('{command}')",
+        "optional_import": f"$monai.utils.optional_import('os')[0].system('{command}')",
+        "functools": ["$import functools", f"$functools.reduce(getattr, ['system'], __import__('os'))('{command}')"],
+        "operator": ["$import operator", "$operator.attrgetter('os.system')(torch)"],
+        "look-alike letters": f"$ｅval('{run}')",
+        "look-alike in an f-string": "${f\"{𝘦xec('x')}\"}",
+        "module as a value": "$[torch][0].hub.load('a/b', 'c')",
+        "module passed to a lambda": "$(lambda m: m.serialization)(torch)",
+        "torch.load": "$torch.load('models/model.pt')",
+        "torch.load computed": "$torch.load('models/model.pt', weights_only=not True)",
+        "torch.hub": "$torch.hub.load('someone/repository', 'model')",
+        "numpy pickle": "$np.load('x.npy', allow_pickle=True)",
+        "set a function": "$setattr(torch, 'load', print)",
+        "sys by reference": {"imports": ["$import sys"], "x": "$@value#imports#0.modules['os']"},
+        "sys by chained reference": {"imports": ["$import sys"], "x": "@value#imports#0", "y": "$@value::x.modules"},
+        "sys by the whole list": {"imports": ["$import sys"], "x": "$@value::imports[0].modules"},
+        "sys by macro": {"imports": ["$import sys"], "m": "%value::imports", "x": "$@value::m::0.modules['os']"},
+        "references by name": "$__local_refs",
+        "comment that is none": f"$[1, 2, 3][1 #{run}\n]",
+        "quote that a reference ends": {"f": 1, "x": "$'@f {" + run.replace("'", '"') + "} @f'"},
+        "target eval": {"_target_": "builtins.eval", "source": run},
+        "target bare eval": {"_target_": "eval"},
+        "target os": {"_target_": "os.system", "command": command},
+        "target callable": {"_target_": "os.system", "_mode_": "callable", "command": command},
+        "target debug": {"_target_": "UNet", "_mode_": "debug"},
+        "target partial": {"_target_": "functools.partial", "func": "$eval"},
+        "target attrgetter": {"_target_": "operator.attrgetter"},
+        "target optional_import": {"_target_": "monai.utils.optional_import", "module": "os"},
+        "target bare run_cmd": {"_target_": "run_cmd", "cmd_list": ["touch"]},
+        "target parser": {"_target_": "monai.bundle.ConfigParser", "config": {}},
+        "target torch.load": {"_target_": "torch.load", "f": "models/model.pt"},
+        "target numpy.load": {"_target_": "numpy.load", "file": "x.npy", "allow_pickle": True},
+        "target inside torch": {"_target_": "torch.serialization.os.system", "command": command},
+        "target by reference": {"name": "os.system", "x": {"_target_": "@value::name", "command": command}},
+        "target computed": {"_target_": "$'os.' + 'system'", "command": command},
+        "target by macro": {"name": "os.system", "x": {"_target_": "%value::name", "command": command}},
+        "target of an attribute": {"x": {"_target_": "Dataset", "data": "os"}, "y": {"_target_": "$@value::x.data"}},
+        "target with look-alikes": {"_target_": "ｏs.system", "command": command},
+        "target writes a file": {"_target_": "lgg_monai.files.write_text", "path": "x", "text": "y"},
+        "target of this package's imports": {"_target_": "lgg_monai.files.os.system", "command": command},
+        "reader": {"_target_": "LoadImaged", "keys": "image", "reader": "os.system", "command": command},
+        "writer": {"_target_": "SaveImaged", "keys": "pred", "writer": "subprocess.run"},
+        "key that sets a target": {"a": {}, "a::_target_": "os.system"},
+        "weights_only off": {"_target_": "PersistentDataset", "weights_only": False},
+        "debugger": {"_target_": "UNet", "_debug_": True},
+        "macro outside": "%/tmp/other.json::x",
+        "macro above": "%../other.yaml::x",
+        "macro to nowhere": "%configs/elsewhere.json::x",
+        "key that becomes code": {"f, " + run: {"x": "$[0][@#b]", "b": 1}},
+        "string method on joined text": f"$str.join('', ['a']).__class__.mro()[1].__subclasses__() or '{command}'",
+        "starred call": f"$print(*map(__import__('os').system, ['{command}']))",
+        "nested lambda": f"$(lambda: (lambda: __import__('os'))())().system('{command}')",
+        "type with bases": "$type('X', (object,), {'__add__': lambda a, b: a})",
+        "not parsable": "$f'{x['y']}' if",
+        "too long": "$" + "+".join(["1"] * 5000),
+        "unknown package": "$import some_package_of_mine",
+        "init from an address": [
+            "$import torch.distributed as dist",
+            "$dist.init_process_group('gloo', init_method='tcp://h:1')",
+        ],
+    }
+
+
+def other_files(touch: str) -> dict[str, Files]:
+    """Tricks in files other than a JSON config: name and files."""
+    canary = touch.split(chr(39))[1]
+    command = f"touch {canary}"
+    run = f"import os\nos.system('{command}')\n"
+    call = Calls(__import__("os").system, command)
+    nested = pickle.dumps({"a": [(1, {"b": call})]})
+    computed = (
+        b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x30\x30h\x00h\x01\x93\x8c"
+        + bytes([len(command)])
+        + command.encode()
+        + b"\x85R."
+    )
+    late = b"\x80\x04\x8c\x02o\x94\x8c\x01s\x94\x8c\x06system\x94(\x93."
+    zeros = io.BytesIO()
+    torch.save({"a": torch.zeros(2)}, zeros, _use_new_zipfile_serialization=False)
+    script = torch.jit.script(torch.nn.ReLU())
+    scripted = io.BytesIO()
+    torch.jit.save(script, scripted)
+    return {
+        "yaml tag": {"configs/a.yaml": f"x: !!python/object/apply:os.system ['{command}']\n"},
+        "yaml tag on a scalar": {"configs/a.yaml": "x: !!python/name:os.system ''\n"},
+        "yaml merge": {"configs/a.yaml": f"a: &a\n  _target_: os.system\n  command: {command}\nb:\n  <<: *a\n"},
+        "yaml alias bomb": {"configs/a.yml": "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{p}, *{p}, *{p}, *{p}]\n" for p, n in zip("abcdefghijkl", "bcdefghijklm", strict=True))},
+        "yaml alias of itself": {"configs/a.yaml": "a: &a [*a]\n"},
+        "yaml folded": {"configs/a.yaml": f"x: >-\n  $__import__('os')\n  .system('{command}')\n"},
+        "yaml escape": {"configs/a.yaml": f'x: "\\x24__import__(\'os\').system(\'{command}\')"\n'},
+        "json escape": {"configs/a.json": '{"x": "\\u0024\\u005f_import__(\'os\').system(\'' + command + "')\"}"},
+        "duplicate key": {"configs/a.json": '{"x": 1, "x": "$__import__(\'os\')"}'},
+        "suffix in capitals": {"configs/a.JSON": json.dumps({"_target_": "os.system"})},
+        "config elsewhere": {"docs/notes.yaml": "x: $import os\n"},
+        "metadata": {"configs/metadata.json": json.dumps({"version": "$__import__('os')"})},
+        "metadata shape": {"configs/metadata.json": json.dumps({"spatial_shape": ["__import__('os').system('x')", "16*n"]})},
+        "logging args": {"configs/logging.conf": f"[handler_x]\nclass=StreamHandler\nargs=(__import__('os').system('{command}'),)\n"},
+        "logging class": {"configs/logging.conf": f"[handler_x]\nclass=__import__('os').system('{command}')\nargs=()\n"},
+        "logging eval": {"configs/logging.conf": f"[handler_x]\nclass=eval\nargs=('{touch}',)\n".replace("'" + canary + "'", canary)},
+        "logging to a file": {"configs/logging.conf": "[handler_x]\nclass=FileHandler\nargs=('/home/me/.profile', 'a')\n"},
+        "logging to the network": {"configs/logging.conf": "[handler_x]\nclass=handlers.SocketHandler\nargs=('h', 1)\n"},
+        "logging defaults": {"configs/logging.conf": f"[formatter_x]\ndefaults=__import__('os').system('{command}')\n"},
+        "logging interpolation": {"configs/logging.conf": "[DEFAULT]\nargs=(__import__('os'),)\n[handler_x]\nclass=StreamHandler\n"},
+        "script runs a command": {"scripts/__init__.py": run},
+        "script exec": {"scripts/net.py": f'exec("{run!r}")\n'},
+        "script open": {"scripts/net.py": touch + "\n"},
+        "script in a method": {"scripts/net.py": f"class Net:\n    def __init__(self):\n        __import__('os').system('{command}')\n"},
+        "script in a decorator": {"scripts/net.py": f"import subprocess\n\n@subprocess.run\ndef f():\n    '{command}'\n"},
+        "script through torch": {"scripts/net.py": f"import torch\ntorch.serialization.os.system('{command}')\n"},
+        "script renames a module": {"scripts/net.py": f"import torch as t\nm = t\nm.serialization.os.system('{command}')\n"},
+        "script patches torch": {"scripts/net.py": "import torch\ntorch.load = print\n"},
+        "script annotation": {"scripts/net.py": f"class A:\n    x: \"__import__('os').system('{command}')\"\n"},
+        "script encoding": {"scripts/net.py": b"# -*- coding: utf-7 -*-\n# +AAo-import os\n"},
+        "script unpickles": {"scripts/net.py": "import torch\n\ndef f(p):\n    return torch.load(p, weights_only=False)\n"},
+        "script imports a copy that writes": {"scripts/net.py": "from lgg_monai.files import write_text\n"},
+        "script match": {"scripts/net.py": "import torch\nmatch torch:\n    case object(serialization=object(os=object(system=f))):\n        f('x')\n"},
+        "script exception": {"scripts/net.py": "import torch\ntry:\n    torch.x\nexcept AttributeError as e:\n    e.obj.serialization.os.system('x')\n"},
+        "script imports built-ins": {"scripts/net.py": "import builtins\n"},
+        "script hides a built-in": {"scripts/net.py": "def f():\n    for __import__ in []:\n        pass\n\n__import__('os')\n"},
+        "script looks up by text": {"scripts/net.py": "def f(x, y):\n    return getattr(x, y)\n"},
+        "script star import": {"scripts/net.py": "from torch import *\n"},
+        "script look-alike": {"scripts/net.py": "ｅxec('x')\n"},
+        "script that does not parse": {"scripts/net.py": "def f(:\n"},
+        "script shadows a package": {"numpy/__init__.py": "x = 1\n"},
+        "script shadows the library": {"random.py": "x = 1\n"},
+        "compiled script": {"scripts/net.pyc": b"\xa7\r\r\n" + b"\0" * 12},
+        "cached script": {"scripts/__pycache__/net.cpython-311.pyc": b"\xa7\r\r\n" + b"\0" * 12},
+        "library": {"scripts/net.so": b"\x7fELF"},
+        "program by content": {"docs/README.md": "#!/bin/sh\n"},
+        "git hooks": {".git/config": "[core]\nfsmonitor = x\n"},
+        "pickle": {"models/model.pt": pickle.dumps(call)},
+        "pickle protocol 0": {"models/model.pt": pickle.dumps(call, 0)},
+        "pickle protocol 4": {"models/model.pt": pickle.dumps(call, 4)},
+        "pickle nested": {"models/model.pt": archive(nested)},
+        "pickle by memo": {"models/model.pt": archive(computed)},
+        "pickle computed": {"models/model.pt": archive(late)},
+        "pickle in the old format": {"models/model.pt": zeros.getvalue().replace(b"ctorch._utils\n_rebuild_tensor_v2\n", b"cos\nsystem\n")},
+        "pickle in front of the old format": {"models/model.pt": pickle.dumps(call, 2) + zeros.getvalue()},
+        "pickle that breaks off": {"models/model.pt": pickle.dumps(call, 2)[:-1]},
+        "pickle of eval": {"models/model.pt": archive(b"cbuiltins\neval\n(S'1'\ntR.")},
+        "pickle INST": {"models/model.pt": archive(f"(S'{command}'\nios\nsystem\n.".encode())},
+        "pickle extension": {"models/model.pt": archive(b"\x80\x02\x82\x01.")},
+        "pickle beside the data": {"models/model.pt": archive(pickle.dumps({}), **{"more.pkl": nested})},
+        "pickle named as text": {"docs/notes.txt": pickle.dumps(call, 0)},
+        "pickle with another name": {"docs/data.xyz": pickle.dumps(call, 4)},
+        "pickle getattr": {"models/model.pt": archive(b"\x80\x02cbuiltins\ngetattr\nctorch\nhub\nX\x04\x00\x00\x00load\x86R.")},
+        "pickle optimised": {"models/model.pt": archive(pickletools.optimize(pickle.dumps(call, 4)))},
+        "two data.pkl": {"models/model.pt": _twice(pickle.dumps({}), pickle.dumps(call))},
+        "two roots": {"models/model.pt": zipped({"a/data.pkl": pickle.dumps(call), "b/data.pkl": pickle.dumps({})})},
+        "pickle and zip": {"models/model.pt": pickle.dumps({}) + zipped({"x": b""})},
+        "torchscript saves": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "torch.save(")},
+        "torchscript pickle": {"models/model.ts": _edited(scripted.getvalue(), "", "", {"archive/data.pkl": pickle.dumps(call)})},
+        "onnx outside": {"models/model.onnx": _onnx("../../../etc/passwd")},
+        "onnx absolute": {"models/model.onnx": _onnx("/etc/passwd")},
+        "onnx missing": {"models/model.onnx": _onnx("weights.bin")},
+        "not onnx": {"models/model.onnx": b"rubbish that is no model"},
+        "nested zip": {"docs/more.zip": zipped({"a.py": run})},
+        "nested zip as weights": {"models/model.pt": zipped({"a.py": run})},
+        "nested tar": {"docs/more.data": b"\0" * 257 + b"ustar" + b"\0" * 250},
+        "zip behind a picture": {"docs/a.png": b"\x89PNG" + zipped({"a.py": run})},
+        "download outside": {"large_files.yml": "large_files:\n- path: ../../.profile\n  url: https://h/x\n  hash_val: " + "0" * 32 + "\n"},
+    }  # fmt: skip
+
+
+def zips(touch: str) -> dict[str, bytes]:
+    """Containers that are dangerous to unpack: name of the trick and the zip."""
+    config = json.dumps(BENIGN)
+    good = zipped({"b/configs/a.json": config, "b/docs/README.md": "x" * 50})
+    with_comment = bytearray(good)
+    local = bytearray(good)
+    local[30:31] = b"c"  # the first entry's name in front of its data
+    encrypted = bytearray(good)
+    struct.pack_into("<H", encrypted, encrypted.index(b"PK\x01\x02") + 8, 1)
+    overlapping = bytearray(good)
+    second = overlapping.rindex(b"PK\x01\x02")
+    struct.pack_into("<I", overlapping, second + 42, 0)
+    size = bytearray(good)
+    struct.pack_into("<I", size, size.rindex(b"PK\x01\x02") + 24, 7)
+    return {
+        "path above": zipped({"../../evil.py": touch}),
+        "path above inside": zipped({"b/configs/../../../evil.py": touch}),
+        "absolute": zipped({"/etc/cron.d/evil": touch}),
+        "drive": zipped({"C:/evil.py": touch}),
+        "backslash": zipped({"b\\..\\..\\evil.py": touch}),
+        "empty part": zipped({"b//configs/a.json": config}),
+        "control character": zipped({"b/a\x1b[2J.json": config}),
+        "right to left": zipped({"b/a\u202enosj.py": touch}),
+        "trailing dot": zipped({"b/configs./a.json": config}),
+        "link": zipped({"b/configs/a.json": "/etc/passwd"}, mode=0o120777),
+        "device": zipped({"b/configs/a.json": ""}, mode=0o020666),
+        "bomb": zipped({"b/docs/a.txt": b"\0" * 50_000_000}),
+        "too many": zipped({f"b/{number}": "" for number in range(10_001)}),
+        "twice": _doubled("b/configs/a.json", "b/configs/a.json"),
+        "twice by case": zipped({"b/configs/a.json": config, "b/configs/A.json": config}),
+        "twice by accents": zipped({"b/\u00e9.json": config, "b/e\u0301.json": config}),
+        "twice by width": zipped({"b/a.json": config, "b/\uff41.json": config}),
+        "file and folder": zipped({"b/configs": config, "b/configs/a.json": config}),
+        "encrypted": bytes(encrypted),
+        "overlapping": bytes(overlapping),
+        "wrong size": bytes(size),
+        "other local name": bytes(local),
+        "prepended": b"#!/bin/sh\n" + good,
+        "appended in between": bytes(with_comment).replace(b"PK\x01\x02", b"hidden-PK\x01\x02", 1),
+        "bzip2": _packed(zipfile.ZIP_BZIP2),
+        "lzma": _packed(zipfile.ZIP_LZMA),
+        "empty": zipped({}),
+        "truncated": good[: len(good) // 2],
+        "cut off by one": good[:-1],
+        "rubbish": b"rubbish",
+        "nothing": b"",
+        "only the magic": b"PK\x03\x04",
+        "only the end": b"PK\x05\x06" + b"\xff" * 18,
+    }  # fmt: skip
+
+
+def _twice(first: bytes, second: bytes) -> bytes:
+    return _doubled("archive/data.pkl", "archive/data.pkl", first, second)
+
+
+def _doubled(one: str, two: str, first: bytes = b"{}", second: bytes = b"{}") -> bytes:
+    other = "?" * len(two)
+    data = zipped({one: first, other: second})
+    return data.replace(other.encode(), two.encode())
+
+
+def _packed(method: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as target:
+        target.writestr("b/configs/a.json", "{}")
+    return buffer.getvalue()
+
+
+def _edited(data: bytes, old: str, new: str, more: Mapping[str, bytes] | None = None) -> bytes:
+    source = zipfile.ZipFile(io.BytesIO(data))
+    content = {entry.filename: source.read(entry) for entry in source.infolist()}
+    if old:
+        content = {name: text.replace(old.encode(), new.encode()) for name, text in content.items()}
+    return zipped({**content, **(more or {})})
+
+
+def _onnx(location: str) -> bytes:
+    import onnx
+    from onnx import TensorProto, helper
+
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=location)
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value], [tensor])
+    model: onnx.ModelProto = helper.make_model(graph)
+    return model.SerializeToString()
