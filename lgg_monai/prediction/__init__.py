@@ -1,0 +1,1 @@
+"""Masks for scans that nobody has outlined: any supported input, masks and measurements out."""

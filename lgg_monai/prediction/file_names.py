@@ -1,0 +1,128 @@
+"""Which sequence a NIfTI file holds, and whose, told by its name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+
+LONGEST_NAME = 120
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?<>|\ud800-\udfff]")
+
+Role = Literal["pre", "flair", "post", "mask", "other", "unknown"]
+
+# Words that name a sequence wherever they stand in a file name.
+_FLAIR = re.compile(r"\w*flair\w*|t2f|tirm|darkfluid")
+_T1 = re.compile(r"t1(w|wi|n)?|mprage|t1mprage|bravo|spgr")
+_T1_POST = re.compile(r"t1w?(c|ce|gd|gad|post|km|contrast)|ct1|cet1")
+_T1_PRE = re.compile(r"t1w?(pre|nativ|native)")
+_T2 = re.compile(r"t2(w|wi)?|pdw?|dwi|adc|swi|dti|fa|md|asl|cb[fv]|mtt|ttp|tmax|bold|tof|dsc|dce|perf(usion)?|phase|ct")
+# Words that mean something only beside those, or at the end of a name: they may be part of a patient's name too.
+_POST = re.compile(r"post|postcontrast|contrast|ce|c|gd|gad|gado|gadolinium|km|enhanced")
+_PRE = re.compile(r"pre|precontrast|noncontrast|nativ|native|unenhanced|without|wo|no")
+_MASK = re.compile(
+    r"mask|masks|seg|segm|label|labels|segmentation|gt|truth|groundtruth|manual|roi|lesion|tumou?r|annotation"
+    r"|glistrboost|manuallycorrected"
+)
+_ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?")
+_BESIDE = re.compile(
+    r"ax|axial|tra|transversal|sag|sagittal|cor|coronal|3d|2d|dark|fluid|space|tse|fse|mri|mr|image|img"
+)
+
+
+@dataclass(frozen=True)
+class FileName:
+    """What a file's name says.
+
+    Args:
+        role: the sequence; ``mask`` for a reference mask; ``other`` for what is not used; ``unknown``.
+        patient: what is left of the name, which files of one patient share; may be empty.
+    """
+
+    role: Role
+    patient: str
+
+
+def is_nifti(name: str) -> bool:
+    """Tell by its name whether a file is NIfTI; hidden ones (as macOS leaves beside the real ones) are not."""
+    return name.lower().endswith(NIFTI_SUFFIXES) and not name.startswith(".")
+
+
+def stem(name: str) -> str:
+    """Return a NIfTI file's name without its suffixes."""
+    suffix = next((suffix for suffix in NIFTI_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def parse(name: str) -> FileName:
+    """Tell role and patient from a file name such as ``sub-01_ce-gadolinium_T1w.nii.gz`` or ``BraTS_7_t1ce.nii``.
+
+    A sequence's words are looked for from the end of the name, as patients' names come first, and those beside them
+    (``post``, ``gd``, ``ax``) belong to them; what is left is the patient.
+    """
+    text = stem(name)
+    words = [(match.group().lower(), match.span()) for match in re.finditer(r"[^\W_]+", text)]
+    last = len(words) - 1
+    strong = [i for i, (word, _) in enumerate(words) if _is_strong(word)]
+    flairs = [i for i in strong if _FLAIR.fullmatch(words[i][0])]
+    if last >= 0 and _MASK.fullmatch(words[last][0]):
+        core = last
+    elif flairs:
+        core = flairs[-1]
+    elif strong:
+        core = strong[-1]
+    elif last >= 0 and (_is_contrast(words[last][0]) or _T2.fullmatch(words[last][0])):
+        core = last
+    else:
+        return FileName("unknown", text)
+    first, end = core, core
+    # A lone c is contrast behind T1, and may be anything before it.
+    while first > 0 and words[first - 1][0] != "c" and _belongs(words[first - 1][0], words[core][0]):
+        first -= 1
+    while end < last and _belongs(words[end + 1][0], words[core][0]):
+        end += 1
+    used = [word for word, _ in words[first : end + 1]]
+    rest = text[: words[first][1][0]].rstrip("_-. ") + text[words[end][1][1] :]
+    return FileName(_role(words[core][0], used), rest.strip("_-. "))
+
+
+def safe_name(text: str) -> str:
+    """Return a text as a file name: blanks, quotes and letters of any script stay, separators do not."""
+    name = _UNSAFE.sub("_", text).strip().strip(".") or "scan"
+    while len(name.encode()) > LONGEST_NAME:
+        name = name[:-1]
+    return name
+
+
+def _role(core: str, used: list[str]) -> Role:
+    if _MASK.fullmatch(core):
+        return "other" if any(_ORGAN.fullmatch(word) for word in used) else "mask"
+    if _FLAIR.fullmatch(core) or {"dark", "fluid"} <= set(used):
+        return "flair"
+    if any(_T1_PRE.fullmatch(word) or _PRE.fullmatch(word) for word in used):
+        return "pre"
+    if any(_T1_POST.fullmatch(word) or _POST.fullmatch(word) for word in used):
+        return "post"
+    return "pre" if _T1.fullmatch(core) else "other"
+
+
+def _is_strong(word: str) -> bool:
+    if word in ("t2", "t2w", "t2wi"):
+        return True
+    return any(pattern.fullmatch(word) for pattern in (_FLAIR, _T1, _T1_POST, _T1_PRE))
+
+
+def _is_contrast(word: str) -> bool:
+    return bool(_POST.fullmatch(word) or _PRE.fullmatch(word)) and word not in ("c", "no", "wo", "without")
+
+
+def _belongs(word: str, core: str) -> bool:
+    """Tell whether a word beside the core is part of what it names, rather than of the patient's name."""
+    if _MASK.fullmatch(core):
+        return _is_strong(word) or any(pattern.fullmatch(word) for pattern in (_MASK, _ORGAN, _BESIDE))
+    if _FLAIR.fullmatch(core):
+        return word in ("t2", "t2w") or bool(_BESIDE.fullmatch(word))
+    patterns = (_T1, _T1_POST, _T1_PRE, _POST, _PRE, _BESIDE)
+    return any(pattern.fullmatch(word) for pattern in patterns)

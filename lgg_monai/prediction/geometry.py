@@ -1,0 +1,180 @@
+"""Laying a scan out as the training slices lie, and the network's output back on the scan's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import nibabel
+import numpy as np
+import torch
+from nibabel import orientations
+from nibabel.affines import obliquity, voxel_sizes
+from scipy.ndimage import affine_transform
+
+from lgg_monai.errors import LggError
+
+NETWORK_AXES = ("L", "P", "S")
+"""Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
+PIXEL_MM = 240 / 256
+"""A typical field of view over the training slices' columns; the training set itself records no spacing."""
+PIXEL_TOLERANCE = 0.2
+"""The training set's own pixels, and the scales of its augmentation, differ by about as much."""
+LARGEST_UNSCALED, UNKNOWN_COLUMNS = 320, 256
+LARGEST_SLICE_MM = 1000.0
+THICK_MM, THICK_RATIO = 2.0, 1.5
+OBLIQUE_DEGREES = 25.0
+_LPS = orientations.axcodes2ornt(NETWORK_AXES)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a volume was turned and resampled for the network.
+
+    Args:
+        turn: nibabel's orientation transform from the input's axes to the network's.
+        turn_back: its inverse.
+        shape: of the turned volume, before it was resampled.
+        size: columns and rows of the slices that the network sees.
+        spacing: of the turned volume, in mm, or 1 where it is unknown.
+        notes: what is unlike the training data, one line each.
+    """
+
+    turn: np.ndarray
+    turn_back: np.ndarray
+    shape: tuple[int, int, int]
+    size: tuple[int, int]
+    spacing: tuple[float, float, float]
+    notes: list[str] = field(default_factory=list)
+
+    def turned(self, volume: np.ndarray) -> np.ndarray:
+        """Turn a volume ``[..., X, Y, Z]`` from the input's axes to the network's; voxels stay what they are."""
+        return _reoriented(volume, self.turn)
+
+    def lay_out(self, image: np.ndarray) -> np.ndarray:
+        """Turn and resample an image ``[C, X, Y, Z]`` for the network."""
+        turned = self.turned(image)
+        return np.ascontiguousarray(turned if self.size == self.shape[:2] else _resized(turned, self.size))
+
+    def restore(self, volume: np.ndarray) -> np.ndarray:
+        """Bring the network's output ``[X, Y, Z]`` back to the input's grid."""
+        if self.size != self.shape[:2]:
+            volume = _resized(volume[None], self.shape[:2])[0]
+        return np.ascontiguousarray(_reoriented(volume, self.turn_back))
+
+
+def place(shape: tuple[int, ...], affine: np.ndarray, spacing_known: bool = True) -> Placement:
+    """Decide how a volume is laid out for the network: nothing is resampled but in plane, and only where needed.
+
+    The nearest of the 48 ways to turn and mirror the axes is taken. Pixels are resampled to `PIXEL_MM` where they
+    differ from it by more than `PIXEL_TOLERANCE`; without spacing, only slices of more than `LARGEST_UNSCALED` pixels.
+
+    Args:
+        shape: X, Y, Z.
+        affine: voxel indices to RAS millimetres [4, 4].
+        spacing_known: the affine's lengths are measured.
+
+    Raises:
+        LggError: the affine is not usable, or the slices are thick and not axial.
+    """
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise LggError("no usable orientation and spacing in the affine: export the scan again")
+    axes = orientations.io_orientation(affine)
+    if np.isnan(axes).any():
+        raise LggError("two axes point the same way in the affine: export the scan again")
+    turn = orientations.ornt_transform(axes, _LPS)
+    order = [int(np.flatnonzero(turn[:, 0] == axis)[0]) for axis in range(3)]
+    columns, rows, slices = (int(shape[axis]) for axis in order)
+    x, y, z = (float(size) for size in voxel_sizes(affine)[order]) if spacing_known else (1.0, 1.0, 1.0)
+    notes = []
+    if spacing_known:
+        _refuse_thick((x, y, z))
+        if max(columns * x, rows * y) > LARGEST_SLICE_MM:
+            message = f"slices of {columns * x:.0f} x {rows * y:.0f} mm by the affine: correct the file's spacing"
+            raise LggError(message)
+        tilt = float(np.degrees(obliquity(affine)).max())
+        if tilt > OBLIQUE_DEGREES:
+            notes.append(f"slices are oblique to axial by up to {tilt:.0f} degrees")
+    size = _network_size((columns, rows), (x, y), spacing_known)
+    if size != (columns, rows):
+        pixel = f"{x:.2f} x {y:.2f} mm pixels" if spacing_known else f"{columns} x {rows} pixels of unknown size"
+        notes.append(f"resampled in plane from {pixel} for the network (training: about {PIXEL_MM:.2f} mm)")
+    return Placement(
+        turn, orientations.ornt_transform(_LPS, axes), (columns, rows, slices), size, (x, y, z), notes
+    )  # fmt: skip
+
+
+def same_grid(
+    shape: tuple[int, ...], affine: np.ndarray, other_shape: tuple[int, ...], other_affine: np.ndarray
+) -> bool:
+    """Tell whether two volumes' voxels coincide to a hundredth of a voxel."""
+    if tuple(shape) != tuple(other_shape):
+        return False
+    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])]).T
+    return bool(np.abs(np.linalg.solve(other_affine, affine @ corners) - corners).max() < 0.01)
+
+
+def onto_grid(
+    volume: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], grid: np.ndarray, order: int = 1
+) -> np.ndarray:
+    """Resample a volume onto another grid, with 0 outside; on the same grid it is returned as it is.
+
+    Args:
+        volume: [X, Y, Z].
+        affine: of the volume.
+        shape: of the grid.
+        grid: the grid's affine.
+        order: 1 for linear, 0 for the nearest voxel (masks).
+    """
+    if same_grid(volume.shape, affine, shape, grid):
+        return volume
+    matrix = np.linalg.solve(affine, grid)
+    # "grid-constant" fades to 0 over the outermost voxel; "constant" would lose an outermost slice to rounding.
+    return affine_transform(
+        volume, matrix[:3, :3], matrix[:3, 3], output_shape=tuple(shape), order=order, mode="grid-constant"
+    )
+
+
+def covered(shape: tuple[int, ...], affine: np.ndarray, grid_shape: tuple[int, ...], grid: np.ndarray) -> float:
+    """Return the part of a grid's volume that lies within another volume, from points spread evenly over it."""
+    axes = [np.linspace(0, length - 1, 15) for length in grid_shape]
+    points = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
+    places = nibabel.affines.apply_affine(np.linalg.solve(affine, grid), points.T)
+    return float(((places > -0.51) & (places < np.array(shape) - 0.49)).all(axis=1).mean())
+
+
+def _refuse_thick(spacing: tuple[float, float, float]) -> None:
+    thick = int(np.argmax(spacing))
+    others = [mm for axis, mm in enumerate(spacing) if axis != thick]
+    if thick != 2 and spacing[thick] > THICK_MM and spacing[thick] > THICK_RATIO * min(others):
+        plane = ("sagittal", "coronal")[thick]
+        message = (
+            f"{plane} slices of {spacing[thick]:.1f} mm: the network was trained on axial slices; "
+            f"give an axial or a thin (up to {THICK_MM:.0f} mm) 3D acquisition"
+        )
+        raise LggError(message)
+
+
+def _network_size(size: tuple[int, int], pixel: tuple[float, float], spacing_known: bool) -> tuple[int, int]:
+    if spacing_known:
+        columns, rows = (
+            n if abs(mm / PIXEL_MM - 1) <= PIXEL_TOLERANCE else max(1, round(n * mm / PIXEL_MM))
+            for n, mm in zip(size, pixel, strict=True)
+        )
+        return columns, rows
+    longest = max(size)
+    if longest <= LARGEST_UNSCALED:
+        return size
+    return max(1, round(size[0] * UNKNOWN_COLUMNS / longest)), max(1, round(size[1] * UNKNOWN_COLUMNS / longest))
+
+
+def _reoriented(volume: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    spatial_first = np.moveaxis(volume, 0, -1) if volume.ndim == 4 else volume
+    turned = orientations.apply_orientation(spatial_first, turn)
+    return np.moveaxis(turned, -1, 0) if volume.ndim == 4 else turned
+
+
+def _resized(volume: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resample the slices of ``[C, X, Y, Z]``; the field of view stays, and nothing shifts."""
+    slices = torch.from_numpy(np.ascontiguousarray(np.moveaxis(volume, -1, 0)))
+    resized = torch.nn.functional.interpolate(slices, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return np.moveaxis(resized.numpy(), 0, -1)

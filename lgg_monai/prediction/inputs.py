@@ -1,0 +1,167 @@
+"""Finding the scans in whatever files and folders the user names."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lgg_monai.data.patients import Patient, read_patient
+from lgg_monai.data.phantom import is_phantom
+from lgg_monai.data.tiff_stack import MASK_SUFFIX, UNKNOWN_GEOMETRY, tiff_files
+from lgg_monai.errors import LggError
+from lgg_monai.prediction.file_names import is_nifti, safe_name
+from lgg_monai.prediction.nifti_groups import explicit_source, nifti_sources, refused
+from lgg_monai.prediction.scan import Scan, ScanSource
+
+RESULT = "result.json"
+"""Marks a patient's folder of an earlier prediction, which is no input."""
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+def find_scans(
+    paths: Iterable[Path],
+    *,
+    explicit: Mapping[str, Path] | None = None,
+    series: Mapping[str, str] | None = None,
+    keep_identity: bool = False,
+    leave_out: Path | None = None,
+) -> list[ScanSource]:
+    """Find the scans in files and folders, searched to any depth; pixels are not read.
+
+    Args:
+        paths: kaggle_3m folders, NIfTI files or folders of them, DICOM files or folders; folders may be mixed.
+        explicit: the NIfTI files of one more scan by sequence.
+        series: which DICOM series to use, by sequence.
+        keep_identity: name DICOM scans by PatientID.
+        leave_out: a folder that is not searched, such as the output.
+
+    Returns:
+        The scans, in the order of the paths, with names of their own. What cannot be used is listed too: its ``load``
+        says why.
+
+    Raises:
+        LggError: a path does not exist, or nothing that looks like a scan was found.
+    """
+    sources: list[ScanSource] = []
+    if explicit:
+        sources.append(explicit_source(explicit))
+    paths = [Path(path) for path in paths]
+    files: dict[Path, list[Path]] = defaultdict(list)
+    maybe_dicom: list[Path] = []
+    others: Counter[str] = Counter()
+    for path in paths:
+        if not path.exists():
+            what = "a broken link" if path.is_symlink() else "no such file or folder"
+            raise LggError(f"{what}: {path}: give the path of a scan")
+        if path.is_dir():
+            maybe_dicom.append(path)
+            sources += _search(path, leave_out, others)
+        elif is_nifti(path.name):
+            files[path.parent].append(path)
+        elif path.suffix.lower() in PICTURES:
+            sources.append(refused(path, f"{path} is a picture, not a scan: give NIfTI, DICOM or a kaggle_3m folder"))
+        else:
+            maybe_dicom.append(path)
+    for folder, named in files.items():
+        sources += nifti_sources(folder, named)
+    sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, leave_out)
+    if not sources:
+        seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(4))
+        message = (
+            f"no scan in {', '.join(map(str, paths))} (files: {seen or 'none'}): expected NIfTI (.nii, .nii.gz), "
+            "DICOM, or folders of <patient>_<n>.tif"
+        )
+        raise LggError(message)
+    return _with_own_names(sources)
+
+
+def _search(root: Path, leave_out: Path | None, others: Counter[str]) -> list[ScanSource]:
+    sources: list[ScanSource] = []
+    seen: set[str] = set()
+    skipped = None if leave_out is None else os.path.realpath(leave_out)
+
+    def unreadable(error: OSError) -> None:
+        folder = Path(error.filename or root)
+        sources.append(refused(folder, f"cannot list {folder} ({error.strerror}): give a folder that you may read"))
+
+    for name, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
+        real = os.path.realpath(name)
+        # A link may lead back to where the search has been.
+        if real in seen or real == skipped or RESULT in names:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        folder = Path(name)
+        if tiff_files(folder):
+            sources += _tiff_sources(folder)
+        if not folder.name.lower().startswith("labels"):
+            sources += nifti_sources(folder, [folder / file for file in sorted(names) if is_nifti(file)])
+        others.update(Path(file).suffix.lower() for file in names if not file.startswith("."))
+    return sources
+
+
+def _tiff_sources(folder: Path) -> list[ScanSource]:
+    folder = folder.absolute()
+    pictures = tiff_files(folder)
+    masks = [path for path in pictures if path.stem.endswith(MASK_SUFFIX)]
+    if len(masks) == len(pictures):
+        return []
+    label = folder if masks else None
+    patient = Patient(folder.name, folder, label, "tiff")
+    name = safe_name(folder.name)
+    return [
+        ScanSource(name, "tiff", folder, partial(_load_tiff, name, patient), label, is_phantom(folder), tuple(pictures))
+    ]
+
+
+def _load_tiff(name: str, patient: Patient) -> Scan:
+    image, _ = read_patient(replace(patient, label=None))
+    return Scan(name, image.astype(np.float32), UNKNOWN_GEOMETRY.copy(), spacing_known=False)
+
+
+def _dicom_sources(
+    paths: list[Path], series: Mapping[str, str], keep_identity: bool, leave_out: Path | None
+) -> list[ScanSource]:
+    if not paths:
+        return []
+    from lgg_monai.dicom import find_dicom
+    from lgg_monai.dicom.search import dicom_files
+
+    strange = [path for path in paths if not path.is_dir() and not dicom_files([path])]
+    sources = [
+        refused(path, f"{path} is no image that is known here: give NIfTI (.nii, .nii.gz) or DICOM") for path in strange
+    ]
+    found = find_dicom([path for path in paths if path not in strange], dict(series), keep_identity)
+    if leave_out is not None:
+        found = [source for source in found if not source.path.resolve().is_relative_to(leave_out.resolve())]
+    return sources + found
+
+
+def _with_own_names(sources: list[ScanSource]) -> list[ScanSource]:
+    """Drop what was named twice, and tell scans of one name apart by their folder, then by a number."""
+    once: dict[tuple[str, Path], ScanSource] = {}
+    for source in sources:
+        once.setdefault((source.name, source.path.absolute()), source)
+    sources = list(once.values())
+    # Of names that differ in case alone, some file systems make one.
+    counts = Counter(source.name.casefold() for source in sources)
+    taken: set[str] = set()
+    renamed = []
+    for source in sources:
+        name = source.name
+        if counts[name.casefold()] > 1 and source.kind != "dicom":
+            name = safe_name(f"{source.path.absolute().parent.name}_{name}")
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{source.name}_{number}"
+        taken.add(name.casefold())
+        renamed.append(source if name == source.name else replace(source, name=name))
+    return renamed

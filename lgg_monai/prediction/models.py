@@ -1,0 +1,262 @@
+"""Finding networks and weights: a bundle of the repository, a packaged one in a folder or zip, or a run's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import monai.networks.nets
+import torch
+import yaml
+
+import lgg_monai
+import lgg_monai.networks
+from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
+from lgg_monai.engines.precision import select_device
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_json
+from lgg_monai.prediction.scan import SEQUENCES
+from lgg_monai.prediction.segmenter import Segmenter
+
+REPOSITORY = Path(lgg_monai.__file__).resolve().parents[1]
+MOST_CONFIG_BYTES = 10 * 2**20
+# A bundle may run TorchScript for inference, and name the network itself in its training config alone.
+_CONFIGS = tuple(f"configs/{name}.{form}" for name in ("inference", "train") for form in ("json", "yaml", "yml"))
+_WEIGHTS = SHIPPED.as_posix()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network's definition, and the files of its weights.
+
+    Args:
+        name: to show.
+        network_def: class and plain arguments, as in a bundle's config.
+        checkpoints: one file, or several whose mean probability counts.
+        notes: what the user should know of where it came from.
+    """
+
+    name: str
+    network_def: dict[str, Any]
+    checkpoints: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+def load_segmenter(
+    bundle: str | Path = "unet",
+    checkpoints: Sequence[str | Path] = (),
+    *,
+    device: str | None = None,
+    precision: str = "auto",
+    tta: bool = False,
+    batch_size: int = 16,
+) -> Segmenter:
+    """Load networks and weights, and put them on the device.
+
+    Args:
+        bundle: ``unet`` or ``pspnet``; a packaged bundle, as a folder or zip; or a run's folder.
+        checkpoints: weights to use rather than the bundle's own; several make an ensemble.
+        device: ``cpu``, ``cuda:0``, …; the first GPU by default, where there is one.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        tta: average with the predictions of the mirrored slices.
+        batch_size: slices given to the network at a time.
+
+    Raises:
+        LggError: no such bundle or weights, or they do not fit each other or these images.
+    """
+    chosen: torch.device = inspect.unwrap(select_device)(device)
+    networks, digests = [], []
+    with resolve(bundle, [Path(path) for path in checkpoints]) as model:
+        for checkpoint in model.checkpoints:
+            network = build_network(model.network_def, model.name)
+            # Unwrapped, a mistake is an exception rather than the end of the program.
+            inspect.unwrap(load_weights)(network, str(checkpoint))
+            networks.append(_checked(network.to(chosen).eval(), model, chosen))
+            with checkpoint.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return Segmenter(
+        networks=networks,
+        preprocessing=array_preprocessing(),
+        device=chosen,
+        precision=precision,
+        tta=tta,
+        batch_size=batch_size,
+        divisor=_divisor(model.network_def),
+        name=model.name,
+        digests=tuple(digests),
+        notes=model.notes,
+    )
+
+
+@contextmanager
+def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Model]:
+    """Find a bundle's network definition and weights; those of a packaged one exist while the context lasts.
+
+    From a packaged bundle nothing but ``network_def`` and the weights is read, and nothing of it is run.
+
+    Raises:
+        LggError: there is no such bundle, or it lacks weights.
+    """
+    path = Path(bundle)
+    config = REPOSITORY / "bundles" / f"{bundle}.yaml"
+    notes: tuple[str, ...] = ()
+    with ExitStack() as stack:
+        if len(path.parts) == 1 and not path.exists() and config.is_file():
+            network_def = yaml.safe_load(config.read_text(encoding="utf-8"))["network_def"]
+            name, own = str(bundle), config.parent / str(bundle) / SHIPPED
+            hint = "name some with --checkpoint, or choose another --bundle"
+        elif (path / "run.json").is_file():
+            network_def = read_json(path / "run.json", "run record").get("config", {}).get("network_def")
+            name, own = path.resolve().name, path / "checkpoints" / BEST
+            hint = "finish its training, or name weights with --checkpoint"
+        elif path.exists():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lgg-bundle-")))
+            network_def = _unpack(path, folder)
+            name, own = path.resolve().name, folder / SHIPPED.name
+            notes = (f"of {path} only network and weights are used; its configs, which can run any code, are not run",)
+            hint = f"it has no {_WEIGHTS}; name weights with --checkpoint"
+        else:
+            there = [file.stem for file in sorted((REPOSITORY / "bundles").glob("*.yaml"))]
+            known = (
+                f"one of {', '.join(there)}, or" if there else "(those of the repository are not beside the package)"
+            )
+            raise LggError(f"no bundle {bundle}: give {known} the path of a bundle's folder or zip")
+        if not isinstance(network_def, dict):
+            raise LggError(f"no network_def with plain values in the bundle {bundle}: give another bundle")
+        if not checkpoints and not own.is_file():
+            raise LggError(f"no trained weights for the bundle {bundle}: {hint}")
+        yield Model(name, network_def, tuple(checkpoints) or (own,), notes)
+
+
+def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
+    """Build a network from plain values alone: no expression of a config is evaluated, and only known classes are used.
+
+    Args:
+        network_def: ``_target_``, a network of MONAI's or of this package, and its arguments.
+        name: of the bundle, for messages.
+
+    Raises:
+        LggError: it is another class, an argument is not plain, or the network cannot be built.
+    """
+    arguments = _arguments(network_def)
+    strange = _strange(arguments)
+    if strange is not None:
+        raise LggError(f"network_def of the bundle {name} is not made of plain values ({strange}): write them out")
+    target = str(network_def.get("_target_", ""))
+    # A packaged bundle calls this package's modules `scripts`; the installed ones are used.
+    homes = {
+        "": monai.networks.nets,
+        "monai.networks.nets": monai.networks.nets,
+        "lgg_monai.networks": lgg_monai.networks,
+    }
+    module, _, kind = target.rpartition(".")
+    module = ".".join(module.replace("scripts", "lgg_monai", 1).split(".")[: 3 if module.startswith("monai") else 2])
+    network_class = getattr(homes.get(module), kind, None)
+    if not (inspect.isclass(network_class) and issubclass(network_class, torch.nn.Module)):
+        raise LggError(f"the bundle {name} names the network {target!r}: only MONAI's and this package's are used")
+    try:
+        return network_class(**arguments)
+    except Exception as error:  # whatever a network makes of wrong arguments
+        reason = " ".join(str(error).split())[:160]
+        raise LggError(f"cannot build the network {kind} of the bundle {name} ({reason}): correct it") from error
+
+
+def array_preprocessing() -> Any:
+    """Build what configs/data.yaml does to an image once it is loaded, from that file itself.
+
+    Returns:
+        A MONAI ``Compose`` that maps ``{"image": [C, X, Y, Z]}`` to the same with the values that networks learnt from.
+
+    Raises:
+        LggError: the configs are not beside the package.
+    """
+    from monai.bundle import ConfigParser
+
+    path = REPOSITORY / "configs" / "data.yaml"
+    if not path.is_file():
+        raise LggError("the repository's configs are not beside the package: install it with pip's --editable")
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))["preprocessing"]
+    loading = ("LoadImaged", "EnsureChannelFirstd")
+    config["transforms"] = [
+        step for step in config["transforms"] if step["_target_"] not in loading and step["keys"] == "image"
+    ]
+    parser = ConfigParser({"preprocessing": config}, globals={"torch": "torch"})
+    return parser.get_parsed_content("preprocessing")
+
+
+def _unpack(bundle: Path, folder: Path) -> Any:
+    """Copy a packaged bundle's weights into a folder of ours, and return its network_def; nothing else is unpacked."""
+    from lgg_monai.sharing.inspect.archive import opened
+    from lgg_monai.sharing.inspect.findings import RefusedError
+
+    try:
+        with opened(bundle) as content:
+            members = {member.path: member for member in content.members}
+            there = [path for path in _CONFIGS if path in members]
+            if not there:
+                raise LggError(f"no configs/inference.json in {bundle}: give a packaged bundle, or a run's folder")
+            configs = [yaml.safe_load(members[path].read(MOST_CONFIG_BYTES)) for path in there]  # JSON is YAML
+            if _WEIGHTS in members:
+                with members[_WEIGHTS].open() as packed, (folder / SHIPPED.name).open("wb") as copy:
+                    shutil.copyfileobj(packed, copy)
+    except RefusedError as error:
+        raise LggError(f"the bundle {bundle} is refused ({error}): ask for another copy") from error
+    except yaml.YAMLError as error:
+        raise LggError(f"a config of {bundle} is neither JSON nor YAML: ask for another copy") from error
+    named = [config["network_def"] for config in configs if isinstance(config, dict) and "network_def" in config]
+    plain = (found for found in named if isinstance(found, dict) and _strange(_arguments(found)) is None)
+    return next(plain, named[0] if named else None)
+
+
+def _arguments(network_def: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in network_def.items() if key not in ("_target_", "_desc_")}
+
+
+def _strange(arguments: dict[str, Any]) -> str | None:
+    """Return the first expression, reference or instruction among a network's arguments; None where all are plain."""
+    first = next((key for key in arguments if key.startswith("_")), None)
+    return first or next(
+        (text for text in _texts(arguments) if text[:1] in ("$", "@", "%") or text == "_target_"), None
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from (str(key) for key in value)
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def _checked(network: torch.nn.Module, model: Model, device: torch.device) -> torch.nn.Module:
+    """Prove on an empty slice that the network maps three sequences to one logit a pixel."""
+    side = 4 * _divisor(model.network_def)
+    try:
+        with torch.inference_mode():
+            output = network(torch.zeros(1, len(SEQUENCES), side, side, device=device))
+        output = output[0] if isinstance(output, list | tuple) else output
+        fits = tuple(output.shape) == (1, 1, side, side)
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        fits = False
+    if not fits:
+        raise LggError(
+            f"the network of the bundle {model.name} does not map slices of 3 sequences to one logit: give another"
+        )
+    return network
+
+
+def _divisor(network_def: dict[str, Any]) -> int:
+    """Return what sides of a slice are padded to a multiple of: 16, or more for a deeper UNet."""
+    strides = [stride for stride in network_def.get("strides") or [] if isinstance(stride, int)]
+    return math.lcm(16, math.prod(strides))

@@ -1,0 +1,120 @@
+"""Grouping NIfTI files by patient and sequence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lgg_monai.data.phantom import is_phantom
+from lgg_monai.errors import LggError
+from lgg_monai.prediction.file_names import parse, safe_name, stem
+from lgg_monai.prediction.nifti import load_sequences, load_volume
+from lgg_monai.prediction.scan import SEQUENCES, ScanSource
+
+_NNUNET_CHANNEL = re.compile(r"^(?P<patient>.+)_(?P<channel>\d{4})$")
+
+
+def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
+    """Group one folder's NIfTI files by patient."""
+    groups: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    unknown: list[Path] = []
+    channels = _dataset_channels(folder)
+    numbered = bool(channels) or folder.name.lower().startswith("images")
+    for path in files:
+        match = _NNUNET_CHANNEL.match(stem(path.name)) if numbered else None
+        if match:
+            number = int(match["channel"])
+            named = {index: sequence for sequence, index in channels.items()} or dict(enumerate(SEQUENCES))
+            groups[match["patient"]][named.get(number, "other")].append(path)
+            continue
+        parsed = parse(path.name)
+        if parsed.role == "unknown":
+            unknown.append(path)
+        else:
+            groups[parsed.patient][parsed.role].append(path)
+    sources = []
+    for patient, found in groups.items():
+        named_after = patient or folder.absolute().name
+        if any(sequence in found for sequence in SEQUENCES):
+            sources.append(_group(safe_name(named_after), folder, found))
+    if any("flair" in found for found in groups.values()):
+        return sources  # beside named sequences, other files are maps and masks
+    for path in unknown:
+        name = safe_name(stem(path.name))
+        masks = groups.get(stem(path.name), {}).get("mask", [])
+        label = next(iter([*masks, *_label_beside(path)]), None)
+        load = partial(load_volume, name, path, channels or None)
+        sources.append(ScanSource(name, "nifti", path, load, label, is_phantom(folder.parent), (path,)))
+    return sources
+
+
+def _group(name: str, folder: Path, found: Mapping[str, list[Path]]) -> ScanSource:
+    files = {sequence: found[sequence][0] for sequence in SEQUENCES if sequence in found}
+    if "flair" not in files:
+        listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
+        return refused(folder, f"no FLAIR beside {listed} in {folder}: name its file ..._flair.nii.gz", name)
+    warnings = tuple(
+        f"{len(found[sequence])} files could be {sequence}: took {path.name}, not {found[sequence][1].name}"
+        for sequence, path in files.items()
+        if len(found[sequence]) > 1
+    )
+    flair = files["flair"]
+    label = next(iter([*found.get("mask", []), *_label_beside(flair)]), None)
+    load = partial(load_sequences, name, files, warnings)
+    return ScanSource(name, "nifti", flair, load, label, is_phantom(folder.parent), tuple(files.values()))
+
+
+def _label_beside(path: Path) -> list[Path]:
+    """List the masks of the Decathlon's and nnU-Net's layouts that belong to a file of imagesTr."""
+    if not path.parent.name.lower().startswith("images"):
+        return []
+    labels = path.parent.with_name("labels" + path.parent.name[len("images") :])
+    name = stem(path.name)
+    match = _NNUNET_CHANNEL.match(name)
+    names = [name, match["patient"]] if match else [name]
+    return [file for name in names for suffix in (".nii.gz", ".nii") if (file := labels / f"{name}{suffix}").is_file()]
+
+
+def _dataset_channels(folder: Path) -> dict[str, int]:
+    """Read from ``dataset.json``, where there is one, which channel is which sequence."""
+    for path in (folder / "dataset.json", folder.parent / "dataset.json"):
+        try:
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
+            names = content.get("channel_names") or content.get("modality") or {}
+            found = {parse(str(name)).role: int(index) for index, name in names.items()}
+        except (OSError, ValueError, AttributeError):
+            continue
+        return {sequence: found[sequence] for sequence in SEQUENCES if sequence in found}
+    return {}
+
+
+def explicit_source(files: Mapping[str, Path]) -> ScanSource:
+    """Take files whose sequences the user named as one scan.
+
+    Raises:
+        LggError: there is no FLAIR, or a file is missing.
+    """
+    if "flair" not in files:
+        raise LggError("no --flair beside --pre or --post: the mask is drawn on FLAIR, so it is needed")
+    for path in files.values():
+        if not path.is_file():
+            raise LggError(f"no such file: {path}: give the path of a NIfTI volume")
+    flair = files["flair"].absolute()
+    parsed = parse(flair.name)
+    name = safe_name(parsed.patient or flair.parent.name)
+    load = partial(load_sequences, name, dict(files))
+    return ScanSource(name, "nifti", flair, load, None, is_phantom(flair.parent), tuple(files.values()))
+
+
+def refused(path: Path, reason: str, name: str | None = None) -> ScanSource:
+    """List what cannot be used, so that the reason is told with those of other scans, and does not stop them."""
+    return ScanSource(name or safe_name(path.absolute().name), "unknown", path, partial(_refuse, reason))
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise LggError(reason)

@@ -1,0 +1,70 @@
+"""The page over all results of an output folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lgg_monai.prediction import outputs
+from lgg_monai.prediction.measurements import DEFINITIONS
+from lgg_monai.prediction.scan import ScanSource
+from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
+
+RESEARCH_USE = "For research use only. Not a medical device: not for diagnosis or treatment."
+
+
+@dataclass
+class Outcome:
+    """What became of the scans, by name.
+
+    Args:
+        done: segmented now.
+        skipped: their results were there.
+        failed: with the reason in one line.
+        warned: segmented, with something a reader should know.
+    """
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    warned: list[str] = field(default_factory=list)
+
+
+def write_report_page(
+    output: Path, results: list[dict[str, Any]], outcome: Outcome, segmenter: Segmenter, sources: list[ScanSource]
+) -> None:
+    """Write ``report.html`` over all results, and the scans that failed now."""
+    from lgg_monai.viewer import ReportPatient, write_report
+
+    patients = []
+    for result in results:
+        folder = result["folder"]
+        paths = {name: folder / name for name in (outputs.FLAIR_VOLUME, outputs.REFERENCE, outputs.PROBABILITY)}
+        there: Mapping[str, Path | None] = {name: path if path.is_file() else None for name, path in paths.items()}
+        measured = {
+            name: value for name, value in result["measurements"].items() if name != "dice" or value is not None
+        }
+        patients.append(
+            ReportPatient(
+                name=result["patient"],
+                image=there[outputs.FLAIR_VOLUME],
+                mask=folder / outputs.MASK,
+                truth=there[outputs.REFERENCE],
+                probability=there[outputs.PROBABILITY],
+                measurements=measured,
+                warnings=result["warnings"],
+                spacing_known=result["spacing_known"],
+            )
+        )
+    known = {patient.name for patient in patients}
+    patients += [ReportPatient(name=name, error=why) for name, why in outcome.failed.items() if name not in known]
+    phantom = any(result["phantom"] for result in results) or any(source.phantom for source in sources)
+    notes = [
+        RESEARCH_USE,
+        f"Masks by {segmenter.name} ({len(segmenter.networks)} network(s)), probability {THRESHOLD} and above.",
+    ]
+    write_report(
+        output, patients, title="Predicted masks", phantom=phantom, notes=notes, definitions=DEFINITIONS
+    )  # fmt: skip

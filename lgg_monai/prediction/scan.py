@@ -1,0 +1,58 @@
+"""A scan as prediction sees it, whatever files it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SEQUENCES = ("pre", "flair", "post")
+
+
+@dataclass
+class Scan:
+    """One patient's sequences on one grid, that of FLAIR, in the order in which its files hold it.
+
+    Args:
+        name: of the patient, safe as a file name; of DICOM input a pseudonym, never the patient's name.
+        image: pre-contrast, FLAIR, post-contrast [3, X, Y, Z], float32; a missing sequence is a copy of FLAIR.
+        affine: voxel indices to RAS millimetres [4, 4], as in nibabel.
+        spacing_known: False where the files record none (TIFF); volumes are then counted in voxels.
+        missing: the sequences that are copies.
+        warnings: what a reader of the results should know, one line each.
+        source: what a writer in the input's own format needs, such as the FLAIR series' DICOM headers.
+    """
+
+    name: str
+    image: np.ndarray
+    affine: np.ndarray
+    spacing_known: bool = True
+    missing: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    source: Any = None
+
+
+@dataclass(frozen=True)
+class ScanSource:
+    """A scan that was found but not read yet.
+
+    Args:
+        name: of the scan, see `Scan`.
+        kind: ``tiff``, ``nifti`` or ``dicom``; ``unknown`` of what cannot be used.
+        path: file or folder to name in messages.
+        load: reads it; raises LggError where it is unusable.
+        label: a reference mask on the same grid, where one lies beside the scan: a NIfTI file, or a kaggle_3m folder.
+        phantom: the scan is of a synthetic patient.
+        files: that ``load`` reads, where they are few; a scan is segmented again when they changed.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    load: Callable[[], Scan]
+    label: Path | None = None
+    phantom: bool = False
+    files: tuple[Path, ...] = ()

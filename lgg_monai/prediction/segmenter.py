@@ -1,0 +1,100 @@
+"""From a scan's array to the probability of tumour on the same grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer
+from lgg_monai.prediction.geometry import Placement, place
+from lgg_monai.prediction.scan import Scan
+
+THRESHOLD = 0.5
+
+
+@dataclass
+class Prepared:
+    """A scan laid out and normalised for the network.
+
+    Args:
+        scan: as it was read.
+        placement: leads back to its grid.
+        image: what the network sees [C, X, Y, Z], float16.
+    """
+
+    scan: Scan
+    placement: Placement
+    image: torch.Tensor
+
+
+@dataclass
+class Segmenter:
+    """Networks on a device, with what is done to images before and after.
+
+    Args:
+        networks: one, or an ensemble whose mean probability counts; each maps [N, 3, X, Y] to logits [N, 1, X, Y].
+        preprocessing: maps ``{"image": [C, X, Y, Z]}``, see `lgg_monai.prediction.models.array_preprocessing`.
+        device: of the networks.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        tta: average with the predictions of the slices mirrored left to right, as training showed them too.
+        batch_size: slices given to a network at a time.
+        divisor: sides of a slice are padded to a multiple of it.
+        name: of the bundle.
+        digests: SHA-256 of the files of weights.
+        notes: what the user should know of the bundle.
+    """
+
+    networks: Sequence[torch.nn.Module]
+    preprocessing: Callable[[dict[str, Any]], Any]
+    device: torch.device
+    precision: str = "auto"
+    tta: bool = False
+    batch_size: int = 16
+    divisor: int = 16
+    name: str = ""
+    digests: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    inferer: AutocastInferer = field(init=False)
+
+    def __post_init__(self) -> None:
+        slicewise = SlicewiseInferer(self.batch_size, self.divisor)
+        self.inferer = AutocastInferer(self.device, slicewise, self.precision)
+
+    @property
+    def dtype(self) -> str:
+        """The type that networks compute in, such as ``bfloat16``."""
+        return str(self.inferer.dtype or torch.float32).removeprefix("torch.")
+
+    def prepare(self, scan: Scan) -> Prepared:
+        """Lay a scan out as the training slices lie, and normalise it; this may run beside the networks.
+
+        Raises:
+            LggError: its geometry cannot be handled, see `lgg_monai.prediction.geometry.place`.
+        """
+        placement = place(scan.image.shape[1:], scan.affine, scan.spacing_known)
+        image = self.preprocessing({"image": torch.from_numpy(placement.lay_out(scan.image))})["image"]
+        return Prepared(scan, placement, image)
+
+    @torch.inference_mode()
+    def __call__(self, prepared: Prepared) -> np.ndarray:
+        """Return the probability of tumour [X, Y, Z], float64, on the scan's own grid.
+
+        Memory on the device does not grow with the number of slices.
+        """
+        parts = [self._slices(part) for part in prepared.image.split(self.batch_size, dim=-1)]
+        return prepared.placement.restore(torch.cat(parts, dim=-1).numpy())
+
+    def _slices(self, image: torch.Tensor) -> torch.Tensor:
+        inputs = image.to(self.device).float()[None]
+        probabilities = []
+        for network in self.networks:
+            for mirrored in (False, True) if self.tta else (False,):
+                logits = self.inferer(inputs.flip(2) if mirrored else inputs, network)
+                # In double precision 0.5 is crossed where the logit crosses 0, to the voxel.
+                probability = logits.cpu().double().sigmoid()
+                probabilities.append(probability.flip(2) if mirrored else probability)
+        return torch.stack(probabilities).mean(0)[0, 0]

@@ -1,0 +1,253 @@
+"""Scans are found whatever they are called, and what is no scan is refused in one line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from scans import LPS, affine, blob, save
+
+from lgg_monai.data.convert import convert
+from lgg_monai.data.patients import find_patients, read_patient
+from lgg_monai.errors import LggError
+from lgg_monai.prediction.checks import require_sound
+from lgg_monai.prediction.file_names import parse, safe_name
+from lgg_monai.prediction.inputs import find_scans
+from lgg_monai.prediction.nifti import write_volume
+from lgg_monai.prediction.scan import Scan
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "patient"),
+    [
+        ("flair.nii.gz", "flair", ""),
+        ("BraTS19_X_1_t1ce.nii.gz", "post", "BraTS19_X_1"),
+        ("BraTS-GLI-00000-000-t2f.nii.gz", "flair", "BraTS-GLI-00000-000"),
+        ("BraTS-GLI-00000-000-t1n.nii.gz", "pre", "BraTS-GLI-00000-000"),
+        ("BraTS-GLI-00000-000-t2w.nii.gz", "other", "BraTS-GLI-00000-000"),
+        ("sub-01_ce-gadolinium_T1w.nii.gz", "post", "sub-01"),
+        ("sub-01_T1w.nii.gz", "pre", "sub-01"),
+        ("TCGA-CS-4941_1996.09.09_t1Gd.nii.gz", "post", "TCGA-CS-4941_1996.09.09"),
+        ("TCGA-CS-4941_1996.09.09_GlistrBoost_ManuallyCorrected.nii.gz", "mask", "TCGA-CS-4941_1996.09.09"),
+        ("UCSF-PDGM-0004_tumor_segmentation.nii.gz", "mask", "UCSF-PDGM-0004"),
+        ("UCSF-PDGM-0004_brain_segmentation.nii.gz", "other", "UCSF-PDGM-0004"),
+        ("c_t1.nii.gz", "pre", "c"),
+        ("c_t1_c.nii.gz", "post", "c"),
+        ("TCGA_CE_01_t1.nii.gz", "pre", "TCGA_CE_01"),  # CE is part of the patient's name here
+        ("P01_t1_post_contrast.nii", "post", "P01"),
+        ("P01_pre_contrast.nii", "pre", "P01"),
+        ("P01_ax_t2_flair.nii.gz", "flair", "P01"),
+        ("P01_flair_mask.nii.gz", "mask", "P01"),
+        ("Mü ller o'Neil_flair.nii.gz", "flair", "Mü ller o'Neil"),
+        ("patient_7.nii.gz", "unknown", "patient_7"),
+    ],
+)
+def test_file_names(name: str, role: str, patient: str) -> None:
+    found = parse(name)
+    assert (found.role, found.patient) == (role, patient)
+
+
+def test_a_mixed_folder(phantom: Path, tmp_path: Path) -> None:
+    tiff = find_patients(phantom)[0]
+    (tmp_path / "tiff").mkdir()
+    (tmp_path / "tiff" / tiff.name).symlink_to(tiff.image)
+    image = blob()
+    for number, sequence in enumerate(("t1", "flair", "t1ce")):
+        save(tmp_path / "brats" / f"B_1_{sequence}.nii.gz", image[number])
+    save(tmp_path / "brats" / "B_1_seg.nii.gz", np.ones(image.shape[1:], np.uint8))
+    save(tmp_path / "brats" / "B_1_t2.nii.gz", image[0])
+    save(tmp_path / "one" / "4d.nii", np.moveaxis(image, 0, -1))
+    save(tmp_path / "alone" / "P2_FLAIR.nii.gz", image[1])
+    (tmp_path / "notes.txt").write_text("no scan")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = {source.name: source for source in find_scans([tmp_path])}
+    assert sorted(found) == ["4d", "B_1", "P2", tiff.name]
+    assert {source.name: source.kind for source in found.values() if source.kind != "nifti"} == {tiff.name: "tiff"}
+    three, four, alone = (found[name].load() for name in ("B_1", "4d", "P2"))
+    assert np.array_equal(three.image, image)
+    assert np.array_equal(four.image, image)
+    assert three.missing == four.missing == ()
+    assert alone.missing == ("pre", "post")
+    assert np.array_equal(alone.image, np.stack([image[1]] * 3))
+    assert found["B_1"].label == tmp_path / "brats" / "B_1_seg.nii.gz"
+    slices = found[tiff.name].load()
+    assert np.array_equal(slices.image, read_patient(tiff)[0])
+    assert not slices.spacing_known
+    assert found[tiff.name].phantom is False or found[tiff.name].label is not None
+
+
+@pytest.mark.parametrize("layout", ["msd", "nnunet"])
+def test_what_convert_writes_is_read_back(phantom: Path, tmp_path: Path, layout: str) -> None:
+    convert(phantom, tmp_path / "out", layout)  # type: ignore[arg-type]
+    sources = find_scans([tmp_path / "out"])
+    patients = find_patients(phantom)
+    assert [source.name for source in sources] == [patient.name for patient in patients]
+    for source, patient in list(zip(sources, patients, strict=True))[:2]:
+        scan = source.load()
+        assert np.array_equal(scan.image, read_patient(patient)[0])
+        assert not scan.spacing_known  # 1 mm is a placeholder there
+        assert source.label is not None
+        assert source.label.parent.name == "labelsTr"
+        assert source.phantom
+
+
+def test_channels_by_dataset_json(tmp_path: Path) -> None:
+    image = blob()
+    volumes = np.stack([image[1], image[0], image[2], image[0]], axis=-1)
+    save(tmp_path / "imagesTr" / "BRATS_1.nii.gz", volumes)
+    modality = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"modality": modality}))
+    (source,) = find_scans([tmp_path])
+    assert np.array_equal(source.load().image, image)
+
+
+def test_other_grids_are_resampled_onto_flair(tmp_path: Path) -> None:
+    image = blob((40, 36, 10))
+    save(tmp_path / "a_flair.nii.gz", image[1])
+    # The same places with X running the other way, and one slice more at the bottom.
+    moved = LPS @ np.array([[-1, 0, 0, 39], [0, 1, 0, 0], [0, 0, 1, -1], [0, 0, 0, 1.0]])
+    larger = np.concatenate([np.zeros((40, 36, 1), np.float32), image[0, ::-1]], axis=2)
+    save(tmp_path / "a_t1.nii.gz", larger, moved)
+    save(tmp_path / "a_t1c.nii.gz", image[2, :, :, :4])
+    (source,) = find_scans([tmp_path])
+    scan = source.load()
+    assert np.allclose(scan.image[:2], image[:2], atol=1e-3)
+    assert np.allclose(scan.image[2, :, :, :4], image[2, :, :, :4], atol=1e-3)
+    assert not scan.image[2, :, :, 5:].any()
+    assert scan.warnings == ["post covers 40% of FLAIR's volume"]
+
+
+def test_explicit_sequences(tmp_path: Path) -> None:
+    image = blob()
+    files = {name: save(tmp_path / f"x{i}.nii.gz", image[i]) for i, name in enumerate(("pre", "flair", "post"))}
+    (source,) = find_scans([], explicit=files)
+    assert np.array_equal(source.load().image, image)
+    with pytest.raises(LggError, match="no --flair beside"):
+        find_scans([], explicit={"pre": files["pre"]})
+    with pytest.raises(LggError, match="no such file"):
+        find_scans([], explicit={"flair": tmp_path / "absent.nii"})
+
+
+def test_names_with_blanks_quotes_and_any_letters(tmp_path: Path) -> None:
+    names = ['Patient Ä "1" o\'Neil', "患者 2", "=cmd()", "a;b & c"]
+    for name in names:
+        save(tmp_path / f"{name}_flair.nii.gz", blob()[1])
+    found = find_scans([tmp_path])
+    assert sorted(source.name for source in found) == sorted([safe_name(name) for name in names])
+    assert all(source.load().image.shape == (3, 48, 40, 12) for source in found)
+    assert safe_name("../../etc/passwd\n") == "_.._etc_passwd_"
+    assert safe_name("...") == "scan"
+    assert len(safe_name("é" * 500).encode()) <= 120
+
+
+def test_scans_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        save(tmp_path / folder / "p_flair.nii.gz", blob()[1])
+    assert [source.name for source in find_scans([tmp_path])] == ["a_p", "b_p"]
+    assert len(find_scans([tmp_path / "a", tmp_path / "a" / "p_flair.nii.gz"])) == 1
+
+
+def test_earlier_results_and_the_output_are_no_input(tmp_path: Path) -> None:
+    save(tmp_path / "p_flair.nii.gz", blob()[1])
+    save(tmp_path / "out" / "p" / "flair.nii.gz", blob()[1])
+    save(tmp_path / "old" / "p" / "flair.nii.gz", blob()[1])
+    (tmp_path / "old" / "p" / "result.json").write_text("{}")
+    assert [source.name for source in find_scans([tmp_path], leave_out=tmp_path / "out")] == ["p"]
+
+
+def reason(path: Path) -> str:
+    (source,) = find_scans([path])
+    with pytest.raises(LggError) as caught:
+        require_sound(source.load())
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
+    image = blob()
+    picture = tmp_path / "photo.jpg"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(picture)
+    assert "is a picture, not a scan" in reason(picture)
+    colours = np.zeros((8, 8, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    assert "is a colour picture" in reason(save(tmp_path / "rgb_flair.nii.gz", colours))
+    whole = save(tmp_path / "whole.nii.gz", image[1])
+    cut = tmp_path / "cut_flair.nii.gz"
+    cut.write_bytes(whole.read_bytes()[:20000])
+    assert "cut short" in reason(cut)
+    wrong = tmp_path / "wrong.nii.gz"
+    wrong.write_text("not gzip")
+    assert "cannot read" in reason(wrong)
+    packed = tmp_path / "text.nii.gz"
+    packed.write_bytes(gzip.compress(b"not NIfTI at all"))
+    assert "cannot read" in reason(packed)
+    empty = tmp_path / "empty.nii"
+    empty.touch()
+    assert "is empty" in reason(empty)
+    nothing = image[1].copy()
+    nothing[0, 0, 0] = np.nan
+    assert "1 voxels of pre are not numbers" in reason(save(tmp_path / "nan.nii.gz", nothing))
+    assert "of one value (7)" in reason(save(tmp_path / "flat_flair.nii.gz", np.full((8, 8, 8), 7, np.int16)))
+    assert "like CT" in reason(save(tmp_path / "ct_flair.nii.gz", (image[1] * 10 - 1000).astype(np.int16)))
+    assert "8 x 8 voxels" in reason(save(tmp_path / "flat.nii.gz", image[1, :8, :8, 0]))
+    assert "5 volumes in" in reason(save(tmp_path / "series.nii.gz", np.stack([image[1]] * 5, axis=-1)))
+    assert "no FLAIR beside alone_t1.nii.gz (pre)" in reason(save(tmp_path / "alone_t1.nii.gz", image[0]))
+    text = tmp_path / "readme.md"
+    text.write_text("text")
+    assert "is no image that is known here" in reason(text)
+    slices = tmp_path / "thick"
+    save(slices / "sag_flair.nii.gz", image[1], affine((5, 0, 0), (0, 1, 0), (0, 0, 1)))
+    assert find_scans([slices])[0].load().image.shape[0] == 3  # its geometry is refused where it is laid out
+
+
+def test_where_nothing_is_found_the_message_says_what_was_there(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.txt"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(LggError, match=r"no scan in .* \(files: 2 \.png, 1 \.txt\)"):
+        find_scans([tmp_path])
+    with pytest.raises(LggError, match="no such file or folder"):
+        find_scans([tmp_path / "absent"])
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(LggError, match="a broken link"):
+        find_scans([tmp_path / "link"])
+
+
+def test_sequences_without_content_count_as_missing() -> None:
+    image = blob()
+    image[0] = 3
+    image[2] = image[1]
+    scan = Scan("s", image, LPS)
+    require_sound(scan)
+    assert scan.missing == ("pre", "post")
+    assert scan.warnings == ["pre is of one value throughout: a copy of FLAIR stands in for it"]
+    assert np.array_equal(scan.image[0], scan.image[1])
+
+
+@pytest.mark.parametrize("codes", [(1, 0), (0, 4), (1, 1), (2, 3), (0, 0)])
+def test_the_written_volume_repeats_the_headers_geometry(tmp_path: Path, codes: tuple[int, int]) -> None:
+    oblique = affine((-0.9, 0.1, 0.05), (0.1, -0.9, 0.1), (0.2, 0.4, 4.0))
+    picture = nibabel.Nifti1Image(blob()[1], oblique)
+    # qform and sform may differ; both are to come back as they are.
+    picture.set_qform(LPS, codes[0], strip_shears=True)
+    picture.set_sform(oblique, codes[1])
+    picture.header["pixdim"][1:4] = (0.9, 0.9, 4.2)
+    picture.header["descrip"] = b"Jane Doe"
+    nibabel.save(picture, tmp_path / "p_flair.nii.gz")
+    stored = nibabel.load(tmp_path / "p_flair.nii.gz")
+    scan = find_scans([tmp_path])[0].load()
+    mask = scan.image[1] > 110
+    write_volume(tmp_path / "mask.nii.gz", mask.astype(np.uint8), scan)
+    written = nibabel.load(tmp_path / "mask.nii.gz")
+    assert np.array_equal(written.affine, stored.affine)
+    for name in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "srow_x", "srow_z"):
+        assert np.array_equal(written.header[name], stored.header[name]), name
+    assert np.array_equal(written.header["pixdim"][:4], stored.header["pixdim"][:4])
+    assert np.array_equal(np.asarray(written.dataobj) > 0, mask)
+    assert written.get_data_dtype() == np.uint8
+    assert b"Jane" not in (tmp_path / "mask.nii.gz").read_bytes()
+    assert b"Jane" not in gzip.decompress((tmp_path / "mask.nii.gz").read_bytes())

@@ -1,0 +1,189 @@
+"""Networks and weights are found, and nothing of a bundle that someone sent is run."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scans import image_of
+
+from lgg_monai.data import find_patients
+from lgg_monai.errors import LggError
+from lgg_monai.prediction import models
+from lgg_monai.prediction.models import array_preprocessing, build_network, load_segmenter, resolve
+
+SMALL: dict[str, Any] = {
+    "_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4, 8], "strides": [2],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.save(build_network(SMALL, "small").state_dict(), path)
+    return path
+
+
+def packaged(folder: Path, weights: Path, network_def: dict[str, Any] | str = SMALL, form: str = "json") -> Path:
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    config = {"imports": ["$import absent_module"], "network_def": network_def, "run": ["$1/0"]}
+    text = json.dumps(config) if form == "json" else yaml.safe_dump(config)
+    (folder / "configs" / f"inference.{form}").write_text(text)
+    (folder / "models" / "model.pt").write_bytes(weights.read_bytes())
+    return folder
+
+
+def zipped(path: Path, folder: Path, names: dict[str, str] | None = None) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"{folder.name}/{file.relative_to(folder)}")
+        for name, content in (names or {}).items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_preprocessing_gives_the_same_numbers_as_training_reads(phantom: Path, in_repository: Path) -> None:
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser(globals={"torch": "torch"})
+    parser.read_config("configs/data.yaml")
+    patient = find_patients(phantom)[0]
+    trained = parser.get_parsed_content("preprocessing")({"image": str(patient.image), "label": str(patient.image)})
+    image = image_of(phantom).astype(np.float32)
+    found = array_preprocessing()({"image": torch.from_numpy(image)})["image"]
+    assert found.dtype == torch.float16
+    assert torch.equal(found, trained["image"])
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_a_packaged_bundle_as_folder_and_zip(tmp_path: Path, weights: Path, form: str) -> None:
+    folder = packaged(tmp_path / "bundle", weights, form=form)
+    for path in (folder, zipped(tmp_path / "bundle.zip", folder)):
+        segmenter = load_segmenter(path, device="cpu")
+        expected = torch.load(weights, weights_only=True)
+        assert all(torch.equal(value, expected[key]) for key, value in segmenter.networks[0].state_dict().items())
+        assert "can run any code" in segmenter.notes[0]
+        assert not segmenter.networks[0].training
+
+
+@pytest.mark.parametrize(
+    ("network_def", "message"),
+    [
+        ({**SMALL, "in_channels": "$__import__('os').system('touch pwned')"}, "not made of plain values"),
+        ({**SMALL, "channels": "@channels"}, "not made of plain values"),
+        ({**SMALL, "act": {"_target_": "os.system", "command": "touch pwned"}}, "not made of plain values"),
+        ({"_target_": "os.system", "command": "touch pwned"}, "only MONAI's and this package's"),
+        ({"_target_": "monai.networks.nets.unet.os.system"}, "only MONAI's and this package's"),
+        ({"_target_": "builtins.exec", "source": "1"}, "only MONAI's and this package's"),
+        ({**SMALL, "_mode_": "callable"}, "not made of plain values"),
+        ("$print('hello')", "no network_def with plain values"),
+        ({**SMALL, "channels": [4]}, "cannot build the network UNet"),
+        ({**SMALL, "in_channels": 1}, "does not map slices of 3 sequences|another network"),
+        ({**SMALL, "spatial_dims": 3}, "does not map|another network"),
+    ],
+)
+def test_a_hostile_or_wrong_bundle_is_refused(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, network_def: Any, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LggError, match=message) as caught:
+        load_segmenter(packaged(tmp_path / "bundle", weights, network_def), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_network_of_this_package_is_found_under_the_bundles_name_for_it() -> None:
+    arguments = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1, "backbone": "resnet18"}
+    for target in ("lgg_monai.networks.PSPNet", "scripts.networks.PSPNet", "scripts.networks.pspnet.PSPNet"):
+        network = build_network({"_target_": target, **arguments}, "pspnet")
+        assert type(network).__module__.startswith("lgg_monai.networks")
+    assert build_network({**SMALL, "_target_": "monai.networks.nets.UNet"}, "unet") is not None
+
+
+def test_a_bundle_that_infers_by_torchscript_names_its_network_in_the_training_config(
+    tmp_path: Path, weights: Path
+) -> None:
+    script = {"_target_": "torch.jit.load", "f": "$@bundle_root + '/models/model.ts'"}
+    folder = packaged(tmp_path / "bundle", weights, script)
+    with pytest.raises(LggError, match="not made of plain values"):
+        load_segmenter(folder, device="cpu")
+    (folder / "configs" / "train.json").write_text(json.dumps({"network_def": SMALL}))
+    assert load_segmenter(folder, device="cpu").name == "bundle"
+
+
+def test_an_unsafe_zip_is_refused(tmp_path: Path, weights: Path) -> None:
+    folder = packaged(tmp_path / "bundle", weights)
+    for number, name in enumerate(("../outside.txt", "/absolute.txt")):
+        path = zipped(tmp_path / f"bad{number}.zip", folder, {name: "x"})
+        with pytest.raises(LggError, match="is refused"):
+            load_segmenter(path, device="cpu")
+    rubbish = tmp_path / "rubbish.zip"
+    rubbish.write_bytes(b"PK no zip")
+    with pytest.raises(LggError, match="is refused"):
+        load_segmenter(rubbish, device="cpu")
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_pickled_code_in_weights_is_not_run(tmp_path: Path, weights: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "pwned",))
+
+    torch.save({"weight": Bomb()}, tmp_path / "bomb.pt")
+    with pytest.raises(LggError, match="more than weights"):
+        load_segmenter(packaged(tmp_path / "bundle", tmp_path / "bomb.pt"), device="cpu")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_an_ensemble_of_checkpoints(tmp_path: Path, weights: Path) -> None:
+    segmenter = load_segmenter(packaged(tmp_path / "b", weights), [weights, weights], device="cpu", tta=True)
+    assert len(segmenter.networks) == len(segmenter.digests) == 2
+    assert segmenter.tta
+
+
+def test_a_run_folder(tmp_path: Path, weights: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"config": {"network_def": SMALL}}))
+    with pytest.raises(LggError, match="no trained weights for the bundle"), resolve(run):
+        pass
+    (run / "checkpoints" / "best.pt").write_bytes(weights.read_bytes())
+    assert load_segmenter(run, device="cpu").name == "run"
+
+
+def test_what_is_missing_is_said_in_one_line(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LggError, match="no bundle absent: give one of pspnet, unet, or the path"), resolve("absent"):
+        pass
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LggError, match=r"no configs/inference\.json"), resolve(tmp_path / "empty"):
+        pass
+    with pytest.raises(LggError, match="no checkpoint"):
+        load_segmenter("unet", [tmp_path / "absent.pt"], device="cpu")
+    with pytest.raises(LggError, match="of another network"):
+        load_segmenter("unet", [weights], device="cpu")
+    with pytest.raises(LggError, match="cannot use device"):
+        load_segmenter("unet", [weights], device="cuda:9")
+    bundles = tmp_path / "repository" / "bundles"
+    bundles.mkdir(parents=True)
+    (bundles / "unet.yaml").write_text(yaml.safe_dump({"network_def": SMALL}))
+    monkeypatch.setattr(models, "REPOSITORY", tmp_path / "repository")
+    with pytest.raises(LggError, match="no trained weights for the bundle unet: name some with --checkpoint"):
+        load_segmenter("unet", device="cpu")
+    with pytest.raises(LggError, match="configs are not beside the package"):
+        array_preprocessing()
+
+
+def test_a_deeper_unet_pads_to_its_strides(tmp_path: Path) -> None:
+    deep = {**SMALL, "channels": [4] * 7, "strides": [2] * 6}
+    torch.save(build_network(deep, "deep").state_dict(), tmp_path / "deep.pt")
+    segmenter = load_segmenter(packaged(tmp_path / "b", tmp_path / "deep.pt", deep), device="cpu")
+    assert segmenter.divisor == 64

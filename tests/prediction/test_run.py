@@ -1,0 +1,302 @@
+"""Many scans at once: done ones are skipped, bad ones do not stop the others, and what is written is whole."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from scans import LPS, blob, save, scan, segmenter
+
+import lgg_monai
+from lgg_monai.errors import LggError
+from lgg_monai.prediction import outputs
+from lgg_monai.prediction.checks import flags
+from lgg_monai.prediction.geometry import place
+from lgg_monai.prediction.inputs import find_scans
+from lgg_monai.prediction.measurements import DEFINITIONS, head_mask
+from lgg_monai.prediction.processes import Processes
+from lgg_monai.prediction.run import RESEARCH_USE, predict
+from lgg_monai.prediction.scan import ScanSource
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """Three scans that are fine, one with a mask beside it, and a damaged one."""
+    folder = tmp_path / "cohort"
+    for number, name in enumerate(("a", "b", "c")):
+        save(folder / f"{name}_flair.nii.gz", blob(seed=number)[1])
+        save(folder / f"{name}_t1.nii.gz", blob(seed=number)[0])
+    save(folder / "a_seg.nii.gz", (blob()[1] > 110).astype(np.uint8))
+    (folder / "bad_flair.nii.gz").write_bytes(b"\x1f\x8b cut")
+    return folder
+
+
+def run(cohort: Path, output: Path, **options: Any):
+    segment = options.pop("segment", None) or segmenter()
+    return predict(find_scans([cohort]), segment, output, report=options.pop("report", False), **options)
+
+
+def table(output: Path) -> list[dict[str, str]]:
+    with (output / "measurements.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_bad_scan_does_not_stop_the_others(cohort: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    output = tmp_path / "out"
+    outcome = run(cohort, output, progress=lambda done, total, _: seen.append((done, total)), probabilities=True)
+    assert outcome.done == ["a", "b", "c"]
+    assert list(outcome.failed) == ["bad"]
+    assert "cannot read" in outcome.failed["bad"]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    rows = table(output)
+    assert [row["patient"] for row in rows] == ["a", "b", "c"]
+    assert set(DEFINITIONS) < set(rows[0])
+    assert float(rows[0]["dice"]) > 0.8
+    assert rows[1]["dice"] == ""
+    assert "missing sequences, replaced by FLAIR: post" in rows[0]["warnings"]
+    mask = nibabel.load(output / "a" / "mask.nii.gz")
+    assert np.array_equal(mask.affine, LPS)
+    assert int(np.asarray(mask.dataobj).sum()) == int(rows[0]["volume_voxels"])
+    probability = np.asarray(nibabel.load(output / "a" / "probability.nii.gz").dataobj)
+    assert np.array_equal(probability >= 0.5, np.asarray(mask.dataobj) > 0)
+    settings = json.loads((output / "settings.json").read_text())
+    assert settings["notice"] == RESEARCH_USE
+    assert settings["failures"].keys() == {"bad"}
+    assert not list(output.rglob(".partial-*"))
+
+
+def test_done_scans_are_skipped_and_interrupted_ones_are_not(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    (output / "b" / "result.json").unlink()  # as if it had been interrupted
+    before = (output / "a" / "mask.nii.gz").stat().st_mtime_ns
+    outcome = run(cohort, output)
+    assert (outcome.done, outcome.skipped) == (["b"], ["a", "c"])
+    assert (output / "a" / "mask.nii.gz").stat().st_mtime_ns == before
+    assert [row["patient"] for row in table(output)] == ["a", "b", "c"]
+    outcome = run(cohort, output, overwrite=True)
+    assert outcome.done == ["a", "b", "c"]
+    # What was not asked for before is made when it is.
+    assert run(cohort, output, probabilities=True).done == ["a", "b", "c"]
+    assert run(cohort, output).skipped == ["a", "b", "c"]
+
+
+def test_a_scan_whose_files_changed_is_segmented_again(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    save(cohort / "b_t1c.nii.gz", blob(seed=1)[2])  # a sequence more
+    save(cohort / "c_flair.nii.gz", blob(seed=7)[1])
+    outcome = run(cohort, output)
+    assert (outcome.done, outcome.skipped) == (["b", "c"], ["a"])
+    assert json.loads((output / "b" / "result.json").read_text())["missing_sequences"] == []
+
+
+def test_results_of_other_settings_are_not_mixed(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    with pytest.raises(LggError, match="holds results of another mirrored"):
+        run(cohort, output, segment=segmenter(tta=True))
+    assert run(cohort, output, segment=segmenter(tta=True), overwrite=True).done == ["a", "b", "c"]
+
+
+def test_another_scan_of_the_same_name_is_not_taken_for_done(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    save(tmp_path / "other" / "a_flair.nii.gz", blob(seed=9)[1])
+    outcome = run(tmp_path / "other", output)
+    assert "results of another scan of this name" in outcome.failed["a"]
+    assert run(tmp_path / "other", output, overwrite=True).done == ["a"]
+
+
+def test_links_and_reserved_names_do_not_lead_astray(cohort: Path, tmp_path: Path) -> None:
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    output.mkdir()
+    elsewhere.mkdir()
+    (output / "a").symlink_to(elsewhere)
+    save(cohort / "viewer_flair.nii.gz", blob()[1])
+    outcome = run(cohort, output)
+    assert "is a link" in outcome.failed["a"]
+    assert not list(elsewhere.iterdir())
+    assert (output / "viewer_" / "mask.nii.gz").is_file()
+
+
+def test_a_full_disk_stops_with_one_line_and_nothing_half_written(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    save_to = nibabel.save
+
+    def full(picture: Any, path: Path) -> None:
+        if outputs_of_b(path):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_to(picture, path)
+
+    def outputs_of_b(path: Path) -> bool:
+        return path.parent.name == "b"
+
+    monkeypatch.setattr(nibabel, "save", full)
+    with pytest.raises(LggError, match=r"cannot write to .* \(No space left on device\): free space") as caught:
+        run(cohort, output)
+    assert "\n" not in str(caught.value)
+    assert (output / "a" / "result.json").is_file()
+    assert not (output / "b" / "result.json").exists()
+    assert not list(output.rglob(".partial-*"))
+    monkeypatch.undo()
+    assert run(cohort, output).skipped == ["a"]
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LggError, match=r"choose another with --output$"):
+        run(cohort, tmp_path / "file")
+
+
+def test_an_unexpected_error_is_one_line_too(cohort: Path, tmp_path: Path) -> None:
+    def load() -> Any:
+        raise KeyError("first\nsecond")
+
+    sources = [ScanSource("odd", "nifti", tmp_path, load), *find_scans([cohort])]
+    outcome = predict(sources, segmenter(), tmp_path / "out", report=False)
+    assert outcome.done == ["a", "b", "c"]
+    assert outcome.failed["odd"].startswith("KeyError")
+    assert "\n" not in outcome.failed["odd"]
+
+
+def test_paths_of_dicom_files_are_not_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "DOE^JANE"
+
+    def load() -> Any:
+        raise LggError(f"damaged file {folder}/1.dcm: copy it again")
+
+    sources = [ScanSource("study-1", "dicom", folder, load)]
+    outcome = predict(sources, segmenter(), tmp_path / "out", report=False)
+    assert "DOE" not in outcome.failed["study-1"]
+    assert "DOE" not in (tmp_path / "out" / "settings.json").read_text()
+    kept = predict(sources, segmenter(), tmp_path / "out", report=False, keep_identity=True)
+    assert "DOE" in kept.failed["study-1"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_memory_holds_a_few_scans_however_many_there_are(tmp_path: Path, workers: int) -> None:
+    held, most, lock = [0], [0], threading.Lock()
+
+    class Counted(np.ndarray):
+        def __del__(self) -> None:
+            if self.base is None or not isinstance(self.base, Counted):
+                with lock:
+                    held[0] -= 1
+
+    def load() -> Any:
+        with lock:
+            held[0] += 1
+            most[0] = max(most[0], held[0])
+        image = blob((16, 16, 2)).view(Counted)
+        time.sleep(0.001)
+        return scan(image)
+
+    sources = [ScanSource(f"s{i}", "nifti", tmp_path / str(i), load) for i in range(12)]
+    outcome = predict(sources, segmenter(), tmp_path / "out", report=False, workers=workers)
+    assert len(outcome.done) == 12
+    assert most[0] <= workers + 2
+
+
+def test_processes_share_the_patients_out(cohort: Path, tmp_path: Path) -> None:
+    items = list(range(7))
+    shares = [Processes(rank, 3).share(items) for rank in range(3)]
+    assert sorted(item for share in shares for item in share) == items
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+    class Alone(Processes):
+        """The second of two processes, whose partner has nothing to say."""
+
+        def gather(self, item: Any) -> list[Any]:
+            return [item]
+
+    output = tmp_path / "out"
+    outcome = predict(find_scans([cohort]), segmenter(), output, report=False, processes=Alone(1, 2))
+    assert outcome.done == ["b", "c"] or outcome.done == ["b"]
+    assert not (output / "measurements.csv").exists()  # the first process writes it
+    rest = predict(find_scans([cohort]), segmenter(), output, report=False, processes=Alone(0, 2))
+    assert sorted(outcome.done + rest.done) == ["a", "b", "c"]
+    assert [row["patient"] for row in table(output)] == ["a", "b", "c"]
+
+
+def test_what_is_unlike_training_is_flagged() -> None:
+    def found(image: np.ndarray, grid: np.ndarray = LPS, **options: Any) -> str:
+        volume = scan(image, grid, **options)
+        placement = place(image.shape[1:], grid, volume.spacing_known)
+        mask = image[1] > 110
+        return "; ".join(flags(volume, placement, head_mask(placement.turned(image[1])), mask))
+
+    x, y = np.meshgrid(np.linspace(-1, 1, 256), np.linspace(-1, 1, 256), indexing="ij")
+    head = ((x / 0.72) ** 2 + (y / 0.88) ** 2 < 1)[..., None] * np.ones(16)
+    spot = ((x - 0.3) ** 2 + y**2 < 0.02)[..., None] * np.ones(16)
+    noise = np.random.default_rng(0).uniform(0, 4, head.shape)
+    usual = np.stack([50 * head + 100 * spot + noise] * 3).astype(np.float32)
+    assert found(usual) == ""
+    assert "no tumour found" in found(np.minimum(usual, 100))
+    assert "missing sequences, replaced by FLAIR: post" in found(usual, missing=("post",))
+    assert "cover 16 mm only" in found(usual, LPS * [1, 1, 0.2, 1])
+    assert "only 6 slices" in found(usual[..., :6], np.diag([-1.0, -1, 1, 1]), spacing_known=False)
+    assert "slices are 10.0 mm apart" in found(usual, LPS * [1, 1, 2, 1])
+    assert "resampled in plane" in found(usual, LPS * [0.5, 0.5, 1, 1])
+    assert "no head in air" in found(usual[:, 80:180, 80:180])
+    stripped = usual * (((x / 0.5) ** 2 + (y / 0.6) ** 2 < 1)[..., None])
+    assert "exactly 0: skull-stripped" in found(stripped.astype(np.float32))
+    assert "the mask covers" in found(usual + 100 * head.astype(np.float32))
+    small = np.pad(usual[:, 40:-40:2, 20:-20:2], ((0, 0), (80, 80), (64, 64), (0, 0)), constant_values=2)
+    assert "no head in air" in found(small) or "pixels of about 0.94 mm long" in found(small)
+
+
+def test_python_takes_arrays_images_and_paths(tmp_path: Path) -> None:
+    image = blob()
+    segment = segmenter()
+    array = lgg_monai.segment(image, LPS, segmenter=segment)
+    assert array.mask.dtype == bool
+    assert array.probability.dtype == np.float32
+    assert array.measurements["volume_ml"] > 0
+    four = nibabel.Nifti1Image(np.moveaxis(image, 0, -1), LPS)
+    assert np.array_equal(lgg_monai.segment(four, segmenter=segment).mask, array.mask)
+    nibabel.save(four, tmp_path / "scan.nii.gz")
+    assert np.array_equal(lgg_monai.segment(tmp_path / "scan.nii.gz", segmenter=segment).mask, array.mask)
+    alone = lgg_monai.segment(image[1], segmenter=segment)
+    assert alone.measurements["volume_ml"] is None
+    assert "missing sequences, replaced by FLAIR: pre, post" in alone.warnings
+    assert np.array_equal(np.asarray(alone.to_nifti().dataobj) > 0, alone.mask)
+    assert np.array_equal(image, blob())  # the caller's array is left alone
+    for wrong in (np.zeros((4, 4)), np.zeros((2, 8, 8, 8)), "text", object()):
+        with pytest.raises(LggError):
+            lgg_monai.segment(wrong, segmenter=segment)
+    save(tmp_path / "more" / "other_flair.nii.gz", image[1])
+    with pytest.raises(LggError, match="segment takes one"):
+        lgg_monai.segment(tmp_path, segmenter=segment)
+    with pytest.raises(AttributeError):
+        _ = lgg_monai.absent  # type: ignore[attr-defined]
+
+
+def test_a_mask_on_another_grid_is_left_out_with_a_warning(cohort: Path, tmp_path: Path) -> None:
+    save(cohort / "a_seg.nii.gz", np.ones((3, 3, 3), np.uint8))
+    run(cohort, tmp_path / "out")
+    (row,) = [row for row in table(tmp_path / "out") if row["patient"] == "a"]
+    assert row["dice"] == ""
+    assert "reference mask left out" in row["warnings"]
+
+
+def test_source_paths_are_not_written_down(cohort: Path, tmp_path: Path) -> None:
+    run(cohort, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.json"):
+        if path.name == "result.json":
+            assert "cohort" not in path.read_text()
+    source = find_scans([cohort])[0]
+    assert outputs.source_digest(source) != outputs.source_digest(replace(source, path=tmp_path))
