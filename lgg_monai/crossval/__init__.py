@@ -1,0 +1,1 @@
+"""Cross-validation: every fold trained and scored, and all patients' out-of-fold scores in one table."""

@@ -1,0 +1,128 @@
+"""One fold: trained where it is not yet, resumed where it was interrupted, scored where it was not."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from monai.bundle import ConfigWorkflow
+
+from lgg_monai.analysis.runs import load_run
+from lgg_monai.crossval.plan import EVALUATE, Plan, different_settings, shared_settings
+from lgg_monai.engines.evaluation import EVALUATION
+from lgg_monai.engines.probabilities import PROBABILITIES
+from lgg_monai.engines.run_folder import RUN
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_json
+
+logger = logging.getLogger(__name__)
+
+State = Literal["new", "interrupted", "trained", "scored"]
+LOGGING: str | bool | None = None  # as ConfigWorkflow's: by default the logging.conf beside the bundle
+
+
+def fold_folder(output: Path, fold: int) -> Path:
+    """Name a fold's run folder."""
+    return output / f"fold_{fold}"
+
+
+def fold_state(folder: Path, probabilities: bool = False) -> State:
+    """Say how far a fold is.
+
+    Args:
+        folder: its run folder.
+        probabilities: it counts as scored only with its probability maps.
+
+    Raises:
+        LggError: the folder is damaged.
+    """
+    if not (folder / RUN).is_file():
+        return "new"
+    record = read_json(folder / RUN, "run record")
+    stopped_early = bool(record.get("ended")) and bool(record.get("config", {}).get("early_stop"))
+    if not (record.get("finished") or stopped_early):
+        return "interrupted"
+    if load_run(folder).unscored or (probabilities and not (folder / EVALUATION / PROBABILITIES).is_dir()):
+        return "trained"
+    return "scored"
+
+
+@contextmanager
+def claimed(output: Path, fold: int) -> Iterator[bool]:
+    """Hold a fold for this process; yield False where another process on this machine holds it.
+
+    The system lets go of the lock when a process ends, however it ends.
+    """
+    with (output / f".fold_{fold}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def run_fold(
+    plan: Plan, output: Path, fold: int, dataset_dir: Path | None = None, keep_probabilities: bool = False
+) -> None:
+    """Bring a fold to the state ``scored``; what is done already is not done again.
+
+    Args:
+        plan: of the cross-validation.
+        output: its folder.
+        fold: from 0.
+        dataset_dir: folder of the patients; by default the bundle's.
+        keep_probabilities: keep the test patients' probability maps.
+
+    Raises:
+        LggError: the fold began with other settings.
+        SystemExit: with one line, from the bundle.
+    """
+    folder = fold_folder(output, fold)
+    state = fold_state(folder, keep_probabilities)
+    logger.info("fold %d of %d: %s", fold, plan.folds, state)
+    if state == "scored":
+        return
+    settings: dict[str, Any] = {**plan.overrides, "fold": fold, "output_dir": str(folder)}
+    if dataset_dir is not None:
+        settings["dataset_dir"] = str(dataset_dir)
+    if state != "new":
+        require_same_settings(plan, folder)
+    if state in ("new", "interrupted"):
+        run_bundle([plan.bundle], "train", settings | {"resume": True})
+    scoring = {"subset": "test", "probabilities": keep_probabilities}
+    run_bundle([plan.bundle, EVALUATE], "eval", {**settings, **plan.evaluation, **scoring})
+
+
+def require_same_settings(plan: Plan, folder: Path) -> None:
+    """Prove that a fold's run was made with the settings of the plan.
+
+    Raises:
+        LggError: names the settings that differ.
+    """
+    config = read_json(folder / RUN, "run record").get("config") or {}
+    differences = different_settings(plan.settings, shared_settings(config))
+    if differences:
+        message = (
+            f"{folder} was trained with other settings ({', '.join(differences[:5])}): "
+            "move it away so that the fold is trained anew, or choose another --output"
+        )
+        raise LggError(message)
+
+
+def run_bundle(configs: list[str], workflow_type: str, overrides: dict[str, Any]) -> None:
+    """Run a bundle in this process as ``python -m monai.bundle run`` does, and free its memory."""
+    workflow = ConfigWorkflow(configs, workflow_type=workflow_type, logging_file=LOGGING, **overrides)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    del workflow
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

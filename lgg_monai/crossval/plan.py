@@ -1,0 +1,192 @@
+"""What a cross-validation consists of, written down so that every process and machine does the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
+
+from lgg_monai.data import default_dataset_dir, find_patients
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_json, writable_folder, write_json
+
+PLAN = "cross_validation.json"
+EVALUATE = "configs/evaluate.yaml"
+# Where and how a fold runs may differ between machines; what it computes may not.
+OF_THE_MACHINE = {
+    *("bundle_root", "dataset_dir", "output_dir", "device", "progress", "resume", "fold"),
+    *("cache", "cache_dir", "compile", "channels_last"),
+}
+RESERVED = {
+    "fold": "--fold before --",
+    "folds": "--folds before --",
+    "split": "--leave-one-site-out",
+    "output_dir": "--output",
+    "dataset_dir": "--dataset_dir before --",
+    "resume": "nothing: it always resumes",
+    "datalist_file": "nothing: the folds are split here",
+    "subset": "nothing: test patients are scored",
+    "checkpoint": "nothing: each fold's best epoch is scored",
+    "probabilities": "--keep-probabilities",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cross-validation.
+
+    Args:
+        bundle: the bundle's config file.
+        split: ``folds``, or ``sites``: a fold a site.
+        folds: number of folds.
+        sites: the sites in the order of their folds; empty where ``split`` is ``folds``.
+        overrides: of the bundle's config, by key, for training and evaluation.
+        evaluation: of the evaluation's config alone.
+        settings: the effective config of the training, but for what belongs to one fold or machine.
+    """
+
+    bundle: str
+    split: Literal["folds", "sites"]
+    folds: int
+    sites: tuple[str, ...]
+    overrides: dict[str, Any]
+    evaluation: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def make_plan(
+    bundle: str,
+    folds: int = 5,
+    leave_one_site_out: bool = False,
+    dataset_dir: Path | None = None,
+    tokens: Sequence[str] = (),
+) -> Plan:
+    """Read the bundle and the overrides.
+
+    Args:
+        bundle: ``unet``, ``pspnet`` or a config file.
+        folds: number of folds; of no account with ``leave_one_site_out``.
+        leave_one_site_out: test each fold on all patients of one site.
+        dataset_dir: folder of the patients, whose names tell the sites.
+        tokens: overrides as on the command line: ``--key``, ``value``, ...
+
+    Raises:
+        LggError: no such bundle, an override that is none or belongs to an option, or fewer than two sites.
+    """
+    config = bundle if bundle.endswith((".yaml", ".yml", ".json")) else f"bundles/{bundle}.yaml"
+    missing = next((file for file in (config, EVALUATE) if not Path(file).is_file()), None)
+    if missing:
+        message = (
+            f"no config {missing} here: run from the repository's root, with --bundle unet, pspnet or a config file"
+        )
+        raise LggError(message)
+    everything = parse_overrides(tokens)
+    known, scoring = _keys(config), _keys(EVALUATE)
+    evaluation = {key: value for key, value in everything.items() if _root(key) in scoring - known}
+    overrides = {key: value for key, value in everything.items() if key not in evaluation}
+    sites: tuple[str, ...] = ()
+    if leave_one_site_out:
+        sites = tuple(sorted({patient.site for patient in find_patients(dataset_dir or Path(default_dataset_dir()))}))
+        if len(sites) < 2:
+            raise LggError(f"all patients are of site {sites[0]}: leave --leave-one-site-out, or give more sites")
+        overrides["split"] = "sites"
+    else:
+        overrides["folds"] = folds
+    return Plan(
+        bundle=config,
+        split="sites" if sites else "folds",
+        folds=len(sites) or folds,
+        sites=sites,
+        overrides=overrides,
+        evaluation=evaluation,
+        settings=shared_settings(effective_settings(config, overrides)),
+    )
+
+
+def parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:
+    """Read ``--key value`` and ``--key=value`` as ``python -m monai.bundle`` does.
+
+    Raises:
+        LggError: a word that is neither, or a key that an option of the command stands for.
+    """
+    found: dict[str, Any] = {}
+    rest = list(tokens)
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not key or not (equals or rest):
+            raise LggError(f"cannot read {word!r} as an override: after -- give --key value, such as --max_epochs 20")
+        if _root(key) in RESERVED:
+            raise LggError(f"{key} cannot be overridden in a cross-validation: give {RESERVED[_root(key)]}")
+        found[key] = DefaultParseValue(value if equals else rest.pop(0))
+    return found
+
+
+def effective_settings(config: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the config with overrides and with what ``%`` draws on, as ``run.json`` records it.
+
+    Raises:
+        LggError: MONAI cannot read it.
+    """
+    parser = ConfigParser()
+    try:
+        parser.read_config(config)
+        parser.update(pairs=dict(overrides))
+        parser.parse()
+    except Exception as error:  # MONAI and YAML raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        message = (
+            f"cannot read the config {config} with these overrides ({type(error).__name__}: {reason}): correct them"
+        )
+        raise LggError(message) from error
+    return json.loads(json.dumps({key: value for key, value in parser.get().items() if key != "_meta_"}, default=str))
+
+
+def shared_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a config what belongs to one fold or machine, and write its references in one way."""
+    kept = {key: value for key, value in config.items() if key not in OF_THE_MACHINE}
+    # MONAI writes `@train#dataset` as `@train::dataset`, but not everywhere at the first reading.
+    return json.loads(json.dumps(kept).replace("#", "::"))
+
+
+def different_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Name the settings in which two configs differ."""
+    return [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]
+
+
+def adopt_plan(plan: Plan, output: Path) -> None:
+    """Write the plan into the output folder, or prove that it is the one that is there.
+
+    Raises:
+        LggError: the folder holds a cross-validation with other settings.
+    """
+    path = writable_folder(output) / PLAN
+    content = json.loads(json.dumps(asdict(plan)))
+    if not path.is_file():
+        write_json(path, content)
+        return
+    before = read_json(path, "plan of the cross-validation")
+    if not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
+        raise LggError(f"{path} is no plan of a cross-validation: choose another --output")
+    differences = different_settings(before["settings"], content["settings"])
+    differences += [key for key in content if key not in ("settings", "overrides") and before.get(key) != content[key]]
+    if differences:
+        message = (
+            f"the cross-validation in {output} began with other settings ({', '.join(differences[:5])}): "
+            "repeat its command, or choose another --output"
+        )
+        raise LggError(message)
+
+
+def _keys(config: str) -> set[str]:
+    return {str(key).lstrip("+") for key in ConfigParser.load_config_files(config)}
+
+
+def _root(key: str) -> str:
+    return re.split("#|::", key)[0]

@@ -1,0 +1,82 @@
+"""Probability maps on the disk, one byte a voxel, for ensembles, thresholds and calibration later."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+from lgg_monai.engines.evaluation import EVALUATION
+from lgg_monai.errors import LggError
+from lgg_monai.files import replacing_folder
+
+PROBABILITIES = "probabilities"  # folder in a run's `evaluation/`
+LEVELS = 255
+
+
+class ProbabilityWriter:
+    """Keep every patient's map of tumour probability beside the scores of an evaluation.
+
+    Args:
+        output_dir: the run folder; maps go to ``evaluation/probabilities/<patient>.npz`` in it.
+        datalist: what :func:`lgg_monai.data.evaluation_datalist` returned; its order is that of the loader.
+    """
+
+    def __init__(self, output_dir: str, datalist: dict[str, Any]) -> None:
+        self.folder = Path(output_dir) / EVALUATION / PROBABILITIES
+        self.names = [entry["patient"] for entry in datalist["patients"]]
+        self._waiting = tempfile.TemporaryDirectory(prefix="lgg-probabilities-")
+        self._maps = Path(self._waiting.name) / PROBABILITIES  # the folder around it is private to this process
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose batches are one patient, after the writer that replaces ``evaluation/``."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._drop)
+
+    def _keep(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        name = self.names[engine.state.iteration - 1]
+        write_probability(self._maps / f"{name}.npz", torch.sigmoid(output["logits"][0, 0]).cpu().numpy())
+
+    def _write(self, engine: Engine) -> None:
+        with self._waiting, replacing_folder(self.folder) as partial:
+            shutil.copytree(self._maps, partial, dirs_exist_ok=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _drop(self, engine: Engine, error: BaseException) -> None:
+        self._waiting.cleanup()
+        raise error
+
+
+def write_probability(path: Path, probability: np.ndarray) -> None:
+    """Write a map of probabilities in 255 steps; 128 and more are the probabilities from 0.5 up.
+
+    Args:
+        path: file to write, ending in ``.npz``; its folder is made where it is missing.
+        probability: values from 0 to 1, such as ``[X, Y, Z]``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, probability=np.rint(np.asarray(probability, np.float64) * LEVELS).astype(np.uint8))
+
+
+def read_probability(path: Path) -> np.ndarray:
+    """Read what :func:`write_probability` wrote, as float32 from 0 to 1.
+
+    Raises:
+        LggError: the file is missing or is none of these.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["probability"].astype(np.float32) / LEVELS
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        message = (
+            f"cannot read the probabilities {path} ({type(error).__name__}): evaluate again with --probabilities true"
+        )
+        raise LggError(message) from error

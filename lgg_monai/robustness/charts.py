@@ -1,0 +1,115 @@
+"""What is plotted of these analyses: differences by degradation, reliability, uncertainty against Dice, referral."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lgg_monai.errors import LggError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from lgg_monai.analysis.figures import Draw, Plot, Theme
+
+ROWS = 14  # of degradations in one panel
+Rows = Sequence[Mapping[str, Any]]
+
+
+def require_matplotlib() -> None:
+    """Refuse to begin where the plots could not be drawn.
+
+    Raises:
+        LggError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        message = (
+            "matplotlib is not installed, which the plots need: "
+            "pip install --constraint constraints.txt --editable '.[compare]'"
+        )
+        raise LggError(message)
+
+
+def draw(folder: Path, plot: Plot, phantom: bool) -> None:
+    """Write a plot as PNG and SVG, stamped where it shows synthetic patients."""
+    from lgg_monai.analysis.figures import save_plot
+
+    save_plot(folder, plot, "PHANTOM" if phantom else "")
+
+
+def robustness_chart(table: Rows) -> Plot:
+    """Plot each degradation's difference to the clean scans with its interval."""
+    from lgg_monai.analysis.figures import Plot
+
+    rows = list(table[1:])
+    known = [row[key] for row in rows for key in ("difference", "low", "high") if row[key] is not None]
+    limits = (min([-0.05, *known]) * 1.05, max([0.02, *known]) * 1.05)
+    panels = tuple(_differences(rows[start : start + ROWS], limits) for start in range(0, len(rows), ROWS))
+    title = "volume Dice minus that of the clean scans, 95 % interval over patients"
+    return Plot("robustness", "robustness", title, panels, columns=min(2, len(panels)))
+
+
+def trust_chart(content: Mapping[str, Any], rows: Rows) -> Plot:
+    """Plot reliability, the flips' disagreement against Dice, and what referral gains."""
+    from lgg_monai.analysis.figures import Plot
+
+    panels = (_reliability(content["calibration"]), _scatter(rows), _referral(content["uncertainty"]))
+    title = "reliability diagram; disagreement of the mirror image against Dice; mean Dice as patients are referred"
+    return Plot("calibration", "calibration and uncertainty", title, panels, columns=3)
+
+
+def _differences(rows: Rows, limits: tuple[float, float]) -> Draw:
+    def draw_panel(axis: Axes, theme: Theme) -> None:
+        axis.axvline(0, color=theme.ink, lw=0.8, ls=":")
+        for place, row in enumerate(reversed(rows)):
+            if row["low"] is not None:
+                axis.plot([row["low"], row["high"]], [place, place], color=theme.runs[0], lw=2)
+            axis.plot(row["difference"], place, "o", color=theme.runs[0], ms=4)
+        labels = [f"{row['degradation']} {row['severity']}".strip() for row in reversed(rows)]
+        axis.set_yticks(range(len(rows)), labels, fontsize=8)
+        axis.set(title="change of volume Dice", xlim=limits, ylim=(-0.7, len(rows) - 0.3))
+
+    return draw_panel
+
+
+def _reliability(regions: Mapping[str, Mapping[str, Any]]) -> Draw:
+    def draw_panel(axis: Axes, theme: Theme) -> None:
+        axis.plot([0, 1], [0, 1], color=theme.ink, lw=0.8, ls=":")
+        for number, (name, mark) in enumerate((("head", "o"), ("band", "s"))):
+            bins = [own for own in regions[name]["bins"] if own["voxels"]]
+            x, y = [own["mean_probability"] for own in bins], [own["tumour_share"] for own in bins]
+            ece = regions[name]["ece"]
+            label = f"{name}: ECE {ece:.4f}" if ece is not None else name
+            axis.plot(x, y, color=theme.runs[number], marker=mark, ms=4, lw=1.2, label=label)
+        axis.set(title="reliability", xlabel="mean probability", ylabel="share of tumour", xlim=(0, 1), ylim=(0, 1))
+        axis.legend(loc="upper left")
+
+    return draw_panel
+
+
+def _scatter(rows: Rows) -> Draw:
+    def draw_panel(axis: Axes, theme: Theme) -> None:
+        x, y = [row["flip_disagreement"] for row in rows], [row["volume_dice"] for row in rows]
+        axis.scatter(x, y, s=24, color=theme.runs[0], alpha=0.85)
+        axis.set(title="each patient", xlabel="flip disagreement", ylabel="volume Dice", ylim=(-0.02, 1.02))
+
+    return draw_panel
+
+
+def _referral(measures: Mapping[str, Mapping[str, Any]]) -> Draw:
+    def draw_panel(axis: Axes, theme: Theme) -> None:
+        from lgg_monai.analysis.figures import run_colour, run_line
+
+        for number, (name, own) in enumerate(measures.items()):
+            x, y = [point["share"] for point in own["curve"]], [point["mean_dice"] for point in own["curve"]]
+            label = name.replace("_", " ")
+            axis.plot(x, y, run_line(number), color=run_colour(theme, number), lw=1.4, label=label)
+        best = next(iter(measures.values()))["curve"]
+        y = [point["best_possible"] for point in best]
+        axis.plot([point["share"] for point in best], y, color=theme.ink, lw=0.8, ls=":", label="best possible")
+        axis.set(title="the rest's mean volume Dice", xlabel="share of patients referred")
+        axis.legend(loc="best")
+
+    return draw_panel

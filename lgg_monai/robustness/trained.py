@@ -1,0 +1,216 @@
+"""A trained model with its patients, built from the config of its run or bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.inferers import Inferer
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+
+from lgg_monai.data import evaluation_datalist
+from lgg_monai.engines import load_weights, select_device
+from lgg_monai.engines.checkpoints import BEST, SHIPPED
+from lgg_monai.engines.run_folder import RUN
+from lgg_monai.engines.tta import SMALLEST_PROBABILITY
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_json
+
+LEFT_RIGHT = 2  # axis of [B, C, X, Y, Z]
+
+
+@dataclass
+class TrainedModel:
+    """A network with everything that its config says about a scan on the way in and out.
+
+    Args:
+        label: of the run or bundle.
+        checkpoints: the files of its weights.
+        networks: one a checkpoint, in evaluation mode.
+        preprocessing: of a dictionary with ``image`` and ``label``; it begins by reading files.
+        postprocessing: of a batch with ``pred`` (logits), to a binary mask.
+        inferer: runs a network over a volume ``[1, 3, X, Y, Z]``.
+        device: of the networks.
+        datalist: the patients to work on, see :func:`lgg_monai.data.evaluation_datalist`.
+    """
+
+    label: str
+    checkpoints: list[str]
+    networks: list[torch.nn.Module]
+    preprocessing: Compose
+    postprocessing: Compose
+    inferer: Inferer
+    device: torch.device
+    datalist: dict[str, Any]
+
+    def read(self, entry: dict[str, Any]) -> torch.Tensor:
+        """Read one patient's image as stored, ``[3, X, Y, Z]``, with nothing done to it."""
+        return torch.as_tensor(self.preprocessing({"image": entry["image"]}, end=self._reading)["image"])
+
+    def label_of(self, entry: dict[str, Any]) -> torch.Tensor:
+        """Read one patient's true mask, ``[1, X, Y, Z]`` with 0 and 1."""
+        return torch.as_tensor(self.preprocessing({"image": entry["image"], "label": entry["label"]})["label"])
+
+    def probability(self, image: torch.Tensor, network: int = 0, mirrored: bool = False) -> torch.Tensor:
+        """Segment a scan as it was read.
+
+        Args:
+            image: ``[3, X, Y, Z]``.
+            network: which of the networks.
+            mirrored: segment the left-right mirror image, and mirror the result back.
+
+        Returns:
+            The probability of tumour, ``[1, X, Y, Z]`` on the CPU.
+
+        Raises:
+            LggError: the preprocessing gives another grid than the scan's.
+        """
+        prepared = torch.as_tensor(self.preprocessing({"image": image}, start=self._reading)["image"])
+        if prepared.shape[1:] != image.shape[1:]:
+            raise LggError(
+                f"the preprocessing of {self.label} changes the grid of a scan from {tuple(image.shape[1:])} to "
+                f"{tuple(prepared.shape[1:])}, which this command cannot undo: leave out what crops or resizes"
+            )
+        batch = prepared.float().to(self.device)[None]
+        if mirrored:
+            batch = batch.flip(LEFT_RIGHT)
+        with torch.inference_mode():
+            logits = self.inferer(batch, self.networks[network])
+        return torch.sigmoid(logits.flip(LEFT_RIGHT) if mirrored else logits)[0].float().cpu()
+
+    def mask(self, probability: torch.Tensor) -> torch.Tensor:
+        """Turn a probability map ``[1, X, Y, Z]`` into the binary mask ``[X, Y, Z]`` that an evaluation would score."""
+        logits = torch.logit(probability, eps=SMALLEST_PROBABILITY)[None]
+        return torch.as_tensor(self.postprocessing({"pred": logits})["pred"])[0, 0].bool()
+
+    @property
+    def _reading(self) -> int:
+        """Number of steps at the start of the preprocessing that read files and order their axes."""
+        steps = [isinstance(step, LoadImaged | EnsureChannelFirstd) for step in self.preprocessing.transforms]
+        return len(steps) - steps[::-1].index(True) if True in steps else 0
+
+
+def load_models(
+    sources: Sequence[Path],
+    dataset_dir: Path | None = None,
+    subset: str | None = None,
+    checkpoints: Sequence[Path] = (),
+    device: str | None = None,
+) -> list[TrainedModel]:
+    """Load run folders, the folds of a cross-validation, or a bundle with its shipped weights.
+
+    Args:
+        sources: run folders, a folder of a cross-validation (its folds are taken), or a bundle's config file.
+        dataset_dir: folder of the patients; by default that of the training.
+        subset: ``test``, ``val``, ``train`` or ``all``; by default the test patients, of shipped weights all.
+        checkpoints: weights instead of the run's best; several for one source.
+        device: where to run; by default the first GPU, else the CPU.
+
+    Returns:
+        One model a run, none with a patient of another.
+
+    Raises:
+        LggError: no run or bundle, weights that are missing, or runs that share patients.
+    """
+    folders = [run for source in sources for run in _expand(Path(source))]
+    if checkpoints and len(folders) > 1:
+        raise LggError(f"--checkpoint is given with {len(folders)} runs: give one run with it")
+    models = [load_model(folder, dataset_dir, subset, checkpoints, device) for folder in folders]
+    owners: dict[str, str] = {}
+    for model in models:
+        for entry in model.datalist["patients"]:
+            other = owners.setdefault(entry["patient"], model.label)
+            if other != model.label:
+                message = (
+                    f"patient {entry['patient']} belongs to {other} and {model.label}: "
+                    "give runs that were tested on different patients"
+                )
+                raise LggError(message)
+    return models
+
+
+def load_model(
+    source: Path,
+    dataset_dir: Path | None = None,
+    subset: str | None = None,
+    checkpoints: Sequence[Path] = (),
+    device: str | None = None,
+) -> TrainedModel:
+    """Load one run folder or bundle; see `load_models`."""
+    run = source if source.is_dir() else None
+    parser = _run_config(source) if run else _bundle_config(source)
+    chosen = select_device(device)
+    parser["device"] = str(chosen)
+    try:
+        root = Path(parser.get_parsed_content("bundle_root"))
+        own = run / "checkpoints" / BEST if run else root / SHIPPED
+        files = [str(file) for file in checkpoints] or [str(own)]
+        networks = []
+        for file in files:
+            network = ConfigParser({"network_def": parser["network_def"]}).get_parsed_content("network_def")
+            networks.append(load_weights(network, file).to(chosen).eval())
+        preprocessing = parser.get_parsed_content("preprocessing")
+        postprocessing = parser.get_parsed_content("postprocessing")
+        inferer = parser.get_parsed_content("validate#inferer")
+        data = str(dataset_dir or parser.get_parsed_content("dataset_dir"))
+    except (KeyError, ValueError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        message = f"the config of {source} cannot be used ({reason}): give a run or bundle of this project"
+        raise LggError(message) from error
+    datalist = evaluation_datalist(data, str(run or Path(files[0]).parent), subset)
+    return TrainedModel(str(source), files, networks, preprocessing, postprocessing, inferer, chosen, datalist)
+
+
+def patients(models: Sequence[TrainedModel]) -> Iterator[tuple[TrainedModel, dict[str, Any]]]:
+    """Give each patient with the model that is to segment it."""
+    for model in models:
+        for entry in model.datalist["patients"]:
+            yield model, entry
+
+
+def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
+    """Say which models and patients the numbers of a report belong to."""
+    return {
+        "models": [{"source": model.label, "checkpoints": model.checkpoints} for model in models],
+        "subset": models[0].datalist["subset"],
+        "phantom": any(model.datalist["phantom"] for model in models),
+        "fingerprint": models[0].datalist["fingerprint"],
+        "patients": sum(len(model.datalist["patients"]) for model in models),
+        "patients_seen_in_training_or_validation": sum(len(model.datalist["seen"]) for model in models),
+        "device": str(models[0].device),
+    }
+
+
+def _expand(source: Path) -> list[Path]:
+    if not source.exists():
+        raise LggError(f"no run folder or bundle {source}: give a run such as runs/unet, or bundles/unet.yaml")
+    if source.is_dir() and not (source / RUN).is_file():
+        folds = sorted(path.parent for path in source.glob(f"fold_*/{RUN}"))
+        if not folds:
+            raise LggError(f"no {RUN} in {source} or its folds: give a run folder such as runs/unet, or a bundle")
+        return folds
+    return [source]
+
+
+def _run_config(folder: Path) -> ConfigParser:
+    record = read_json(folder / RUN, "run record")
+    config = record.get("config") if isinstance(record, dict) else None
+    if not config:
+        raise LggError(f"{folder / RUN} holds no config: give a run that a bundle made")
+    return ConfigParser(config)
+
+
+def _bundle_config(path: Path) -> ConfigParser:
+    parser = ConfigParser()
+    try:
+        parser.read_config(str(path))
+        parser.parse()
+    except Exception as error:  # MONAI and YAML raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        message = f"cannot read the bundle {path} ({reason}): run from the repository's root, with bundles/unet.yaml"
+        raise LggError(message) from error
+    return parser

@@ -1,0 +1,369 @@
+"""Cross-validation on the phantom: folds apart and together, interrupted, resumed, merged, and refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+
+from lgg_monai.crossval import folds as folds_module
+from lgg_monai.crossval import run as run_module
+from lgg_monai.crossval.folds import claimed, fold_state
+from lgg_monai.crossval.merge import merge_folds
+from lgg_monai.crossval.plan import adopt_plan, make_plan, parse_overrides
+from lgg_monai.crossval.run import cross_validate, draw_worst
+from lgg_monai.engines.history import read_history
+from lgg_monai.engines.predictions import read_prediction
+from lgg_monai.engines.probabilities import read_probability
+from lgg_monai.engines.summary import summarise
+from lgg_monai.errors import LggError
+
+TINY = [
+    *("--device", "cpu", "--precision", "fp32", "--progress", "False", "--pictures", "False"),
+    *("--max_epochs", "2", "--batch_size", "4", "--slices_per_epoch=8"),
+    *("--network_def#channels", "[4,8]", "--network_def#strides", "[2]"),
+]
+FOLDS = 2
+
+
+@pytest.fixture(autouse=True)
+def _here(in_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The bundle's logging.conf would change the logging of the whole test session.
+    monkeypatch.setattr(folds_module, "LOGGING", False)
+
+
+def run(phantom: Path, output: Path, *chosen: int, **options: Any) -> tuple[dict[str, Any] | None, list[int]]:
+    options = {"folds": FOLDS, "overrides": TINY, **options}
+    return cross_validate("unet", output, chosen=chosen, dataset_dir=phantom, **options)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    content = read(path)
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(LggError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def finished(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validation whose folds were run apart, as on two machines; do not write into it (see `own`)."""
+    folder = tmp_path_factory.mktemp("crossval")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folds_module, "LOGGING", False)
+        patch.chdir(Path(__file__).resolve().parents[2])
+        assert run(phantom, folder / "one", 0, keep_probabilities=True) == (None, [1])
+        assert run(phantom, folder / "other", 1, keep_probabilities=True) == (None, [0])
+        shutil.copytree(folder / "other" / "fold_1", folder / "one" / "fold_1")
+        shutil.rmtree(folder / "other")
+        summary, waiting = run(phantom, folder / "one", keep_probabilities=True)
+    assert summary is not None
+    assert waiting == []
+    return folder / "one"
+
+
+@pytest.fixture
+def own(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished cross-validation that a test may change; its pictures are not drawn again."""
+    monkeypatch.setattr(run_module, "draw_worst", lambda *_: None)
+    return Path(shutil.copytree(finished, tmp_path / "own"))
+
+
+def test_every_patient_is_scored_once_by_a_model_that_never_saw_it(finished: Path, phantom: Path) -> None:
+    rows = table(finished / "patients.csv")
+    assert [row["patient"] for row in rows] == sorted(path.name for path in phantom.iterdir() if path.is_dir())
+    for row in rows:
+        datalist = read(finished / f"fold_{row['fold']}" / "datalist.json")
+        parts = {part: [entry["patient"] for entry in datalist[part]] for part in ("training", "validation", "test")}
+        assert [part for part, names in parts.items() if row["patient"] in names] == ["test"]
+        own = next(one for one in table(finished / f"fold_{row['fold']}/evaluation/patients.csv")
+                   if one["patient"] == row["patient"])  # fmt: skip
+        assert {key: row[key] for key in own} == own
+    assert {row["fold"] for row in rows} == {"0", "1"}
+
+
+def test_the_summary_is_over_all_patients_and_tells_folds_sites_and_worst(finished: Path) -> None:
+    summary, rows = read(finished / "summary.json"), table(finished / "patients.csv")
+    dice = {row["patient"]: float(row["volume_dice"]) for row in rows}
+    assert summary["patients"] == 10
+    assert summary["phantom"] is True
+    assert summary["volume_dice"]["mean"] == pytest.approx(np.mean(list(dice.values())))
+    assert summary["volume_dice"]["median"] == pytest.approx(np.median(list(dice.values())))
+    numbers = [{key: row[key] if key in ("patient", "site", "part") else float(row[key] or "nan") for key in row}
+               for row in rows]  # fmt: skip
+    assert summary["volume_dice"]["ci95"] == pytest.approx(summarise(numbers)["volume_dice"]["ci95"])
+    assert {site: own["n"] for site, own in summary["by_site"].items()} == {"AA": 4, "BB": 3, "CC": 3}
+    means = [np.mean([dice[row["patient"]] for row in rows if row["fold"] == str(fold)]) for fold in range(FOLDS)]
+    assert [fold["scores"]["volume_dice"] for fold in summary["by_fold"]] == pytest.approx(means)
+    assert summary["fold_spread"]["volume_dice"]["std"] == pytest.approx(np.std(means, ddof=1))
+    assert [row["patient"] for row in summary["worst"]] == sorted(dice, key=lambda name: (dice[name], name))[:5]
+    assert len(list((finished / "worst").glob("*.png"))) == 5
+
+
+def test_kept_probabilities_are_those_of_the_masks(finished: Path) -> None:
+    for row in table(finished / "patients.csv"):
+        evaluation = finished / f"fold_{row['fold']}" / "evaluation"
+        probability = read_probability(evaluation / "probabilities" / f"{row['patient']}.npz")
+        mask = read_prediction(evaluation / "predictions" / f"{row['patient']}.npz")
+        np.testing.assert_array_equal(probability > 0.5, mask)
+        assert 0 < probability[mask].size < probability.size or not mask.any()
+
+
+def test_repeating_the_command_trains_and_scores_nothing(
+    own: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds_module, "run_bundle", lambda *_: pytest.fail("ran again"))
+    before = (own / "patients.csv").read_bytes(), (own / "summary.json").read_bytes()
+    run(phantom, own, keep_probabilities=True)
+    assert ((own / "patients.csv").read_bytes(), (own / "summary.json").read_bytes()) == before
+
+
+def test_an_unscored_fold_is_scored_without_training_again(
+    own: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(own / "fold_1" / "evaluation")
+    done: list[str] = []
+    monkeypatch.setattr(folds_module, "run_bundle", lambda configs, kind, overrides: done.append(kind))
+    assert fold_state(own / "fold_1") == "trained"
+    assert run(phantom, own) == (None, [1])  # what stands for the bundle did not score it
+    assert done == ["eval"]
+
+
+class PowerCut(BaseException):
+    """Ends a training as nothing in it expects."""
+
+
+def test_an_interrupted_fold_is_resumed_to_the_same_numbers(
+    finished: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(configs: list[str], kind: str, overrides: dict[str, Any]) -> None:
+        workflow = ConfigWorkflow(configs, workflow_type=kind, logging_file=False, **overrides)
+        workflow.initialize()
+        workflow.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), stop)
+        workflow.run()
+
+    def stop() -> None:
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folds_module, "run_bundle", cut)
+        with pytest.raises(PowerCut):
+            run(phantom, tmp_path / "cut", 1)
+    assert fold_state(tmp_path / "cut" / "fold_1") == "interrupted"
+    assert run(phantom, tmp_path / "cut", 1) == (None, [0])
+    assert read(tmp_path / "cut/fold_1/run.json")["resumed"]
+    losses = [[row["loss"] for row in read_history(folder / "fold_1/history.csv")]
+              for folder in (finished, tmp_path / "cut")]  # fmt: skip
+    assert losses[0] == losses[1]
+    scores = [table(folder / "fold_1/evaluation/patients.csv") for folder in (finished, tmp_path / "cut")]
+    assert scores[0] == scores[1]
+
+
+def test_a_fold_in_other_hands_is_passed_over_or_refused(
+    own: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(own / "fold_1" / "evaluation")
+    monkeypatch.setattr(folds_module, "run_bundle", lambda *_: pytest.fail("ran a fold in other hands"))
+    with claimed(own, 1) as ours:
+        assert ours
+        assert run(phantom, own) == (None, [1])
+        assert "is being run by another process" in refusal(lambda: run(phantom, own, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"overrides": [*TINY, "--learning_rate", "0.5"]}, "learning_rate"),
+        ({"folds": 3}, "folds"),
+        ({"overrides": [*TINY, "--tta", "True"]}, "evaluation"),
+        ({"leave_one_site_out": True}, "split"),
+    ],
+)
+def test_other_settings_are_refused_before_anything_runs(
+    own: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], named: str
+) -> None:
+    monkeypatch.setattr(folds_module, "run_bundle", lambda *_: pytest.fail("ran with other settings"))
+    message = refusal(lambda: run(phantom, own, **options))
+    assert "began with other settings" in message
+    assert named in message
+
+
+def test_settings_of_the_machine_may_differ(own: Path, phantom: Path) -> None:
+    summary, _ = run(phantom, own, overrides=[*TINY, "--device", "cuda:1", "--cache_dir", str(own / "elsewhere")])
+    assert summary is not None
+
+
+def learnt(name: str | None = None, fingerprint: str | None = None, part: str = "training") -> Callable[[Any], None]:
+    """Put a patient into a part of a datalist's training: its first test patient, under another name or pixels."""
+
+    def change(content: Any) -> None:
+        first = content["test"][0]
+        content[part].append({"patient": name or first["patient"], "fingerprint": fingerprint or first["fingerprint"]})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("run.json", lambda content: content["config"].update(seed=7), "was trained with other settings (seed)"),
+        ("datalist.json", lambda content: content.update(fingerprint="x"), "was trained on other data"),
+        ("datalist.json", lambda content: content.update(fold=0), "holds fold 0"),
+        ("datalist.json", learnt(), "took part in its training"),
+        ("datalist.json", learnt(part="validation"), "took part in its training"),
+        ("datalist.json", learnt(name="renamed"), "took part in its training"),
+        ("datalist.json", learnt(name="another", fingerprint="another"), "patient another is tested in no fold"),
+        ("evaluation/summary.json", lambda content: content.update(checkpoint="models/all.pt"), "not its own best.pt"),
+        ("evaluation/summary.json", lambda content: content["config"].update(tta=True), "other settings (tta)"),
+        ("evaluation/summary.json", lambda content: content.update(evaluated="2000"), "older than the end"),
+    ],
+)  # fmt: skip
+def test_folds_that_do_not_belong_together_are_not_merged(
+    own: Path, phantom: Path, file: str, change: Callable[[Any], None], message: str
+) -> None:
+    (own / "summary.json").unlink()
+    edit(own / "fold_1" / file, change)
+    plan = make_plan("unet", FOLDS, dataset_dir=phantom, tokens=TINY)
+    assert message in refusal(lambda: merge_folds(plan, own))
+    assert not (own / "summary.json").exists()
+
+
+def test_a_patient_tested_twice_is_refused(own: Path, phantom: Path) -> None:
+    for part in ("datalist.json", "evaluation"):
+        source, target = own / "fold_0" / part, own / "fold_1" / part
+        (shutil.rmtree if target.is_dir() else Path.unlink)(target)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    edit(own / "fold_1/datalist.json", lambda content: content.update(fold=1))
+    pretended = {"checkpoint": "fold_1/checkpoints/best.pt", "evaluated": "2999"}
+    edit(own / "fold_1/evaluation/summary.json", lambda content: content.update(pretended))
+    plan = make_plan("unet", FOLDS, dataset_dir=phantom, tokens=TINY)
+    assert "is tested in" in refusal(lambda: merge_folds(plan, own))
+
+
+def test_scans_out_of_reach_cost_the_pictures_only(own: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "draw_worst", draw_worst)
+    shutil.rmtree(own / "worst")
+    for fold in range(FOLDS):
+        path = own / f"fold_{fold}/datalist.json"
+        path.write_text(path.read_text().replace(str(phantom), "/nowhere"))
+    summary, _ = cross_validate("unet", own, FOLDS, overrides=TINY)
+    assert summary is not None
+    assert not (own / "worst").exists()
+
+
+def test_leave_one_site_out_has_a_fold_a_site(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[dict[str, Any]] = []
+    monkeypatch.setattr(folds_module, "run_bundle", lambda configs, kind, overrides: done.append(overrides))
+    assert run(phantom, tmp_path / "sites", leave_one_site_out=True) == (None, [0, 1, 2])
+    assert [own["fold"] for own in done] == [0, 0, 1, 1, 2, 2]
+    assert {own["split"] for own in done} == {"sites"}
+    assert read(tmp_path / "sites/cross_validation.json")["sites"] == ["AA", "BB", "CC"]
+    assert refusal(lambda: run(phantom, tmp_path / "sites", 3, leave_one_site_out=True)).startswith("unknown fold 3")
+
+
+def test_one_site_cannot_be_left_out(own_phantom: Path, tmp_path: Path) -> None:
+    for folder in own_phantom.glob("PHANTOM_[BC]*"):
+        shutil.rmtree(folder)
+    assert "all patients are of site AA" in refusal(
+        lambda: make_plan("unet", leave_one_site_out=True, dataset_dir=own_phantom)
+    )
+
+
+def test_overrides_are_read_as_monai_reads_them() -> None:
+    tokens = ["--max_epochs", "2", "--network_def#channels", "[4,8]", "--learning_rate=1e-3", "--precision", "bf16"]
+    assert parse_overrides(tokens) == {
+        "max_epochs": 2,
+        "network_def#channels": [4, 8],
+        "learning_rate": 1e-3,
+        "precision": "bf16",
+    }
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["max_epochs", "2"], "cannot read 'max_epochs' as an override"),
+        (["--max_epochs"], "cannot read '--max_epochs' as an override"),
+        (["--fold", "1"], "fold cannot be overridden in a cross-validation: give --fold before --"),
+        (["--resume", "true"], "resume cannot be overridden"),
+        (["--checkpoint", "a.pt"], "each fold's best epoch is scored"),
+    ],
+)
+def test_overrides_that_are_none_are_refused(tokens: list[str], message: str) -> None:
+    assert message in refusal(lambda: parse_overrides(tokens))
+
+
+def test_overrides_of_the_evaluation_are_kept_from_the_training(phantom: Path) -> None:
+    plan = make_plan("pspnet", 3, dataset_dir=phantom, tokens=["--tta", "true", "--max_epochs", "7"])
+    assert plan.overrides == {"max_epochs": 7, "folds": 3}
+    assert plan.evaluation == {"tta": True} or plan.evaluation == {"tta": "true"}
+    assert plan.settings["max_epochs"] == 7
+    assert plan.settings["train"]["trainer"]["max_epochs"] == "@max_epochs"
+    assert not {"fold", "device", "output_dir"} & set(plan.settings)
+
+
+def test_a_bundle_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "no config bundles/vnet.yaml here" in refusal(lambda: make_plan("vnet"))
+    monkeypatch.chdir(tmp_path)
+    assert "run from the repository's root" in refusal(lambda: make_plan("unet"))
+
+
+def test_a_folder_with_something_else_is_not_taken_for_a_plan(phantom: Path, tmp_path: Path) -> None:
+    (tmp_path / "cross_validation.json").write_text("[]")
+    plan = make_plan("unet", FOLDS, dataset_dir=phantom, tokens=TINY)
+    assert "is no plan of a cross-validation" in refusal(lambda: adopt_plan(plan, tmp_path))
+
+
+def test_the_command_says_what_is_left_to_do(
+    own: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lgg_monai.cli import main
+
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "lgg-monai",
+            "cross-validate",
+            "--folds",
+            "2",
+            "--dataset_dir",
+            str(phantom),
+            "--output",
+            str(own),
+            "--",
+            *TINY,
+        ],
+    )
+    monkeypatch.setattr(run_module, "run_fold", lambda *_: None)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    out = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "volume_dice" in out
+    assert "fold 1" in out
+    shutil.rmtree(own / "fold_0")
+    with pytest.raises(SystemExit):
+        main()
+    assert "folds still to run: 0;" in capsys.readouterr().out

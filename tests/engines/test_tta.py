@@ -1,0 +1,95 @@
+"""Mirror images and ensembles: means of probabilities, on phantoms and known functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from monai.inferers import SimpleInferer
+from torch import nn
+
+from lgg_monai.engines import Ensemble, FlipInferer, SlicewiseInferer, load_ensemble
+from lgg_monai.engines.tta import mean_logit
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+class Ramp(nn.Module):
+    """Adds the column's number, so that left and right are told apart."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1] + torch.arange(x.shape[2], dtype=x.dtype)[None, None, :, None]
+
+
+class Constant(nn.Module):
+    """Returns one logit, or a list of it and another."""
+
+    def __init__(self, logit: float, several: bool = False) -> None:
+        super().__init__()
+        self.logit, self.several = nn.Parameter(torch.tensor(logit)), several
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        main = self.logit.expand(len(x), 1, *x.shape[2:])
+        return [main, main + 100] if self.several else main
+
+
+def test_the_mean_is_of_probabilities_and_not_of_logits() -> None:
+    mean = mean_logit([torch.tensor([0.0, 20.0]), torch.tensor([0.0, -1.0])])
+    assert torch.sigmoid(mean).tolist() == pytest.approx([0.5, (1 + torch.sigmoid(torch.tensor(-1.0)).item()) / 2])
+    assert mean[1] < 2  # where the mean logit would be 9.5: certain
+
+
+def test_the_mean_of_certain_logits_is_finite() -> None:
+    assert torch.isfinite(mean_logit([torch.tensor([200.0, -200.0])] * 2)).all()
+
+
+def test_flipping_averages_the_image_and_its_mirror_image() -> None:
+    volume = noise(1, 3, 8, 6, 4)
+    inferer = SlicewiseInferer(divisor=1)
+    ramp = torch.arange(8.0)[None, None, :, None, None]
+    expected = mean_logit([volume[:, :1] + ramp, volume[:, :1] + ramp.flip(2)])
+    torch.testing.assert_close(FlipInferer(inferer)(volume, Ramp()), expected)
+
+
+def test_flipping_commutes_with_mirroring_the_input() -> None:
+    volume, inferer = noise(1, 3, 8, 6, 4), FlipInferer(SlicewiseInferer(divisor=1))
+    torch.testing.assert_close(inferer(volume.flip(2), Ramp()), inferer(volume, Ramp()).flip(2))
+
+
+def test_switched_off_it_is_the_other_inferer() -> None:
+    image = noise(2, 3, 8, 6)
+    torch.testing.assert_close(FlipInferer(SimpleInferer(), enabled=False)(image, Ramp()), Ramp()(image))
+
+
+def test_an_ensemble_averages_main_outputs() -> None:
+    ensemble = Ensemble([Constant(2.0), Constant(-1.0, several=True)])
+    expected = (torch.sigmoid(torch.tensor([2.0, -1.0]))).mean()
+    output = ensemble(torch.zeros(2, 3, 4, 4))
+    assert output.shape == (2, 1, 4, 4)
+    torch.testing.assert_close(torch.sigmoid(output), expected.expand(2, 1, 4, 4))
+
+
+def test_checkpoints_are_loaded_into_copies(tmp_path: Path) -> None:
+    files = []
+    for logit in (2.0, -1.0):
+        files.append(str(tmp_path / f"{logit}.pt"))
+        torch.save(Constant(logit).state_dict(), files[-1])
+    network = Constant(7.0)
+    image = torch.zeros(1, 3, 2, 2)
+    with torch.no_grad():
+        several = load_ensemble(network, files)(image)
+        torch.testing.assert_close(several, Ensemble([Constant(2.0), Constant(-1.0)])(image))
+        assert load_ensemble(network, files[:1]) is network
+        assert load_ensemble(network, files[1]) is network
+    assert network.logit.item() == -1
+
+
+def test_a_checkpoint_that_is_missing_is_one_line(tmp_path: Path) -> None:
+    torch.save(Constant(1.0).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(SystemExit, match=r"no checkpoint .*b\.pt"):
+        load_ensemble(Constant(0.0), [str(tmp_path / "a.pt"), str(tmp_path / "b.pt")])
+    with pytest.raises(SystemExit, match="no checkpoint to load"):
+        load_ensemble(Constant(0.0), [])

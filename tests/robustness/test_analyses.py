@@ -1,0 +1,246 @@
+"""Robustness and calibration of a run on the phantom, as the commands make them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from lgg_monai.cli import main
+from lgg_monai.data.patients import FLAIR
+from lgg_monai.errors import LggError
+from lgg_monai.robustness import table as table_module
+from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
+from lgg_monai.robustness.table import measure_robustness, robustness_table, score_degraded
+from lgg_monai.robustness.trained import load_model, load_models, patients
+from lgg_monai.robustness.trust import judge_patient, measure_trust
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FEW = [own for own in DEGRADATIONS if own.label in ("FLAIR alone", "noise 0.1", "left-right flip", "matrix size 1.25")]
+SETTINGS = {
+    "device": "cpu",
+    "precision": "fp32",
+    "progress": False,
+    "max_epochs": 1,
+    "batch_size": 8,
+    "slices_per_epoch": 16,
+    "network_def": {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 3, "padding": 1},
+    "pictures": False,
+}
+
+
+def bright_flair(threshold: float) -> dict[str, torch.Tensor]:
+    """Weights that call a pixel tumour where it and its left neighbour are bright on FLAIR, and a little on post."""
+    weight = torch.zeros(1, 3, 3, 3)
+    weight[0, FLAIR, 0:2, 1], weight[0, 2, 1, 1] = 2.0, 0.2
+    return {"weight": weight, "bias": torch.tensor([-4.0 * threshold])}
+
+
+def execute(files: list[str], kind: str, settings: dict[str, Any]) -> None:
+    workflow = ConfigWorkflow(files, workflow_type=kind, logging_file=False, **settings)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+@pytest.fixture(scope="module")
+def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose weights were set by hand after training, scored on its test patients; do not write into it."""
+    run = tmp_path_factory.mktemp("runs") / "unet"
+    settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(run)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        execute(["bundles/unet.yaml"], "train", {key: settings[key] for key in settings if key != "pictures"})
+        torch.save(bright_flair(2.7), run / "checkpoints" / "best.pt")
+        execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", settings)
+    return run
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def dice_of(path: Path) -> dict[str, float]:
+    return {row["patient"]: float(row["volume_dice"]) for row in table(path)}
+
+
+def test_clean_scans_score_as_in_the_evaluation(trained: Path, phantom: Path) -> None:
+    (model,) = load_models([trained], phantom)
+    expected = dice_of(trained / "evaluation" / "patients.csv")
+    found = {entry["patient"]: judge_patient(model, entry)[0]["volume_dice"] for _, entry in patients([model])}
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert max(expected.values()) > 0.3  # this compares more than empty masks
+
+
+def test_the_mirror_image_is_that_of_test_time_flips(trained: Path, phantom: Path, in_repository: Path) -> None:
+    model = load_model(trained, phantom)
+    entry = model.datalist["patients"][0]
+    image = model.read(entry)
+    mean = (model.probability(image) + model.probability(image, mirrored=True)) / 2
+    copy = trained.parent / "flipped"
+    shutil.copytree(trained, copy)
+    settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(copy), "tta": True, "probabilities": True}
+    execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", settings)
+    with np.load(copy / "evaluation" / "probabilities" / f"{entry['patient']}.npz") as kept:
+        np.testing.assert_allclose(kept["probability"] / 255, mean[0].numpy(), atol=0.004)
+    assert dice_of(copy / "evaluation/patients.csv") != dice_of(trained / "evaluation/patients.csv")
+    summary = json.loads((copy / "evaluation/summary.json").read_text())
+    assert summary["config"]["tta"] is True
+
+
+def test_an_evaluation_takes_a_list_of_checkpoints(trained: Path, phantom: Path, in_repository: Path) -> None:
+    copy = trained.parent / "ensemble"
+    shutil.copytree(trained, copy)
+    files = [str(trained / "checkpoints" / name) for name in ("best.pt", "other.pt")]
+    torch.save(bright_flair(2.0), files[1])
+    settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(copy), "probabilities": True}
+    execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "checkpoint": files})
+    model = load_model(trained, phantom, checkpoints=[Path(file) for file in files])
+    entry = model.datalist["patients"][0]
+    mean = torch.stack([model.probability(model.read(entry), number) for number in range(2)]).mean(dim=0)
+    with np.load(copy / "evaluation" / "probabilities" / f"{entry['patient']}.npz") as kept:
+        np.testing.assert_allclose(kept["probability"] / 255, mean[0].numpy(), atol=0.004)
+
+
+def test_the_robustness_table_compares_with_clean_scans(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    content = measure_robustness([trained], tmp_path / "out", phantom, degradations=FEW)
+    rows = table(tmp_path / "out" / "robustness.csv")
+    assert [f"{row['degradation']} {row['severity']}".strip() for row in rows] == [own.label for own in (CLEAN, *FEW)]
+    assert float(rows[0]["difference"]) == 0
+    every = table(tmp_path / "out" / "patients.csv")
+    assert len(every) == 2 * (1 + len(FEW))
+    for row, own in zip(rows, (CLEAN, *FEW), strict=True):
+        dice = [float(line["volume_dice"]) for line in every if line["degradation"] == own.label]
+        assert float(row["mean_dice"]) == pytest.approx(np.mean(dice), abs=1e-6)
+        assert float(row["difference"]) == pytest.approx(np.mean(dice) - float(rows[0]["mean_dice"]), abs=2e-6)
+        if row["low"]:
+            assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
+    assert content["phantom"] is True
+    assert json.loads((tmp_path / "out" / "robustness.json").read_text())["table"][1]["degradation"] == "FLAIR alone"
+    assert (tmp_path / "out" / "robustness.png").stat().st_size > 5000
+    assert robustness_table(score_degraded([load_model(trained, phantom)], FEW), FEW) == content["table"]
+
+
+def test_a_degradation_that_is_undone_exactly_costs_nothing(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    scale = [own for own in DEGRADATIONS if own.name == "intensity scale"]
+    content = measure_robustness([trained], tmp_path / "out", phantom, degradations=scale)
+    assert content["table"][1]["difference"] == pytest.approx(0, abs=1e-3)
+
+
+def test_calibration_is_written_with_its_uncertainties(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    files = [trained / "checkpoints" / "best.pt", tmp_path / "other.pt"]
+    torch.save(bright_flair(2.0), files[1])
+    content = measure_trust([trained], tmp_path / "out", phantom, "all", files)
+    assert content["patients"] == 10
+    assert content["patients_seen_in_training_or_validation"] == 8
+    assert set(content["uncertainty"]) == {"flip_disagreement", "checkpoint_disagreement", "expected_error", "entropy"}
+    assert 0 < content["calibration"]["head"]["ece"] < content["calibration"]["band"]["ece"] < 1
+    rows = table(tmp_path / "out" / "patients.csv")
+    assert len(rows) == 10
+    dice = [float(row["volume_dice"]) for row in rows]
+    assert content["volume_dice"]["mean"] == pytest.approx(np.mean(dice), abs=1e-6)
+    assert content["uncertainty"]["entropy"]["mean_dice"] == pytest.approx(np.mean(dice), abs=1e-6)
+    assert (tmp_path / "out" / "calibration.svg").is_file()
+
+
+def test_a_cross_validation_is_the_sum_of_its_folds(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    for fold in (0, 1):
+        shutil.copytree(trained, tmp_path / "cv" / f"fold_{fold}")
+    with pytest.raises(LggError, match="give runs that were tested on different patients"):
+        load_models([tmp_path / "cv"], phantom)
+    path = tmp_path / "cv" / "fold_1" / "datalist.json"
+    content = json.loads(path.read_text())
+    content["test"], content["validation"] = content["validation"], content["test"]
+    path.write_text(json.dumps(content))
+    models = load_models([tmp_path / "cv"], phantom)
+    assert [len(model.datalist["patients"]) for model in models] == [2, len(content["test"])]
+    with pytest.raises(LggError, match="--checkpoint is given with 2 runs"):
+        load_models([tmp_path / "cv"], phantom, checkpoints=[tmp_path / "a.pt"])
+
+
+def test_a_bundle_is_taken_with_its_shipped_weights(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    config = json.loads((trained / "run.json").read_text())["config"]
+    bundle = tmp_path / "bundle.json"
+    bundle.write_text(json.dumps({**config, "bundle_root": str(tmp_path)}))
+    with pytest.raises(SystemExit, match=r"no checkpoint .*models/model\.pt"):
+        load_model(bundle, phantom)
+    (tmp_path / "models").mkdir()
+    shutil.copy(trained / "checkpoints" / "best.pt", tmp_path / "models" / "model.pt")
+    model, run = load_model(bundle, phantom), load_model(trained, phantom)
+    assert len(model.datalist["patients"]) == 10  # nothing says which patients are its test patients
+    image = run.read(run.datalist["patients"][0])
+    torch.testing.assert_close(model.probability(image), run.probability(image))
+
+
+def test_what_is_no_run_is_one_line(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    with pytest.raises(LggError, match="no run folder or bundle"):
+        load_models([tmp_path / "nowhere"])
+    with pytest.raises(LggError, match=r"no run\.json in"):
+        load_models([tmp_path])
+    (tmp_path / "rubbish.yaml").write_text("a: [")
+    with pytest.raises(LggError, match="cannot read the bundle") as caught:
+        load_models([tmp_path / "rubbish.yaml"])
+    assert "\n" not in str(caught.value)
+    (tmp_path / "run.json").write_text('{"config": {"network_def": {"_target_": "NoSuchNet"}}}')
+    with pytest.raises(LggError, match="cannot be used") as caught:
+        load_models([tmp_path])
+    assert "\n" not in str(caught.value)
+
+
+def test_preprocessing_that_crops_is_refused(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(trained, tmp_path / "run"))
+    record = json.loads((copy / "run.json").read_text())
+    record["config"]["preprocessing"]["transforms"].append(
+        {"_target_": "CenterSpatialCropd", "keys": ["image"], "roi_size": [32, 32, -1]}
+    )
+    (copy / "run.json").write_text(json.dumps(record))
+    model = load_model(copy, phantom)
+    with pytest.raises(LggError, match="changes the grid of a scan"):
+        model.probability(model.read(model.datalist["patients"][0]))
+
+
+class Command:
+    """Run `lgg-monai` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *words: object) -> tuple[Any, str, str]:
+        self.monkeypatch.setattr("sys.argv", ["lgg-monai", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = self.capsys.readouterr()
+        return caught.value.code, out, err
+
+
+def test_the_commands_write_print_and_refuse_a_folder_that_is_not_empty(
+    trained: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(table_module.measure_robustness, "__defaults__", _with_few(table_module.measure_robustness))
+    command = Command(monkeypatch, capsys)
+    words = (trained, "--dataset_dir", phantom, "--output")
+    code, out, _ = command("robustness", *words, tmp_path / "robustness")
+    assert code == 0
+    assert "FLAIR alone" in out
+    assert "PHANTOM" in out
+    code, out, _ = command("calibration", *words, tmp_path / "calibration")
+    assert code == 0
+    assert "expected calibration error, head" in out
+    assert "rank correlation with Dice" in out
+    for name in ("robustness", "calibration"):
+        code, out, err = command(name, *words, tmp_path / name)
+        assert (code, out) == (1, "")
+        assert err == f"lgg-monai: error: the output folder {tmp_path / name} is not empty: choose another --output\n"
+
+
+def _with_few(function: Any) -> tuple:
+    """Defaults of a function with few degradations, as the command line has no choice of them."""
+    return tuple(FEW[:1] if value is DEGRADATIONS else value for value in function.__defaults__)
