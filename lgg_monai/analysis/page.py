@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from lgg_monai.analysis.cost import QUANTITIES
 from lgg_monai.analysis.figures import DARK, Plot, render
@@ -16,6 +13,7 @@ from lgg_monai.analysis.findings import format_p, format_seconds
 from lgg_monai.analysis.pictures import CITATION, PictureRow
 from lgg_monai.analysis.speed import SERIES
 from lgg_monai.engines.summary import METRICS
+from lgg_monai.viewer.templates import data_uri, interval, number, page_environment
 
 TEMPLATE = "report.html.j2"
 
@@ -29,14 +27,7 @@ def render_page(content: Mapping[str, Any], plots: Sequence[Plot], pictures: Seq
         pictures: rows of slices, whose files lie in ``folder``.
         folder: where the report is being written, with the plots on white in it already.
     """
-    # Names of runs and patients come from folder names: everything is escaped.
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters |= {
         "number": number,
         "signed": functools.partial(number, signed=True),
@@ -66,23 +57,6 @@ def render_page(content: Mapping[str, Any], plots: Sequence[Plot], pictures: Seq
         metrics=list(METRICS),
         series=SERIES,
     )
-
-
-def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
-    """Format a number; None is a dash."""
-    if value is None:
-        return "–"
-    return f"{value:{'+' if signed else ''},.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")
-
-
-def interval(bounds: Sequence[float] | None, signed: bool = False) -> str:
-    """Format an interval; None is nothing."""
-    return "" if bounds is None else " to ".join(number(bound, signed=signed) for bound in bounds)
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Put a file into an address."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _embedded(plot: Plot, folder: Path, stamp: str) -> dict[str, str]:

@@ -1,0 +1,132 @@
+"""Still pictures of a patient: a thumbnail for the table, and slices for where the interactive viewer cannot run."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from lgg_monai.analysis.overlays import (
+    GAP,
+    LABEL_COLOUR,
+    PAPER,
+    PREDICTION_COLOUR,
+    choose_slices,
+    draw_overlay,
+    intensity_window,
+    outline_coverage,
+)
+from lgg_monai.engines.scores import bounding_box
+from lgg_monai.viewer.volumes import Volumes
+
+THUMBNAIL = 112  # pixels of its longer side; shown smaller, so that it is sharp on dense screens
+THUMBNAIL_OUTLINE = 2.0
+SLICES = 12
+COLUMNS = 3
+TILE_WIDTH = 240
+HEAD_MARGIN = 4
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Volumes as pictures ``[columns, rows, slices]``, cut to the head."""
+
+    flair: np.ndarray
+    mask: np.ndarray | None
+    truth: np.ndarray | None
+    window: tuple[float, float]
+
+
+def draw_thumbnail(volumes: Volumes) -> tuple[bytes, int]:
+    """Draw the slice with the largest tumour, small, with the predicted outline, or the true one without a prediction.
+
+    Returns:
+        A WebP picture, and the slice's number in the file, from 1.
+    """
+    shown = _cut_to_head(volumes)
+    index = volumes.centre[volumes.grid.file_axis(volumes.grid.plane)]
+    low, high = shown.window
+    grey = np.clip((shown.flair[:, :, index].T - low) / max(high - low, 1e-6), 0, 1) * 255
+    factor = THUMBNAIL / max(grey.shape)
+    size = (max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor)))
+    picture = np.asarray(Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.LANCZOS), dtype=float)
+    picture = np.repeat(picture[..., None], 3, axis=2)
+    outlined, colour = (shown.mask, PREDICTION_COLOUR) if shown.mask is not None else (shown.truth, LABEL_COLOUR)
+    if outlined is not None:
+        # Drawn at least as large as it is shown, so that the outline has the same width in every thumbnail.
+        scale = math.ceil(factor)
+        band = outline_coverage(outlined[:, :, index].T, scale, THUMBNAIL_OUTLINE * scale / factor)
+        coverage = np.asarray(Image.fromarray(band.astype(np.float32)).resize(size, Image.Resampling.BOX))[..., None]
+        picture = picture * (1 - coverage) + np.array(colour) * coverage
+    return _webp(np.rint(np.clip(picture, 0, 255)).astype(np.uint8), quality=60), index + 1
+
+
+def draw_slices(volumes: Volumes, stamp: str = "") -> bytes:
+    """Draw slices through the tumour, or through the whole volume where none was found, with their outlines.
+
+    Args:
+        volumes: of the patient.
+        stamp: a word printed large on every slice, such as ``PHANTOM``.
+
+    Returns:
+        A WebP picture of rows of slices; their numbers are the file's, from 1.
+    """
+    shown = _cut_to_head(volumes)
+    empty = np.zeros(shown.flair.shape, dtype=bool)
+    truth, mask = (empty if part is None else part for part in (shown.truth, shown.mask))
+    scale = math.ceil(TILE_WIDTH / shown.flair.shape[0])
+    count = shown.flair.shape[2]
+    if (truth | mask).any():
+        chosen = choose_slices(truth, mask, SLICES)
+    else:
+        chosen = sorted({int((part + 0.5) * count / SLICES) for part in range(SLICES)})
+    tiles = [
+        draw_overlay(
+            shown.flair[:, :, index],
+            None if shown.truth is None else shown.truth[:, :, index],
+            None if shown.mask is None else shown.mask[:, :, index],
+            scale,
+            title=f"slice {index + 1} of {count}",
+            stamp=stamp,
+            window=shown.window,
+            legend=False,
+        )
+        for index in chosen
+    ]
+    return _webp(_sheet(tiles), quality=80)
+
+
+def _cut_to_head(volumes: Volumes) -> _Shown:
+    grid = volumes.grid
+    flair = grid.shown(volumes.flair)
+    mask, truth = (None if part is None else grid.shown(part) for part in (volumes.mask, volumes.truth))
+    low, high = intensity_window(flair)
+    # The mean over slices takes the noise off the background, so that a tenth of the window tells the head from it.
+    inside = flair.mean(axis=2) > low + 0.1 * (high - low)
+    for part in (mask, truth):
+        if part is not None:
+            inside |= part.any(axis=2)
+    head = bounding_box(inside, margin=HEAD_MARGIN) if inside.any() else (slice(None), slice(None))
+    cut = [None if part is None else part[head] for part in (flair, mask, truth)]
+    assert cut[0] is not None
+    return _Shown(cut[0], cut[1], cut[2], (low, high))
+
+
+def _sheet(tiles: list[np.ndarray]) -> np.ndarray:
+    height, width = tiles[0].shape[:2]
+    columns = min(COLUMNS, len(tiles))
+    rows = math.ceil(len(tiles) / columns)
+    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), PAPER, dtype=np.uint8)
+    for position, tile in enumerate(tiles):
+        top, left = position // columns * (height + GAP), position % columns * (width + GAP)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def _webp(picture: np.ndarray, quality: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="WEBP", quality=quality, method=4)
+    return stream.getvalue()

@@ -1,0 +1,179 @@
+"""Serving a folder to the browser of this computer, and to nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from lgg_monai.errors import LggError
+from lgg_monai.viewer.patient import PAGE
+
+ADDRESS = "127.0.0.1"
+BLOCK = 1 << 20
+# Not from the system's table, which differs between computers. A volume stays compressed: no Content-Encoding.
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".dcm": "application/dicom",
+    ".gz": "application/gzip",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".nii": "application/octet-stream",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".webp": "image/webp",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class FolderServer(ThreadingHTTPServer):
+    """Files of one folder, read-only, on the loopback interface.
+
+    Args:
+        folder: what is served; nothing outside it is.
+        port: 0 for any free one.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = Path(folder).resolve()
+        super().__init__((ADDRESS, port), _Handler)
+
+    @property
+    def address(self) -> str:
+        """The page's address."""
+        return f"http://{ADDRESS}:{self.server_port}/{PAGE}"
+
+    @property
+    def hosts(self) -> set[str]:
+        """The names that a request may call this server by.
+
+        Another name means that a page elsewhere made the browser believe that its own name is this computer.
+        """
+        return {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
+
+    def find(self, target: str) -> Path | None:
+        """Give the file that a request's target names, or None where it is no regular file within the folder."""
+        path = unquote(urlsplit(target).path, errors="surrogateescape")
+        parts = [part for part in path.split("/") if part]
+        if "\0" in path or any(part.startswith(".") or "\\" in part or ":" in part for part in parts):
+            return None
+        try:
+            # Symbolic links are followed, but only to what lies within the folder too.
+            found = self.folder.joinpath(*(parts or [PAGE])).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            return None
+        return found if found.is_relative_to(self.folder) and found.is_file() else None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FolderServer
+    server_version = "lgg-monai"
+    sys_version = ""
+    timeout = 30
+
+    def do_GET(self) -> None:
+        file = self._open()
+        if file is not None:
+            with file, contextlib.suppress(ConnectionError, TimeoutError):  # the browser went elsewhere
+                while block := file.read(BLOCK):
+                    self.wfile.write(block)
+
+    def do_HEAD(self) -> None:
+        file = self._open()
+        if file is not None:
+            file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self._refuse_method
+        raise AttributeError(name)
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Write no log: its lines would hold the patients' names."""
+
+    def _open(self) -> BinaryIO | None:
+        """Answer up to the body; give the file to send, or None where the answer is complete."""
+        if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "this server answers to its own address only")
+            return None
+        # A page elsewhere may not load patients' data as its script or picture; following a link is the user's choice.
+        if self.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not self._navigates():
+            self.send_error(HTTPStatus.FORBIDDEN, "asked for by another site")
+            return None
+        path = self.server.find(self.path)
+        if path is None:
+            self.send_error(HTTPStatus.NOT_FOUND, "no such file")
+            return None
+        try:
+            file = path.open("rb")
+        except OSError:
+            self.send_error(HTTPStatus.NOT_FOUND, "no such file")
+            return None
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            file.close()
+            self.send_error(HTTPStatus.NOT_FOUND, "no such file")
+            return None
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", TYPES.get(path.suffix.lower(), "application/octet-stream"))
+        self.send_header("Content-Length", str(state.st_size))
+        self.end_headers()
+        return file
+
+    def _navigates(self) -> bool:
+        return self.headers.get("Sec-Fetch-Mode") == "navigate" and self.headers.get("Sec-Fetch-Dest") == "document"
+
+    def _refuse_method(self) -> None:
+        self.send_error(HTTPStatus.METHOD_NOT_ALLOWED, "files are read here, nothing else")
+        self.close_connection = True
+
+
+def serve(folder: Path, port: int = 0, ready: Callable[[str], None] = lambda address: None) -> None:
+    """Serve the page of a folder until interrupted.
+
+    Args:
+        folder: that holds ``report.html``.
+        port: 0 for any free one.
+        ready: called with the page's address once requests are answered.
+
+    Raises:
+        LggError: there is no page in the folder, or the port is taken.
+    """
+    if not (Path(folder) / PAGE).is_file():
+        raise LggError(f"there is no {PAGE} in {folder}: give the output folder of `lgg-monai predict`")
+    try:
+        server = FolderServer(folder, port)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise LggError(f"cannot serve on port {port} ({reason}): choose another with --port") from error
+    with server, contextlib.suppress(KeyboardInterrupt):
+        ready(server.address)
+        server.serve_forever()
