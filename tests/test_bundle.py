@@ -426,7 +426,7 @@ def test_evaluation_writes_table_summary_and_pictures(evaluated: Path, trained: 
     assert summary["patients_seen_in_training_or_validation"] == 0
     assert summary["dtype"] == "float32"
     assert summary["checkpoint"].endswith("checkpoints/best.pt")
-    assert summary["config"]["subset"] == "test"
+    assert summary["config"]["subset"] is None  # test patients, as there is a run
     pictures = sorted((evaluated / "evaluation" / "overlays").iterdir())
     assert [path.name.split("_")[0] for path in pictures] == ["best", "median", "worst"]
     for path in pictures:
@@ -534,6 +534,23 @@ def test_the_last_checkpoint_and_a_renamed_one_can_be_scored(own_run: Path, phan
     assert (scores["last"] == patients(own_run)) == (progress["best_epoch"] == progress["epoch"])
 
 
+def test_where_nothing_was_trained_the_shipped_weights_score_every_patient(
+    own_run: Path, phantom: Path, tmp_path: Path
+) -> None:
+    execute(EVALUATE, phantom, own_run, subset="all", pictures=False)
+    bundle, run = tmp_path / "bundle", tmp_path / "new"
+    (bundle / "models").mkdir(parents=True)
+    shutil.copy(own_run / "checkpoints/best.pt", bundle / "models/model.pt")
+    shutil.copy(own_run / "datalist.json", bundle / "models/datalist.json")
+    execute(EVALUATE, phantom, run, bundle_root=str(bundle), pictures=False)
+    assert patients(run) == patients(own_run)  # with the part that each patient had in the training
+    assert read(run / "evaluation/summary.json")["checkpoint"] == str(bundle / "models/model.pt")
+    # A run of one's own goes before them.
+    execute(EVALUATE, phantom, own_run, bundle_root=str(bundle), pictures=False)
+    assert read(own_run / "evaluation/summary.json")["checkpoint"] == str(own_run / "checkpoints/best.pt")
+    assert {row["part"] for row in patients(own_run)} == {"test"}
+
+
 # What is refused
 
 
@@ -574,7 +591,8 @@ def test_evaluation_refuses_a_mistake_in_one_line(
 
 
 def test_evaluation_without_a_run_is_refused(phantom: Path, tmp_path: Path) -> None:
-    assert "train first" in refusal(EVALUATE, phantom, tmp_path / "none")
+    message = refusal(EVALUATE, phantom, tmp_path / "none", bundle_root=str(tmp_path / "no_bundle"))
+    assert f"no checkpoint {tmp_path / 'none/checkpoints/best.pt'}: train first" in message
 
 
 def test_evaluation_on_a_folder_without_the_run_s_patients_is_refused(own_run: Path, own_phantom: Path) -> None:

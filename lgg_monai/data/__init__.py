@@ -4,6 +4,8 @@ from lgg_monai.data.datalist import default_dataset_dir, evaluation_datalist, pr
 from lgg_monai.data.patients import FLAIR, SEQUENCES, Patient, find_patients, read_patient
 from lgg_monai.data.slices import SliceDataset, TumourSliceSampler, gathered
 from lgg_monai.data.tiff_stack import TiffStackReader
+from lgg_monai.data.volume_cache import default_cache_dir
+from lgg_monai.data.volumes import VolumeDataset
 
 __all__ = [
     "FLAIR",
@@ -12,6 +14,8 @@ __all__ = [
     "SliceDataset",
     "TiffStackReader",
     "TumourSliceSampler",
+    "VolumeDataset",
+    "default_cache_dir",
     "default_dataset_dir",
     "evaluation_datalist",
     "find_patients",

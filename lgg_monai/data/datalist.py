@@ -9,7 +9,8 @@ from typing import Any
 
 from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, require_sound
 from lgg_monai.data.phantom import is_phantom, write_phantom
-from lgg_monai.data.split import PARTS, require_disjoint, split_patients
+from lgg_monai.data.report_cache import ReportCache
+from lgg_monai.data.split import FOLDS, PARTS, require_disjoint, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_json, writable_folder, write_json
 
@@ -40,6 +41,8 @@ def prepare_datalist(
     validation_fraction: float = 0.15,
     datalist: str | None = None,
     resume: bool = False,
+    cache_dir: str | None = None,
+    split: str = FOLDS,
 ) -> dict[str, Any]:
     """Read and check the data, split it, prove that nothing leaks, and write ``datalist.json`` to the run folder.
 
@@ -52,6 +55,8 @@ def prepare_datalist(
         validation_fraction: share of the remaining patients used for validation.
         datalist: a ``datalist.json`` with the parts to use, instead of a new split.
         resume: the run folder's own list has to be that of the data and the split asked for now.
+        cache_dir: keeps what was read of each patient; files that have not changed are not read again.
+        split: ``folds``, or ``sites``: a fold for each site.
 
     Returns:
         ``training``, ``validation`` and ``test`` entries (``patient``, ``site``, ``image``, ``label``, …) and what is
@@ -61,10 +66,10 @@ def prepare_datalist(
         SystemExit: with one line, for everything that is wrong with the folder, the split or the data.
     """
     run_folder = writable_folder(Path(output_dir))
-    report = inspect_dataset(Path(dataset_dir))
+    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
     require_sound(report)
     if datalist is None:
-        parts = split_patients(report.patients, folds, fold, seed, validation_fraction)
+        parts = split_patients(report.patients, folds, fold, seed, validation_fraction, split)
     else:
         parts = _given_parts(Path(datalist), report)
     require_disjoint(parts, report.patients)
@@ -74,7 +79,8 @@ def prepare_datalist(
         "dataset_dir": str(dataset_dir),
         "phantom": is_phantom(Path(dataset_dir)),
         "fingerprint": report.fingerprint,
-        "folds": folds if datalist is None else None,
+        "split": split if datalist is None else None,
+        "folds": folds if datalist is None and split == FOLDS else None,
         "fold": fold if datalist is None else None,
         "seed": seed if datalist is None else None,
         **{part: _entries(parts[part], report) for part in PARTS},
@@ -88,26 +94,39 @@ def prepare_datalist(
 
 
 @exits_with_one_line
-def evaluation_datalist(dataset_dir: str, output_dir: str, subset: str = "test") -> dict[str, Any]:
+def evaluation_datalist(
+    dataset_dir: str,
+    output_dir: str,
+    subset: str | None = "test",
+    checkpoint: str | None = None,
+    cache_dir: str | None = None,
+) -> dict[str, Any]:
     """List the patients to score, each with the part it had in training (``unseen`` where it had none).
 
     Args:
         dataset_dir: folder of the patients.
         output_dir: the run folder, whose ``datalist.json`` tells the parts.
-        subset: ``test``, ``val``, ``train``, or ``all`` (every patient of the folder).
+        subset: ``test``, ``val``, ``train``, or ``all`` (every patient of the folder); None is ``test`` of a run, and
+            ``all`` where no run is.
+        checkpoint: the weights; where there is no run, a ``datalist.json`` beside them tells the parts.
+        cache_dir: as in :func:`prepare_datalist`.
 
     Raises:
         SystemExit: with one line, where the run has no such part or the folder lacks its patients.
     """
-    if subset not in (*SUBSETS, "all"):
+    if subset not in (None, *SUBSETS, "all"):
         raise LggError(f"unknown subset {subset!r}: --subset takes test, val, train or all")
     path = writable_folder(Path(output_dir)) / DATALIST
+    if subset is None:
+        subset = "test" if path.is_file() else "all"
+    if not path.is_file() and isinstance(checkpoint, str):  # several are of different trainings
+        path = Path(checkpoint).parent / DATALIST
     if subset != "all" and not path.is_file():
         message = (
             f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
         )
         raise LggError(message)
-    report = inspect_dataset(Path(dataset_dir))
+    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
     require_sound(report)
     known = read_json(path, "datalist") if path.is_file() else {}
     # By name, and by pixels: a patient of the training does not become unseen by another name.

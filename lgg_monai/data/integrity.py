@@ -53,6 +53,9 @@ class PatientReport:
     problems: list[str] = field(default_factory=list)
 
 
+Inspect = Callable[[Patient], PatientReport]
+
+
 @dataclass
 class DatasetReport:
     """What a whole folder holds: one report a patient and the problems between patients."""
@@ -85,18 +88,19 @@ class DatasetReport:
         return dict(sorted(Counter(report.patient.site for report in self.patients).items()))
 
 
-def inspect_dataset(dataset_dir: Path, progress: Progress = iter) -> DatasetReport:
+def inspect_dataset(dataset_dir: Path, progress: Progress = iter, inspect: Inspect | None = None) -> DatasetReport:
     """Read every patient of a folder.
 
     Args:
         dataset_dir: see :func:`lgg_monai.data.patients.find_patients`.
         progress: wraps the patients as they are read, such as ``rich.progress.track``.
+        inspect: reads one patient, by default all of its pixels: :func:`inspect_patient`.
 
     Raises:
         LggError: there is nothing to read (a missing or empty folder, a patient that lies there twice). Everything else
             is collected in the report.
     """
-    reports = [inspect_patient(patient) for patient in progress(find_patients(dataset_dir))]
+    reports = [(inspect or inspect_patient)(patient) for patient in progress(find_patients(dataset_dir))]
     return DatasetReport(Path(dataset_dir), reports, _lone_masks(Path(dataset_dir), reports) + _shared_slices(reports))
 
 

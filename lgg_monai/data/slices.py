@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from monai.data import CacheDataset
 from torch.utils.data import Sampler
 
+from lgg_monai.data.compact import CODES, decode
+from lgg_monai.data.volumes import VolumeDataset
 from lgg_monai.seeds import epoch_seed
 
 
-class SliceDataset(CacheDataset):
-    """A :class:`monai.data.CacheDataset` of patient volumes whose items are slices.
+class SliceDataset(VolumeDataset):
+    """The slices of patient volumes, gathered as whole batches.
 
     Volumes are loaded and normalised once. A batch is gathered by index as one tensor (PyTorch's loader calls
     ``__getitems__`` where a dataset has it), so no per-slice transform or collation runs in the training loop.
@@ -22,44 +23,23 @@ class SliceDataset(CacheDataset):
 
     Args:
         data: entries with ``image`` and ``label``, as in ``datalist.json``.
-        transform: loads and normalises one volume; gives ``image`` ``[C, X, Y, Z]`` and ``label`` ``[1, X, Y, Z]``.
-        image_key: key of the image volume.
-        label_key: key of the mask volume.
-        kwargs: further arguments of ``CacheDataset``.
+        transform: loads and normalises one volume.
+        kwargs: further arguments of :class:`lgg_monai.data.volumes.VolumeDataset`.
     """
 
     def __init__(
-        self,
-        data: Sequence[Any],
-        transform: Callable | Sequence[Callable] | None = None,
-        image_key: str = "image",
-        label_key: str = "label",
-        **kwargs: Any,
+        self, data: Sequence[Any], transform: Callable | Sequence[Callable] | None = None, **kwargs: Any
     ) -> None:
         self.index: list[tuple[int, int]] = []
-        super().__init__(data=data, transform=transform, copy_cache=False, **kwargs)
-        self.image_key = image_key
-        self.label_key = label_key
-        self._images: list[torch.Tensor] = []
-        self._labels: list[torch.Tensor] = []
-        self._backgrounds: list[torch.Tensor] = []
-        index: list[tuple[int, int]] = []
-        tumour: list[bool] = []
-        for number in range(len(self.data)):
-            volume = super().__getitem__(number)
-            # Slices first and contiguous, so that one slice is one block of memory.
-            image = torch.as_tensor(volume[image_key]).movedim(-1, 0).contiguous()
-            label = torch.as_tensor(volume[label_key]).movedim(-1, 0).contiguous()
-            self._images.append(image)
-            self._labels.append(label)
-            self._backgrounds.append(image.amin(dim=(0, 2, 3))[:, None, None])
-            if number < self.cache_num:
-                self._cache[number] = None  # the tensors take its place; both together would double the memory
-            index += [(number, z) for z in range(len(image))]
-            tumour += label.flatten(1).any(dim=1).tolist()
-        self.index = index
-        self.has_tumour = torch.tensor(tumour, dtype=torch.bool)  # any() of uint8 is uint8
-        self.slice_size = tuple(max(image.shape[axis] for image in self._images) for axis in (2, 3))
+        super().__init__(data=data, transform=transform, **kwargs)
+        self._volumes = [self.compact(number) for number in range(len(self.data))]
+        self.index = [(number, z) for number, volume in enumerate(self._volumes) for z in range(len(volume.image))]
+        self.has_tumour = torch.cat([volume.has_tumour.cpu() for volume in self._volumes])
+        self.slice_size = tuple(max(volume.image.shape[axis] for volume in self._volumes) for axis in (2, 3))
+        # All tables in one line, where they can be: a whole batch is then looked up at once.
+        self._tables = None
+        if all(volume.is_coded for volume in self._volumes):
+            self._tables = torch.stack([volume.tables for volume in self._volumes])
 
     def __len__(self) -> int:
         # While the parent loads, it counts volumes; from then on items are slices.
@@ -71,12 +51,24 @@ class SliceDataset(CacheDataset):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """Gather a batch: image ``[B, C, X, Y]`` and label ``[B, 1, X, Y]``."""
-        images, labels = [], []
-        for number in indices:
-            patient, z = self.index[number]
-            images.append(self._fit(self._images[patient][z], self._backgrounds[patient]))
-            labels.append(self._fit(self._labels[patient][z], 0))
-        return {self.image_key: torch.stack(images), self.label_key: torch.stack(labels)}
+        places = [self.index[number] for number in indices]
+        labels = torch.stack([self._fit(self._volumes[patient].label[z], 0) for patient, z in places])
+        if self._tables is None:
+            images = torch.stack([self._fitted_values(patient, z) for patient, z in places])
+        else:
+            codes = [self._fit(self._volumes[p].image[z], self._volumes[p].background) for p, z in places]
+            patients = torch.tensor([patient for patient, _ in places])
+            channels = self._tables.shape[1]
+            offsets = (patients[:, None] * channels + torch.arange(channels)) * CODES
+            images = decode(torch.stack(codes), self._tables, offsets.to(self._tables.device))
+        return {self.image_key: images, self.label_key: labels}
+
+    def _fitted_values(self, patient: int, z: int) -> torch.Tensor:
+        volume = self._volumes[patient]
+        background = volume.background
+        if volume.is_coded:
+            background = volume.tables.gather(1, background[:, 0].long())[..., None]
+        return self._fit(volume.values(z), background)
 
     def _fit(self, picture: torch.Tensor, background: torch.Tensor | int) -> torch.Tensor:
         if tuple(picture.shape[1:]) == self.slice_size:

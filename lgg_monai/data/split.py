@@ -11,6 +11,7 @@ from lgg_monai.errors import LggError
 
 PARTS = ("training", "validation", "test")
 ALL = "all"
+FOLDS, SITES = "folds", "sites"
 # One training and one validation patient must be left beside a fold to test on.
 MINIMUM_A_FOLD = 2
 
@@ -21,6 +22,7 @@ def split_patients(
     fold: int | str = 0,
     seed: int = 0,
     validation_fraction: float = 0.15,
+    split: str = FOLDS,
 ) -> dict[str, list[str]]:
     """Part patients into training, validation and test.
 
@@ -34,15 +36,24 @@ def split_patients(
             chosen before, and nothing is left to validate or test on.
         seed: of the shuffle.
         validation_fraction: share of the patients that are not tested on; at least one patient.
+        split: ``folds``; or ``sites``, a fold for each site in alphabetical order, which is tested on as a whole by a
+            model that saw none of it. ``folds`` is of no account then.
 
     Returns:
         The names of each part, sorted.
 
     Raises:
-        LggError: unknown fold, or too few patients.
+        LggError: unknown fold or split, or too few patients or sites.
     """
+    if split not in (FOLDS, SITES):
+        raise LggError(f"unknown split {split!r}: --split takes folds or sites")
     if fold == ALL:
         return {"training": sorted(r.patient.name for r in reports), "validation": [], "test": []}
+    if split == SITES:
+        sites = {report.patient.site for report in reports}
+        if len(sites) < 2:
+            raise LggError(f"all patients are of site {min(sites, default='none')}: --split sites needs two or more")
+        folds = len(sites)
     if not isinstance(folds, int) or folds < 2:
         raise LggError(f"cannot split into {folds} fold(s): use at least 2 with --folds")
     if not isinstance(fold, int) or not 0 <= fold < folds:
@@ -52,16 +63,20 @@ def split_patients(
     people: dict[str, list[PatientReport]] = defaultdict(list)
     for report in sorted(reports, key=lambda report: report.patient.name):
         people[report.patient.person].append(report)
-    if len(people) < MINIMUM_A_FOLD * folds:
+    if split == FOLDS and len(people) < MINIMUM_A_FOLD * folds:
         message = (
             f"{len(people)} patient(s) are too few for {folds} folds: "
             f"at least {MINIMUM_A_FOLD * folds} are needed, or fewer folds with --folds"
         )
         raise LggError(message)
-    generator = random.Random(seed)
-    tests = _deal(list(people), people, folds, generator)
-    _even_sites(tests, people)
+    if split == SITES:
+        tests = [[person for person in people if _site(person, people) == site] for site in sorted(sites)]
+    else:
+        tests = _deal(list(people), people, folds, random.Random(seed))
+        _even_sites(tests, people)
     rest = [person for number, part in enumerate(tests) if number != fold for person in part]
+    if len(rest) < MINIMUM_A_FOLD:
+        raise LggError(f"{len(rest)} patient is left to train and validate on beside fold {fold}: give more patients")
     # Seeded apart from the folds, so that every fold draws its own validation patients.
     generator = random.Random(f"{seed}/{fold}")
     shares = max(2, min(len(rest), round(1 / validation_fraction)))

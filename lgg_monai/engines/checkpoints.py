@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 BEST = "best.pt"
 LAST = "last.pt"
+SHIPPED = Path("models") / "model.pt"  # in the bundle's folder
 # What a schedule of the learning rate remembers of the past; the rest is how it goes on.
 SCHEDULE_STEPS = ("last_epoch", "_step_count", "_last_lr")
 
@@ -191,6 +192,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise LggError(f"the checkpoint {path} holds a {type(content).__name__}, not a state dictionary")
     return content
+
+
+def default_checkpoint(output_dir: str, bundle_root: str) -> str:
+    """Name the weights to use where the user named none: the run's best, else those that are shipped with the bundle.
+
+    Args:
+        output_dir: the run folder.
+        bundle_root: folder of the bundle, whose ``models/model.pt`` are its trained weights.
+
+    Returns:
+        A path; that of the run where neither is there, so that the message on the missing file says to train.
+    """
+    trained, shipped = Path(output_dir) / "checkpoints" / BEST, Path(bundle_root) / SHIPPED
+    if trained.is_file() or not shipped.is_file():
+        return str(trained)
+    logger.info("no trained run in %s: using the weights shipped with the bundle, %s", output_dir, shipped)
+    return str(shipped)
 
 
 @exits_with_one_line

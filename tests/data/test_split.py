@@ -189,3 +189,32 @@ def test_pixels_in_two_parts_are_refused() -> None:
     ):
         require_disjoint(parts, reports)
     require_disjoint({"training": ["A", "C"], "validation": ["B"], "test": []}, reports)
+
+
+def test_sites_are_folds_of_their_own() -> None:
+    reports = made_up(40)
+    sites = sorted({one.patient.site for one in reports})
+    for fold, site in enumerate(sites):
+        parts = split_patients(reports, fold=fold, split="sites")
+        assert parts["test"] == names([one for one in reports if one.patient.site == site])
+        assert sorted(parts["training"] + parts["validation"] + parts["test"]) == names(reports)
+        assert parts["training"]
+        assert parts["validation"]
+        require_disjoint(parts, reports)
+        assert parts == split_patients(reports, folds=2, fold=fold, split="sites")  # folds is of no account
+    with pytest.raises(LggError, match=f"--fold takes 0 to {len(sites) - 1}"):
+        split_patients(reports, fold=len(sites), split="sites")
+
+
+def test_a_site_may_be_small_but_something_has_to_be_left() -> None:
+    reports = [report("TCGA_CS_1"), report("TCGA_DU_2"), report("TCGA_DU_3")]
+    assert split_patients(reports, fold=0, split="sites")["test"] == ["TCGA_CS_1"]
+    with pytest.raises(LggError, match="1 patient is left to train and validate on"):
+        split_patients(reports, fold=1, split="sites")
+
+
+def test_sites_need_two_and_the_split_a_known_name() -> None:
+    with pytest.raises(LggError, match="all patients are of site CS: --split sites needs two"):
+        split_patients(made_up(10, sites=("CS",)), split="sites")
+    with pytest.raises(LggError, match="unknown split 'hospitals': --split takes folds or sites"):
+        split_patients(made_up(10), split="hospitals")

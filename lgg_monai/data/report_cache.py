@@ -1,0 +1,89 @@
+"""Reports of patients that were read before and have not changed since."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lgg_monai.data.identity import code_state, files_state, short_hash
+from lgg_monai.data.integrity import PatientReport, inspect_patient
+from lgg_monai.data.patients import Patient, read_patient
+from lgg_monai.data.tiff_stack import TiffStackReader
+from lgg_monai.data.volume_cache import cache_folder, chosen_folder
+from lgg_monai.files import write_json
+
+logger = logging.getLogger(__name__)
+
+REPORTS = "reports"
+KEPT = ("size", "slices", "tumour_slices", "tumour_voxels", "copied", "digests", "fingerprint")
+
+
+class ReportCache:
+    """One small file a patient, found by the state of the patient's files and of the code that reads them.
+
+    Only reports without problems are kept. A damaged file is noticed by its checksum and made anew.
+
+    Args:
+        folder: holds all caches; None keeps nothing.
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        folder = chosen_folder(folder)
+        self.folder = None if folder is None else folder / REPORTS
+        self._code = "" if folder is None else code_state(inspect_patient, read_patient, TiffStackReader)
+
+    def report(self, patient: Patient) -> PatientReport:
+        """Return what is known of a patient, or read it."""
+        path = self._path(patient)
+        if path is None:
+            return inspect_patient(patient)
+        kept = _read(path, patient)
+        if kept is not None:
+            return kept
+        report = inspect_patient(patient)
+        # Files that changed while they were read belong to neither name.
+        if not report.problems and self._path(patient) == path:
+            try:
+                cache_folder(path.parent.parent)
+                for outdated in path.parent.glob(f"{path.name.split('-')[0]}-*"):
+                    outdated.unlink(missing_ok=True)
+                write_json(path, _sealed(report))
+            except OSError as error:
+                logger.warning("cannot write to the cache %s (%s): every start will read all", path, error.strerror)
+                self.folder = None
+        return report
+
+    def _path(self, patient: Patient) -> Path | None:
+        if self.folder is None:
+            return None
+        paths = [path.absolute() for path in (patient.image, patient.label) if path is not None]
+        state = files_state(paths)
+        if state is None:
+            return None
+        place = short_hash("\n".join([patient.name, *map(str, paths)]))
+        return self.folder / f"{place[:16]}-{state[:16]}-{self._code[:16]}.json"
+
+
+def _sealed(report: PatientReport) -> dict[str, Any]:
+    content = {name: value for name, value in asdict(report).items() if name in KEPT}
+    content["digests"] = sorted(report.digests)
+    return {"content": content, "checksum": short_hash(json.dumps(content, sort_keys=True))}
+
+
+def _read(path: Path, patient: Patient) -> PatientReport | None:
+    try:
+        sealed = json.loads(path.read_text(encoding="utf-8"))
+        content = sealed["content"]
+        if sealed["checksum"] != short_hash(json.dumps(content, sort_keys=True)):
+            raise ValueError("checksum")
+        content |= {"size": tuple(content["size"]), "copied": tuple(content["copied"])}
+        content["digests"] = frozenset(content["digests"])
+        return PatientReport(patient, **content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("the cached report %s is damaged (%s) and is made anew", path, type(error).__name__)
+        return None

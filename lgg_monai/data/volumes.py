@@ -1,0 +1,94 @@
+"""Patient volumes, normalised once and held compactly in memory or on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import CacheDataset
+from monai.transforms import RandomizableTrait
+
+from lgg_monai.data.compact import CompactVolume, encode
+from lgg_monai.data.volume_cache import VolumeCache
+from lgg_monai.errors import LggError, exits_with_one_line
+
+CACHES = ("memory", "disk")
+
+
+class VolumeDataset(CacheDataset):
+    """A :class:`monai.data.CacheDataset` that holds volumes as :class:`lgg_monai.data.compact.CompactVolume`.
+
+    Its items are what the transform gave: same values, same types. They take half the memory of float16 volumes, and
+    with ``cache_dir`` the next start finds them there.
+
+    Args:
+        data: entries with ``image`` and ``label``, as in ``datalist.json``.
+        transform: loads and normalises one volume; gives ``image`` ``[C, X, Y, Z]`` and ``label`` ``[1, X, Y, Z]``. It
+            must not be random, as its results are kept.
+        image_key: key of the image volume.
+        label_key: key of the mask volume.
+        cache: ``memory``, or ``disk`` for a set larger than that: files in ``cache_dir`` of which what is used is read.
+        cache_dir: folder that keeps normalised volumes from one start to the next; None keeps nothing.
+        device: a GPU whose memory holds the volumes with ``cache: memory``, where they take less than half of what is
+            free: it then gathers its batches by itself.
+        kwargs: further arguments of ``CacheDataset``.
+
+    Raises:
+        SystemExit: with one line, where there is no such cache, its folder cannot hold the volumes, or the transform is
+            random.
+    """
+
+    @exits_with_one_line
+    def __init__(
+        self,
+        data: Sequence[Any],
+        transform: Callable | Sequence[Callable] | None = None,
+        image_key: str = "image",
+        label_key: str = "label",
+        cache: str = "memory",
+        cache_dir: str | None = None,
+        device: str | torch.device = "cpu",
+        **kwargs: Any,
+    ) -> None:
+        if cache not in CACHES:
+            raise LggError(f"unknown cache {cache!r}: --cache takes {' or '.join(CACHES)}")
+        self.image_key = image_key
+        self.label_key = label_key
+        super().__init__(data=[], transform=transform, copy_cache=False, as_contiguous=False, **kwargs)
+        for step in self.transform.flatten().transforms:
+            if isinstance(step, RandomizableTrait):
+                name = type(step).__name__
+                raise LggError(f"{name} in preprocessing is random, but its result is kept: put it into augmentation")
+        self._files = VolumeCache(cache_dir, self.transform, mapped=cache == "disk")
+        self.set_data(data)
+        if cache == "memory" and self._fits(torch.device(device)):
+            self._cache = [volume.to(torch.device(device)) for volume in self._cache]
+
+    def _fits(self, device: torch.device) -> bool:
+        """Tell whether all volumes can lie in a GPU's memory without crowding the training."""
+        if device.type != "cuda" or self.cache_num < len(self.data):
+            return False
+        size = sum(tensor.nbytes for volume in self._cache for tensor in volume.tensors().values())
+        return size < torch.cuda.mem_get_info(device)[0] / 2
+
+    def _load_cache_item(self, idx: int) -> CompactVolume:
+        def make() -> CompactVolume:
+            volume = self.transform(self.data[idx], threading=True)
+            return encode(torch.as_tensor(volume[self.image_key]), torch.as_tensor(volume[self.label_key]))
+
+        entry = self.data[idx]
+        return self._files.volume(entry, (self.image_key, self.label_key), make)
+
+    def compact(self, number: int) -> CompactVolume:
+        """Return a volume as it is held; one beyond ``cache_num`` is read for this call."""
+        return self._cache[number] if number < self.cache_num else self._load_cache_item(number)
+
+    def _transform(self, index: int) -> dict[str, Any]:
+        number = range(len(self.data))[index]  # as lists take negative ones
+        volume = self.compact(number)
+        return {
+            **self.data[number],
+            self.image_key: volume.values().movedim(0, -1),
+            self.label_key: volume.label.movedim(0, -1),
+        }

@@ -1,0 +1,130 @@
+"""Every benchmark runs on a tiny phantom and says what it should; no figure is judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import inference, profile, start, train
+from benchmarks.report import ratio, summary, table
+from benchmarks.variants import Variant
+
+TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "batch_size=2", "patch_size=32", "device=cpu"]
+SMALL = {"network_def#channels": [4, 8], "network_def#strides": [2], "batch_size": 4, "device": "cpu"}
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile without writing C++, which takes a minute."""
+    original = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: original(module, backend="eager"))
+
+
+@pytest.mark.usefixtures("in_repository", "traced")
+def test_every_variant_of_training_is_measured_or_says_why_not(
+    phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    # A second worker adds nothing here, and tracing takes long: one variant of either kind is enough.
+    left_out = ("monai/workers=2", "bare/compile", "bare/channels_last/compile")
+    names = [name for name in train.DEFAULT if name not in left_out]
+    path = tmp_path / "train.json"
+    arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--cache_dir", str(tmp_path / "cache")]
+    arguments += ["--steps", "1", "--repeats", "2", "--json", str(path), "--set", *TINY, "--variants", *names]
+    content = train.main(arguments)
+    results = content["unet"]["variants"]
+    assert list(results) == names
+    for name, result in results.items():
+        if "not_compared" in result:
+            assert name in ("smp", "bare/precision=bf16")
+            continue
+        assert len(result["slices_per_second"]["repeats"]) == 2
+        assert result["slices_per_second"]["median"] > 0
+        assert result["warm_up_seconds"] > 0
+    assert content["unet"]["ratios"]["bundle : bare"]["median"] > 0
+    assert any("best plain pipeline" in name for name in content["unet"]["ratios"])
+    written = json.loads(path.read_text())
+    assert written["machine"]["threads"] == torch.get_num_threads()
+    assert set(written["machine"]["versions"]) >= {"torch", "monai", "python"}
+    assert set(written["not_compared"]) == {"nnU-Net"}
+    assert "slices/s" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("in_repository")
+def test_inference_is_measured(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "load_weights", lambda network, path: network)
+    arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--cache_dir", str(tmp_path / "cache")]
+    arguments += ["--volumes", "2", "--repeats", "1", "--variants", "bundle", "channels_last", "crop", "batch=4"]
+    result = inference.main([*arguments, "--json", str(tmp_path / "inference.json")])["unet"]
+    assert set(result["volumes_per_second"]) == {"bare", "bundle", "channels_last", "crop", "batch=4"}
+    assert result["volumes"] == 2
+    assert 8 <= result["one_patient"]["slices"] <= 10
+    assert result["one_patient"]["seconds"]["median"] > result["one_patient"]["infer_seconds"]["median"]
+    assert (tmp_path / "inference.json").is_file()
+
+
+@pytest.mark.usefixtures("in_repository")
+def test_the_profile_accounts_for_the_whole_epoch(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = profile.parser
+    monkeypatch.setattr(profile, "parser", lambda net, overrides: original(net, overrides | SMALL))
+    arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--cache_dir", str(tmp_path / "cache")]
+    result = profile.main([*arguments, "--slices", "8"])["unet"]
+    assert result["steps"] == 2
+    expected = {"gathering", "augmentation", "forward", "loss", "backward", "optimizer", "validation: forward"}
+    expected |= {"RunCheckpoints", "HistoryWriter", "TensorBoardWriter", "WeightAveraging", "GradientClipping", "rest"}
+    assert expected <= set(result["parts"])
+    assert sum(result["parts"].values()) == pytest.approx(result["seconds"])
+    assert all(seconds >= 0 for seconds in result["parts"].values())
+
+
+@pytest.mark.usefixtures("in_repository")
+def test_starts_and_memory_are_measured(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "PROCESSES", dict.fromkeys(start.PROCESSES, start.PROCESSES["python"]))
+    calls: list[dict[str, Any]] = []
+
+    def training(net: str, settings: dict[str, Any]) -> dict[str, Any]:
+        calls.append(settings)
+        if len(calls) == 2:  # one process of the real kind is enough
+            return real(net, settings | SMALL)
+        return {"seconds_since_start": {"first step": 1.0}, "memory": [{"epoch": 1, "resident_mb": 1.0}]}
+
+    real = start.training
+    monkeypatch.setattr(start, "training", training)
+    arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--repeats", "1", "--epochs", "2", "--slices", "8"]
+    content = start.main([*arguments, "--json", str(tmp_path / "start.json")])
+    second = content["unet"]["second start"]
+    assert set(second["seconds_since_start"]) == {"imports", "set up", "first step"}
+    assert [epoch["epoch"] for epoch in second["memory"]] == [1, 2]
+    assert all(epoch["peak_mb"] >= epoch["resident_mb"] * 0.9 > 0 for epoch in second["memory"])
+    assert [call.get("cache", "memory") for call in calls] == ["memory", "memory", "disk"]
+    assert len({call["cache_dir"] for call in calls}) == 1
+
+
+def test_names_of_variants_are_read() -> None:
+    variant = Variant.parse("bundle/channels_last/threads=1")
+    assert (variant.kind, variant.options) == ("bundle", {"channels_last": True, "threads": 1})
+    before = torch.get_num_threads()
+    with Variant.parse("bare/threads=3").threads():
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
+    with pytest.raises(ValueError, match="unknown variant 'fast'"):
+        Variant.parse("fast")
+    with pytest.raises(ValueError, match="unknown option 'treads'"):
+        Variant.parse("bare/treads=2")
+
+
+def test_ratios_are_taken_within_repeats() -> None:
+    # The machine was half as fast in the second repeat.
+    assert ratio([10.0, 5.0, 10.0], [20.0, 10.0, 20.0])["repeats"] == [0.5, 0.5, 0.5]
+    assert summary([3.0, 1.0, 2.0]) == {"median": 2.0, "low": 1.0, "high": 3.0, "repeats": [3.0, 1.0, 2.0]}
+
+
+def test_tables_are_laid_out() -> None:
+    lines = table([{"variant": "bare", "slices/s": 22.123}, {"variant": "a longer one", "slices/s": None}]).split("\n")
+    assert [line.split() for line in lines] == [["variant", "slices/s"], ["bare", "22.1"], ["a", "longer", "one"]]
+    assert len({line.index(end) for line, end in zip(lines[:2], ("slices/s", "22.1"), strict=True)}) == 1
