@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lgg_monai.prediction.api import Segmentation, segment
 
 __version__ = "0.1.0"
+
+# Where pydicom is installed, every LoadImage of MONAI says that a decoder for NVIDIA's cards is not.
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", "NvImgCodecPydicomReader: ", UserWarning)
+
 __all__ = ["Segmentation", "__version__", "segment"]
 
 

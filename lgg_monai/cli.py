@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import typer
 
+from lgg_monai.commands.calibration import calibration
 from lgg_monai.commands.compare import compare
+from lgg_monai.commands.cross_validate import cross_validate
 from lgg_monai.commands.dataset import check, convert, download, phantom
+from lgg_monai.commands.inspect import inspect
+from lgg_monai.commands.package import package
+from lgg_monai.commands.predict import predict
+from lgg_monai.commands.publish import publish
+from lgg_monai.commands.robustness import robustness
+from lgg_monai.commands.view import view
 from lgg_monai.errors import LggError
 
 app = typer.Typer(
@@ -20,7 +28,15 @@ for command in (
     download,
     convert,
     phantom,
+    predict,
+    view,
     compare,
+    cross_validate,
+    robustness,
+    calibration,
+    package,
+    publish,
+    inspect,
 ):
     app.command()(command)
 
