@@ -19,6 +19,7 @@ import yaml
 
 import lgg_monai
 import lgg_monai.networks
+from lgg_monai.data.datalist import DATALIST
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
 from lgg_monai.errors import LggError
@@ -82,6 +83,7 @@ def load_segmenter(
             networks.append(_checked(network.to(chosen).eval(), model, chosen))
             with checkpoint.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        seen = frozenset(name for checkpoint in model.checkpoints for name in training_patients(checkpoint))
     return Segmenter(
         networks=networks,
         preprocessing=array_preprocessing(),
@@ -93,7 +95,20 @@ def load_segmenter(
         name=model.name,
         digests=tuple(digests),
         notes=model.notes,
+        seen=seen,
     )
+
+
+def training_patients(checkpoint: Path) -> set[str]:
+    """Name the patients that took part in training or validation, where a ``datalist.json`` lies by the weights.
+
+    It lies beside shipped weights, and in the folder of a run above its ``checkpoints``.
+    """
+    for folder in (checkpoint.parent, checkpoint.parent.parent):
+        if (folder / DATALIST).is_file():
+            known = read_json(folder / DATALIST, "datalist")
+            return {entry["patient"] for part in ("training", "validation") for entry in known.get(part, [])}
+    return set()
 
 
 @contextmanager

@@ -157,7 +157,10 @@ def segment_prepared(segmenter: Segmenter, prepared: Prepared, label: np.ndarray
     mask = probability >= THRESHOLD
     head = head_mask(placement.turned(scan.image[FLAIR]))
     measurements = measure(scan, placement, head, mask, probability, label)
-    return Prediction(scan, mask, probability, measurements, flags(scan, placement, head, mask), label)
+    warnings = flags(scan, placement, head, mask)
+    if scan.name in segmenter.seen:
+        warnings.append("took part in the training of these weights: the result flatters them")
+    return Prediction(scan, mask, probability, measurements, warnings, label)
 
 
 def _read_ahead(

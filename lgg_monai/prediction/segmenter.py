@@ -46,6 +46,7 @@ class Segmenter:
         name: of the bundle.
         digests: SHA-256 of the files of weights.
         notes: what the user should know of the bundle.
+        seen: names of the patients that took part in training or validation.
     """
 
     networks: Sequence[torch.nn.Module]
@@ -58,6 +59,7 @@ class Segmenter:
     name: str = ""
     digests: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    seen: frozenset[str] = frozenset()
     inferer: AutocastInferer = field(init=False)
 
     def __post_init__(self) -> None:
