@@ -14,7 +14,7 @@ train: $(VENV)/.installed
 	$(BIN)/python -m monai.bundle run --config_file "['bundles/unet.yaml','configs/evaluate.yaml']" --output_dir $(OUTPUT) $(if $(DATA),--dataset_dir $(DATA))
 
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
