@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -76,25 +75,21 @@ class PyramidPooling(nn.Module):
         out_channels: channels of the output.
     """
 
-    if TYPE_CHECKING:  # TorchScript cannot read annotations of buffers
-        cell: torch.Tensor
-        count: torch.Tensor
-
     def __init__(self, channels: int, bins: Sequence[int], norm: Norm) -> None:
         super().__init__()
         self.bins = list(bins)
         width = channels // len(self.bins)
         self.out_channels = channels + width * len(self.bins)
         self.levels = nn.ModuleList(pyramid_level(channels, width, n, norm) for n in self.bins)
-        # Not persistent: they follow from `bins` and are no weights.
-        self.register_buffer("cell", torch.cat([torch.arange(n) for n in self.bins]), persistent=False)
-        self.register_buffer("count", torch.cat([torch.full((n,), n) for n in self.bins]), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [B, channels, H, W] to [B, out_channels, H, W]."""
         height, width = x.shape[-2], x.shape[-1]
-        rows = pooling_matrix(height, self.cell, self.count).to(x.dtype)
-        columns = pooling_matrix(width, self.cell, self.count).to(x.dtype)
+        # Not buffers: TorchScript would count those among the weights, and so refuse a state dictionary without them.
+        cell = torch.cat([torch.arange(n, device=x.device) for n in self.bins])
+        count = torch.cat([torch.full([n], n, device=x.device) for n in self.bins])
+        rows = pooling_matrix(height, cell, count).to(x.dtype)
+        columns = pooling_matrix(width, cell, count).to(x.dtype)
         # All levels in one pair of products; level n's grid is the n x n block on the diagonal.
         pooled = rows @ x @ columns.T
         outputs = [x]
