@@ -1,0 +1,205 @@
+"""TorchScript and ONNX of a bundle's network: the same bytes from the same weights, checked against PyTorch.
+
+Run as ``python -m lgg_monai.sharing.export BUNDLE``: in a process of its own, because the names in a TorchScript file
+count what the process scripted before.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+
+from lgg_monai.errors import LggError
+
+# Batch, channels, columns, rows: the size of the data set, and others that a client may come with.
+CHECKED_SHAPES = ((1, 3, 256, 256), (3, 3, 256, 192), (2, 3, 80, 112))
+TOLERANCE = 1e-4
+# What PyTorch's zip writer adds by itself.
+_WRITTEN_ANYWAY = ("version", ".data/serialization_id")
+
+
+def export(bundle: Path) -> float:
+    """Write ``models/model.ts`` and ``models/model.onnx`` of a bundle in a process of its own.
+
+    Args:
+        bundle: its folder, with ``models/model.pt`` and the configs as JSON.
+
+    Returns:
+        The largest difference to PyTorch that was seen, in logits.
+
+    Raises:
+        LggError: the exports cannot be made, or differ from PyTorch.
+    """
+    package_root = str(Path(__file__).resolve().parents[2])
+    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-m", "lgg_monai.sharing.export", str(bundle)],
+        capture_output=True,
+        text=True,
+        check=False,
+        # TorchScript writes sets in the order of their hashes, which Python otherwise draws anew for each process.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"},
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise LggError(f"cannot export the network ({last.removeprefix('lgg-monai: error: ')})")
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def write_exports(bundle: Path) -> float:
+    """Do what :func:`export` says, in this process."""
+    config = json.loads((bundle / "configs/train.json").read_text(encoding="utf-8"))
+    sys.path.insert(0, str(bundle))  # a network that MONAI lacks comes from the bundle's own scripts
+    network: nn.Module = ConfigParser({"network_def": config["network_def"]}).get_parsed_content("network_def")
+    network.load_state_dict(torch.load(bundle / "models/model.pt", map_location="cpu", weights_only=True))
+    network.eval()
+    # What clients read out of a TorchScript file instead of the bundle's folder.
+    extra = {name: (bundle / "configs" / name).read_bytes() for name in ("metadata.json", "inference.json")}
+    scripted = torchscript_bytes(network, extra)
+    graph = onnx_bytes(network)
+    difference = max(largest_difference(network, torchscript_runner(scripted)), check_onnx(network, graph))
+    (bundle / "models/model.ts").write_bytes(scripted)
+    (bundle / "models/model.onnx").write_bytes(graph)
+    return difference
+
+
+def torchscript_bytes(network: nn.Module, extra_files: Mapping[str, bytes]) -> bytes:
+    """Script a network and leave out what depends on the machine: the source paths kept for error messages.
+
+    Args:
+        network: in evaluation mode.
+        extra_files: stored in it, as :func:`monai.data.load_net_with_metadata` reads them.
+    """
+    stream = io.BytesIO()
+    torch.jit.save(torch.jit.script(network), stream, _extra_files=dict(extra_files))
+    stream.seek(0)
+    reader, plain = torch._C.PyTorchFileReader(stream), io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(plain)
+    for name in reader.get_all_records():
+        if not name.endswith(".debug_pkl") and name not in _WRITTEN_ANYWAY:
+            content = reader.get_record(name)
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+    return plain.getvalue()
+
+
+def onnx_bytes(network: nn.Module) -> bytes:
+    """Export a network to ONNX with free batch and picture sizes, without PyTorch's notes on where code lies.
+
+    Args:
+        network: in evaluation mode; maps ``[B, 3, X, Y]`` named ``image`` to ``[B, 1, X, Y]`` named ``pred``.
+    """
+    free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that torchvision is absent
+    program: Any = torch.onnx.export(
+        network,
+        (torch.zeros(2, 3, 64, 96),),
+        dynamo=True,
+        dynamic_shapes=(free,),
+        input_names=["image"],
+        output_names=["pred"],
+        verbose=False,
+    )
+    model = program.model_proto
+    _rename_sizes(model.graph)
+    _strip(model)
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph):
+        _strip(part)
+    for function in model.functions:
+        _strip(function)
+        for node in function.node:
+            _strip(node)
+    for initializer in model.graph.initializer:
+        _strip(initializer)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def torchscript_runner(content: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Load a TorchScript file's bytes as a function of an image batch."""
+    loaded = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
+
+    def run(image: torch.Tensor) -> torch.Tensor:
+        with torch.jit.optimized_execution(False):  # optimising for each size takes longer than it saves
+            result: torch.Tensor = loaded(image)
+        return result
+
+    return run
+
+
+def onnx_runner(content: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Load an ONNX file's bytes with onnxruntime as a function of an image batch."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+
+
+def check_onnx(network: nn.Module, content: bytes) -> float:
+    """Compare an ONNX file with PyTorch."""
+    return largest_difference(network, onnx_runner(content))
+
+
+@torch.no_grad()
+def largest_difference(network: nn.Module, other: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """Compare an export with the network on several batch and picture sizes.
+
+    Returns:
+        The largest absolute difference of two logits.
+
+    Raises:
+        LggError: it is above ``TOLERANCE``, or shapes differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    largest = 0.0
+    for shape in CHECKED_SHAPES:
+        image = torch.randn(shape, generator=generator)
+        expected, found = network(image), other(image)
+        if found.shape != expected.shape:
+            raise LggError(f"an export gives {tuple(found.shape)} for an input of {shape}: report this as a mistake")
+        difference = float((found - expected).abs().max())
+        if not difference <= TOLERANCE:  # NaN included
+            raise LggError(f"an export differs from PyTorch by {difference:.2g} for an input of {shape}: report this")
+        largest = max(largest, difference)
+    return largest
+
+
+def _rename_sizes(graph: Any) -> None:
+    for value in (*graph.input, *graph.output):
+        for axis, name in ((0, "batch"), (2, "columns"), (3, "rows")):
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+
+
+def _strip(part: Any) -> None:
+    """Clear an ONNX object's notes, which hold file names of the machine."""
+    for field in ("metadata_props", "doc_string"):
+        if field in part.DESCRIPTOR.fields_by_name:
+            part.ClearField(field)
+
+
+def main() -> None:
+    """Export the bundle that the command line names, and print the largest difference."""
+    warnings.simplefilter("ignore")  # of deprecations inside PyTorch
+    try:
+        print(write_exports(Path(sys.argv[1])))
+    except ImportError as error:
+        name = error.name or str(error)
+        sys.exit(f"lgg-monai: error: {name} is not installed: pip install onnx onnxruntime onnxscript")
+    except LggError as error:
+        sys.exit(f"lgg-monai: error: {error}")
+
+
+if __name__ == "__main__":
+    main()

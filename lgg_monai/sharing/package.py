@@ -1,0 +1,138 @@
+"""A bundle for others: one folder and one zip that work wherever MONAI does."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_json, replacing, replacing_folder
+from lgg_monai.sharing import sources
+from lgg_monai.sharing.export import export
+from lgg_monai.sharing.flatten import parse, read_text
+from lgg_monai.sharing.manifest import write_large_files, write_manifest, write_zip
+from lgg_monai.sharing.metadata import filled_metadata
+from lgg_monai.sharing.scripts import modules_named, script_files
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_URL = "https://example.org"  # to be replaced by where the files will lie
+
+
+def package_name(bundle: str) -> str:
+    """Name the folder and the zip; MONAI Label takes the kind of task from it."""
+    return f"lgg_mri_segmentation_{bundle}"
+
+
+def package(
+    bundle: str,
+    output: Path,
+    run: Path | None = None,
+    checkpoint: Path | None = None,
+    overwrite: bool = False,
+    url: str | None = None,
+) -> Path:
+    """Write ``<output>/lgg_mri_segmentation_<bundle>`` and its zip; both appear complete or not at all.
+
+    Args:
+        bundle: ``unet`` or ``pspnet``.
+        output: folder to write into.
+        run: a run folder, whose best weights and figures are packaged.
+        checkpoint: weights to package; by default those of ``run``, or those in ``bundles/<bundle>/models``.
+        overwrite: replace an earlier package.
+        url: where the files will lie, for ``large_files.yml``.
+
+    Returns:
+        The path of the zip.
+
+    Raises:
+        LggError: something is missing, does not fit, exists already or cannot be written.
+        SystemExit: with one line, where the weights are missing, damaged or of another network.
+    """
+    if run is not None and checkpoint is not None:
+        raise LggError("both --run and --checkpoint name weights to package: give one of them")
+    sources.bundle_file(bundle)
+    folder = Path(output) / package_name(bundle)
+    packed = folder.with_name(folder.name + ".zip")
+    for path in (folder, packed):
+        if path.exists() and not overwrite:
+            raise LggError(f"{path} exists already: add --overwrite, or choose another --output")
+    weights = _weights(bundle, run, checkpoint)
+    summary = _summary(run)
+    try:
+        with replacing_folder(folder) as partial, replacing(packed) as partial_zip:
+            shipped = run is None and checkpoint is None
+            _fill(partial, bundle, weights, summary, shipped, url or f"{DEFAULT_URL}/{folder.name}")
+            write_zip(partial, partial_zip)
+            if folder.exists():  # only once the new one is complete
+                shutil.rmtree(folder)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise LggError(
+            f"cannot write the package to {output} ({reason}): free space or choose another folder"
+        ) from error
+    return packed
+
+
+def _fill(folder: Path, bundle: str, weights: Path, summary: dict[str, Any] | None, shipped: bool, url: str) -> None:
+    network = sources.network_with_weights(bundle, weights)
+    metadata = filled_metadata(Path("bundles") / bundle / "metadata.json", network, summary)
+    texts = sources.package_configs(bundle)
+
+    for name, text in texts.items():
+        _write(folder / "configs" / f"{name}.yaml", text)
+        _write(folder / "configs" / f"{name}.json", _json(parse(text)))
+    _write(folder / "configs/metadata.json", _json(metadata))
+    _write(folder / "configs/logging.conf", read_text(sources.TEMPLATES / "logging.conf"))
+    _write(folder / "LICENSE", read_text(Path("bundles") / bundle / "LICENSE"))
+    _write(folder / "docs/README.md", sources.model_card(bundle, package_name(bundle), metadata, shipped))
+    _write(folder / "docs/data_license.txt", read_text(sources.TEMPLATES / "data_license.txt"))
+    for path, text in script_files(modules_named(texts.values())).items():
+        _write(folder / path, text)
+
+    # Into memory first: PyTorch reports a full disk in a way of its own.
+    content = io.BytesIO()
+    torch.save(sources.plain_weights(network), content)
+    (folder / "models").mkdir()
+    (folder / "models/model.pt").write_bytes(content.getvalue())
+    difference = export(folder)
+    logger.info("TorchScript and ONNX agree with PyTorch to %.1g", difference)
+    write_large_files(folder, url)
+    write_manifest(folder)
+
+
+def _weights(bundle: str, run: Path | None, checkpoint: Path | None) -> Path:
+    if checkpoint is not None:
+        return checkpoint
+    if run is not None:
+        return run / "checkpoints/best.pt"
+    shipped = Path("bundles") / bundle / "models/model.pt"
+    if not shipped.is_file():
+        raise LggError(f"no weights in {shipped}: name a run with --run, or weights with --checkpoint")
+    return shipped
+
+
+def _summary(run: Path | None) -> dict[str, Any] | None:
+    """Read the figures of a run's evaluation where they are of the weights that are packaged."""
+    path = None if run is None else run / "evaluation/summary.json"
+    if path is None or not path.is_file():
+        return None
+    summary: dict[str, Any] = read_json(path, "summary of the evaluation")
+    if Path(str(summary.get("checkpoint"))).name != "best.pt":
+        raise LggError(f"{path} scores {summary.get('checkpoint')}, not the best.pt to package: evaluate best.pt first")
+    return summary
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")

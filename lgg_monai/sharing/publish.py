@@ -1,0 +1,66 @@
+"""Publishing a packaged bundle on the Hugging Face Hub, through MONAI."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_json
+from lgg_monai.sharing.manifest import MANIFEST, changed_files
+
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def publish(bundle: Path, repo: str, private: bool = True, token: str | None = None) -> str:
+    """Upload a packaged bundle's folder, tagged by its version and as ``latest_version``.
+
+    MONAI writes a model card into the folder that it uploads, so a copy is what it gets; the bundle stays as it is.
+
+    Args:
+        bundle: folder that ``lgg-monai package`` wrote.
+        repo: ``user/name`` on the Hugging Face Hub; made where it does not exist.
+        private: whether a new repository is private.
+        token: of the Hub; by default the one that ``hf auth login`` stored.
+
+    Returns:
+        The address of the upload.
+
+    Raises:
+        LggError: the bundle is no package or was changed, the name is none, or the Hub refuses.
+    """
+    if not _REPO.fullmatch(repo):
+        raise LggError(f"{repo!r} is no name of a repository: give user/name with --repo")
+    if not (bundle / MANIFEST).is_file():
+        raise LggError(f"no {MANIFEST} in {bundle}: give the folder that `lgg-monai package` wrote")
+    changed = changed_files(bundle)
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise LggError(f"{changed[0]}{more} in {bundle} differ from its manifest: package it again before publishing")
+    version = str(read_json(bundle / "configs/metadata.json", "metadata")["version"])
+    try:
+        import huggingface_hub  # noqa: F401
+    except ImportError as error:
+        raise LggError("huggingface_hub is not installed: pip install 'lgg-monai[publish]'") from error
+    from monai.bundle.scripts import push_to_hf_hub
+
+    with tempfile.TemporaryDirectory(prefix="lgg-publish-") as folder:
+        copy = Path(shutil.copytree(bundle, Path(folder) / bundle.name))
+        try:
+            address = push_to_hf_hub(
+                repo=repo,
+                name=copy.name,
+                bundle_dir=folder,
+                token=token,
+                private=private,
+                version=version,
+                tag_as_latest_version=True,
+            )
+        except Exception as error:  # the Hub's client raises many kinds, from no network to no rights
+            reason = " ".join(str(error).split())[:300]
+            raise LggError(
+                f"cannot publish to {repo} ({type(error).__name__}: {reason}): check name, login and network"
+            ) from error
+    return str(address)

@@ -1,0 +1,211 @@
+"""Both packaged bundles in the clients that people have, in processes that cannot import lgg_monai: minutes.
+
+    pytest -m slow tests/sharing/test_clients.py
+
+Where a client imports a bundle's training code, the bundle's folder is on the Python path (see the model card).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from packages import REPOSITORY
+
+pytestmark = pytest.mark.slow
+Run = Callable[..., Any]
+CLIENTS = Path(__file__).parent / "clients"
+SCHEMA = REPOSITORY / "tests/resources/meta_schema_20240725.json"
+TINY = ("--max_epochs", 1, "--slices_per_volume", 2, "--slice_size", 64, "--patch_size", 64, "--precision", "fp32")
+
+
+@pytest.fixture(scope="module", params=["unet", "pspnet"])
+def shipped(request: pytest.FixtureRequest, make_package: Callable[[str], Path], packaged: Path) -> Path:
+    """Each packaged bundle; do not write into it (see `bundle`)."""
+    return packaged if request.param == "unet" else make_package(request.param)
+
+
+@pytest.fixture
+def bundle(shipped: Path, tmp_path: Path) -> Path:
+    """A copy of a packaged bundle that a client may write into."""
+    return Path(shutil.copytree(shipped, tmp_path / "bundles" / shipped.name))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
+    """Patients in the layout of the Decathlon."""
+    return scans / "msd"
+
+
+def succeeded(result: Any) -> str:
+    assert result.returncode == 0, result.stderr[-3000:]
+    return str(result.stdout)
+
+
+def bundle_command(run: Run, bundle: Path, *arguments: object, path: Path | None = None) -> str:
+    """Run `python -m monai.bundle ...` elsewhere."""
+    return succeeded(run("-m", "monai.bundle", *arguments, path=path))
+
+
+# monai.bundle
+
+
+def test_verify_metadata(bundle: Path, without_us: Run, tmp_path: Path) -> None:
+    schema = shutil.copy(SCHEMA, tmp_path / "schema.json")
+    bundle_command(
+        without_us, bundle, "verify_metadata", "--meta_file", bundle / "configs/metadata.json", "--filepath", schema
+    )
+
+
+@pytest.mark.parametrize("config", ["inference", "train"])
+def test_verify_net_in_out(bundle: Path, without_us: Run, config: str) -> None:
+    bundle_command(
+        without_us,
+        bundle,
+        *("verify_net_in_out", "network_def", "--meta_file", bundle / "configs/metadata.json"),
+        *("--config_file", bundle / f"configs/{config}.json", "--bundle_root", bundle, "--device", "cpu"),
+        path=bundle,
+    )
+
+
+def test_ckpt_export_and_onnx_export(bundle: Path, without_us: Run, tmp_path: Path) -> None:
+    common = ("--ckpt_file", bundle / "models/model.pt", "--meta_file", bundle / "configs/metadata.json")
+    common += ("--config_file", bundle / "configs/train.json")
+    bundle_command(
+        without_us, bundle, "ckpt_export", "network_def", "--filepath", tmp_path / "a.ts", *common, path=bundle
+    )
+    bundle_command(
+        without_us,
+        bundle,
+        *("onnx_export", "network_def", "--filepath", tmp_path / "a.onnx", *common, "--input_shape", "[1,3,64,64]"),
+        path=bundle,
+    )
+    image = torch.rand(1, 3, 64, 64)
+    ours = torch.jit.load(str(bundle / "models/model.ts"))
+    theirs = torch.jit.load(str(tmp_path / "a.ts"))
+    with torch.no_grad(), torch.jit.optimized_execution(False):
+        torch.testing.assert_close(theirs(image), ours(image))
+    assert (tmp_path / "a.onnx").stat().st_size > 1000
+
+
+def test_run_inference_evaluation_and_training(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
+    def run(config: str, *arguments: object) -> str:
+        configs = bundle / "configs"
+        command = ("run", "--config_file", configs / config, "--bundle_root", bundle)
+        return bundle_command(without_us, bundle, *command, *arguments)
+
+    run("inference.yaml", "--dataset_dir", data / "imagesTr", "--output_dir", tmp_path / "masks")
+    run("evaluate.json", "--dataset_dir", data, "--output_dir", tmp_path / "scores")
+    assert "val_volume_dice" in (tmp_path / "scores/metrics.csv").read_text()
+    rows = (tmp_path / "scores/val_volume_dice_raw.csv").read_text().splitlines()[1:]
+    assert len(rows) == 4
+    for row in rows:  # the score of the masks that inference wrote
+        path, *_, dice = row.split(",")
+        name = Path(path).name
+        truth = np.asarray(nibabel.load(data / "labelsTr" / name).dataobj) > 0
+        mask = np.asarray(nibabel.load(tmp_path / "masks" / name.replace(".nii", "_seg.nii")).dataobj) > 0
+        assert float(dice) == pytest.approx(2 * (truth & mask).sum() / (truth.sum() + mask.sum()), abs=1e-4)
+    before = (bundle / "models/model.pt").read_bytes()
+    run("train.yaml", "--dataset_dir", data, "--ckpt_dir", tmp_path / "own", *TINY)
+    assert (bundle / "models/model.pt").read_bytes() == before
+    tuned = torch.load(tmp_path / "own/model.pt", weights_only=True)
+    assert tuned.keys() == torch.load(bundle / "models/model.pt", weights_only=True).keys()
+    run(
+        "evaluate.yaml",
+        "--dataset_dir",
+        data,
+        "--output_dir",
+        tmp_path / "again",
+        "--checkpoint",
+        tmp_path / "own/model.pt",
+    )
+
+
+def test_workflows_have_their_properties_and_load_gives_the_network(
+    bundle: Path, data: Path, without_us: Run, tmp_path: Path
+) -> None:
+    script = tmp_path / "client.py"
+    script.write_text(f"""
+import torch
+from monai.bundle import ConfigWorkflow, create_workflow, load
+bundle, data = {str(bundle)!r}, {str(data)!r}
+common = dict(bundle_root=bundle, dataset_dir=data)
+for kind, files in (("train", ["train"]), ("infer", ["inference"]), ("train", ["train", "evaluate"]),
+                    ("infer", ["evaluate"]), ("train", ["train", "multi_gpu_train"])):
+    for make in (ConfigWorkflow, create_workflow):
+        if "multi_gpu_train" in files:
+            continue
+        flow = make(config_file=[f"{{bundle}}/configs/{{name}}.json" for name in files], workflow_type=kind, **common)
+        flow.initialize()
+        assert flow.check_properties() == [], (files, flow.check_properties())
+        assert flow.version and flow.channel_def
+network = load({bundle.name!r}, bundle_dir={str(bundle.parent)!r}, device="cpu")
+weights = torch.load(bundle + "/models/model.pt", weights_only=True)
+assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+""")
+    succeeded(without_us(script, path=bundle))
+
+
+# Others
+
+
+def test_model_zoo_rules(bundle: Path, without_us: Run, tmp_path: Path) -> None:
+    """What model-zoo's verify_bundle asks of a contribution, besides what is tested above."""
+    for name in ("LICENSE", "configs/metadata.json", "configs/inference.json", "models/model.pt", "docs/README.md"):
+        assert (bundle / name).is_file()
+    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    if (bundle / "large_files.yml").exists():
+        bundle_command(without_us, bundle, "download_large_files", "--bundle_path", bundle)
+    script = tmp_path / "verify.py"
+    script.write_text(f"""
+import torch
+from monai.bundle import ckpt_export, verify_net_in_out
+bundle = {str(bundle)!r}
+common = dict(net_id="network_def", meta_file=bundle + "/configs/metadata.json",
+              config_file=bundle + "/configs/inference.json", bundle_root=bundle)
+verify_net_in_out(**common)
+ckpt_export(filepath=bundle + "/models/verify_model.ts", ckpt_file=bundle + "/models/model.pt", **common)
+torch.jit.load(bundle + "/models/model.ts")
+""")
+    succeeded(without_us(script))  # with the bundle's folder not on the path
+
+
+def test_slicer_drives_inference_json(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
+    image = sorted((data / "imagesTr").iterdir())[0]
+    result = tmp_path / "out/result.nii.gz"
+    succeeded(without_us(CLIENTS / "slicer.py", bundle, image, result))
+    mask, scan = nibabel.load(result), nibabel.load(image)
+    assert mask.shape == scan.shape[:3]
+    np.testing.assert_allclose(mask.affine, scan.affine)
+
+
+def test_federated_learning(bundle: Path, data: Path, without_us: Run) -> None:
+    # The statistics client takes no overrides, so the site's own config file names its data.
+    (bundle / "configs/site.json").write_text(json.dumps({"dataset_dir": str(data)}))
+    assert "statistics of" in succeeded(without_us(CLIENTS / "federated.py", bundle, data, path=bundle))
+
+
+def test_torchrun_trains_on_two_processes(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
+    configs = [str(bundle / f"configs/{name}.yaml") for name in ("train", "multi_gpu_train")]
+    output = succeeded(
+        without_us(
+            *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle", "run"),
+            *("--config_file", configs, "--bundle_root", bundle, "--dataset_dir", data, "--ckpt_dir", tmp_path / "own"),
+            *TINY,
+        )
+    )
+    assert "val_volume_iou" in output
+    assert (tmp_path / "own/model.pt").is_file()
+
+
+def test_the_same_inputs_give_the_same_bytes(shipped: Path, make_package: Callable[[str], Path]) -> None:
+    again = make_package(shipped.name.rpartition("_")[2])
+    assert again.with_suffix(".zip").read_bytes() == shipped.with_suffix(".zip").read_bytes()

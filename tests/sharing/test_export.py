@@ -1,0 +1,66 @@
+"""TorchScript and ONNX of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from monai.networks.nets import UNet
+from torch import nn
+
+from lgg_monai.errors import LggError
+from lgg_monai.sharing import export as module
+from lgg_monai.sharing.export import largest_difference, onnx_bytes, onnx_runner, torchscript_bytes, torchscript_runner
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return UNet(2, 3, 1, channels=(4, 4, 8), strides=(2, 2), num_res_units=1, norm="batch").eval()
+
+
+def test_torchscript_agrees_and_names_no_file_of_this_machine(network: nn.Module) -> None:
+    content = torchscript_bytes(network, {"metadata.json": b"{}"})
+    assert largest_difference(network, torchscript_runner(content)) < 1e-5
+    assert b".debug_pkl" not in content
+    assert b"site-packages" not in content
+    assert str(Path(torch.__file__).parent).encode() not in content
+
+
+@pytest.mark.filterwarnings("ignore")  # inside PyTorch's exporter
+def test_onnx_agrees_at_every_size_and_names_no_file_of_this_machine(network: nn.Module) -> None:
+    onnx = pytest.importorskip("onnx")
+    content = onnx_bytes(network)
+    assert largest_difference(network, onnx_runner(content)) < 1e-5
+    assert b"site-packages" not in content
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model)
+    (image,), (pred,) = model.graph.input, model.graph.output
+    assert [axis.dim_param or axis.dim_value for axis in image.type.tensor_type.shape.dim] == [
+        "batch",
+        3,
+        "columns",
+        "rows",
+    ]
+    assert (image.name, pred.name) == ("image", "pred")
+    assert onnx_bytes(network) == content
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda image: image[:, :1], "differs from PyTorch by"),
+        (lambda image: image, r"gives \(1, 3, 256, 256\)"),
+        (lambda image: image[:, :1] * torch.nan, "differs from PyTorch by nan"),
+    ],
+)
+def test_an_export_that_differs_is_refused(network: nn.Module, other, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(LggError, match=message):
+        largest_difference(network, other)
+
+
+def test_a_failure_in_the_other_process_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LggError, match=r"^cannot export the network \(.*train.json.*\)$") as caught:
+        module.export(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,337 @@
+"""A package as a receiver finds it, and what is refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
+from packages import REPOSITORY, random_weights
+
+from lgg_monai.errors import LggError
+from lgg_monai.sharing import package as module
+from lgg_monai.sharing.manifest import changed_files
+from lgg_monai.sharing.package import package
+from lgg_monai.sharing.sources import USAGE, model_card
+
+SCHEMA = REPOSITORY / "tests/resources/meta_schema_20240725.json"
+CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
+
+
+def predict(bundle: Path, data: Path, masks: Path, **override: Any) -> dict[str, np.ndarray]:
+    """Run a packaged inference config in this process; masks by the name of their file."""
+    workflow = ConfigWorkflow(
+        config_file=str(bundle / "configs/inference.json"),
+        logging_file=False,
+        workflow_type="infer",
+        bundle_root=str(bundle),
+        dataset_dir=str(data),
+        output_dir=str(masks),
+        device=torch.device("cpu"),
+        **override,
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    workflow.run()
+    return {path.name: np.asarray(nibabel.load(path).dataobj) for path in sorted(masks.glob("*.nii.gz"))}
+
+
+# What is in it
+
+
+def test_the_layout_is_that_of_the_model_zoo(packaged: Path) -> None:
+    files = {path.relative_to(packaged).as_posix() for path in packaged.rglob("*") if path.is_file()}
+    expected = {"LICENSE", "manifest.json", "configs/metadata.json", "configs/logging.conf"}
+    expected |= {f"configs/{name}.{suffix}" for name in CONFIGS for suffix in ("yaml", "json")}
+    expected |= {"models/model.pt", "models/model.ts", "models/model.onnx", "docs/README.md", "docs/data_license.txt"}
+    assert {name for name in files if not name.startswith("scripts/")} == expected
+    assert packaged.name == "lgg_mri_segmentation_unet"
+    assert changed_files(packaged) == []
+
+
+def test_the_zip_holds_the_folder(packaged: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packaged.with_suffix(".zip")) as archive:
+        archive.extractall(tmp_path)
+    assert changed_files(tmp_path / packaged.name) == []
+
+
+def test_nothing_leads_back_to_this_repository(packaged: Path) -> None:
+    for path in packaged.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(REPOSITORY).encode() not in content, path
+            assert b"site-packages" not in content, path
+            if path.suffix in (".json", ".yaml", ".py", ".conf"):
+                assert b"configs/package" not in content, path
+                assert b"lgg_monai." not in content, path
+            if path.suffix in (".json", ".yaml") and path.name != "metadata.json":
+                assert b"%" not in content, path
+
+
+def test_json_copies_say_what_the_yaml_says(packaged: Path) -> None:
+    for name in CONFIGS:
+        text = (packaged / "configs" / f"{name}.yaml").read_text()
+        assert json.loads((packaged / "configs" / f"{name}.json").read_text()) == yaml.safe_load(text)
+        assert text.startswith("# ")
+
+
+def test_metadata_is_valid_and_the_card_is_filled(packaged: Path, tmp_path: Path) -> None:
+    schema = Path(shutil.copy(SCHEMA, tmp_path / "schema.json"))  # MONAI skips the download where the file exists
+    verify_metadata(meta_file=str(packaged / "configs/metadata.json"), filepath=str(schema))
+    metadata = json.loads((packaged / "configs/metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    weights = torch.load(packaged / "models/model.pt", weights_only=True)
+    parser = ConfigParser.load_config_file(packaged / "configs/train.json")
+    network = ConfigParser({"n": parser["network_def"]}).get_parsed_content("n")
+    network.load_state_dict(weights)
+    assert metadata["parameters"] == sum(p.numel() for p in network.parameters())
+    card = (packaged / "docs/README.md").read_text()
+    assert "$" not in card
+    assert metadata["name"] in card
+
+
+def test_shipped_weights_have_the_bundles_own_card_and_others_do_not(packaged: Path) -> None:
+    metadata = json.loads((packaged / "configs/metadata.json").read_text())
+    own = Path("bundles/unet/docs/README.md").read_text()
+    before, after = own.split(USAGE)
+    card = model_card("unet", "name", metadata, shipped=True)
+    assert card.startswith(before)
+    assert card.endswith(after)
+    assert "configs/inference.yaml" in card.removeprefix(before).removesuffix(after)
+    assert "The shipped weights" in own  # which no other weights may claim to be
+    assert "The shipped weights" not in model_card("unet", "name", metadata)
+
+
+def test_torchscript_carries_its_metadata(packaged: Path) -> None:
+    from monai.data import load_net_with_metadata
+
+    network, metadata, extra = load_net_with_metadata(
+        str(packaged / "models/model.ts"), more_extra_files=("inference.json",)
+    )
+    assert metadata["name"] == json.loads((packaged / "configs/metadata.json").read_text())["name"]
+    assert json.loads(extra["inference.json"])["evaluator"]["_target_"] == "SupervisedEvaluator"
+    with torch.no_grad(), torch.jit.optimized_execution(False):
+        assert network(torch.rand(2, 3, 64, 48)).shape == (2, 1, 64, 48)
+
+
+# What it does
+
+
+def test_the_three_ways_to_give_sequences_agree_and_keep_the_geometry(
+    packaged: Path, scans: Path, tmp_path: Path
+) -> None:
+    four = predict(packaged, scans / "msd/imagesTr", tmp_path / "four")
+    three = predict(packaged, scans / "nnunet/Dataset501_LGG/imagesTr", tmp_path / "three")
+    assert len(four) == len(three) == 4
+    assert any(mask.any() for mask in four.values())
+    for name, mask in four.items():
+        np.testing.assert_array_equal(mask, three[name.replace("_seg", "_0000_seg")])
+        image = nibabel.load(scans / "msd/imagesTr" / name.replace("_seg", ""))
+        saved = nibabel.load(tmp_path / "four" / name)
+        assert saved.shape == image.shape[:3]
+        np.testing.assert_allclose(saved.affine, image.affine)
+        assert saved.get_data_dtype() == np.uint8
+
+    # FLAIR alone is taken as all three.
+    first = sorted((scans / "msd/imagesTr").iterdir())[0]
+    image = nibabel.load(first)
+    flair = np.asarray(image.dataobj)[..., 1]
+    for folder, array in (("alone", flair), ("copied", np.stack([flair] * 3, axis=-1))):
+        (tmp_path / folder).mkdir()
+        nibabel.save(nibabel.Nifti1Image(array, image.affine), tmp_path / folder / "a.nii.gz")
+    alone, copied = (predict(packaged, tmp_path / n, tmp_path / f"{n}_masks") for n in ("alone", "copied"))
+    np.testing.assert_array_equal(alone["a_seg.nii.gz"], copied["a_seg.nii.gz"])
+
+
+def test_orientation_and_size_of_the_files_do_not_matter(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    path = sorted((scans / "msd/imagesTr").iterdir())[0]
+    image = nibabel.load(path)
+    cut = nibabel.Nifti1Image(np.asarray(image.dataobj)[:61, :57], image.affine)
+    turned = nibabel.as_closest_canonical(cut)
+    turned = nibabel.Nifti1Image(
+        np.moveaxis(np.asarray(turned.dataobj), 2, 0), turned.affine[:, [2, 0, 1, 3]]
+    )  # sagittal storage
+    masks = {}
+    for name, picture in (("plain", cut), ("turned", turned)):
+        (tmp_path / name).mkdir()
+        nibabel.save(picture, tmp_path / name / "a.nii.gz")
+        predict(packaged, tmp_path / name, tmp_path / f"{name}_masks")
+        masks[name] = nibabel.load(tmp_path / f"{name}_masks/a_seg.nii.gz")
+        assert masks[name].shape == picture.shape[:3]
+        np.testing.assert_allclose(masks[name].affine, picture.affine)
+    plain, turned_mask = (np.asarray(nibabel.as_closest_canonical(masks[name]).dataobj) for name in ("plain", "turned"))
+    assert plain.any()
+    np.testing.assert_array_equal(plain, turned_mask)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_another_number_of_sequences_is_refused(packaged: Path, tmp_path: Path, channels: int) -> None:
+    (tmp_path / "data").mkdir()
+    volume = np.random.default_rng(0).random((32, 32, 3, channels)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "data/a.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        predict(packaged, tmp_path / "data", tmp_path / "masks")
+    error: BaseException | None = caught.value
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    assert repr(error) == f"KeyError({channels})"  # the lookup of what to do with so many sequences
+    assert not (tmp_path / "masks").exists()
+
+
+def test_preprocessing_gives_the_numbers_of_the_repository(
+    packaged: Path, scans: Path, in_repository: Path, tmp_path: Path
+) -> None:
+    entry = {"image": str(sorted((scans / "msd/imagesTr").iterdir())[0])}
+    entry["label"] = entry["image"].replace("imagesTr", "labelsTr")
+    ours = ConfigParser()
+    ours.read_config("configs/data.yaml")
+    expected = ours.get_parsed_content("preprocessing")(entry)
+    for name, key in (
+        ("inference", "preprocessing"),
+        ("evaluate", "validate#preprocessing"),
+        ("train", "preprocessing"),
+    ):
+        parser = ConfigParser()
+        parser.read_config(str(packaged / "configs" / f"{name}.json"))
+        found = parser.get_parsed_content(key)(dict(entry))
+        assert torch.equal(torch.as_tensor(found["image"]).float(), expected["image"].float()), name
+        if name != "inference":
+            assert torch.equal(torch.as_tensor(found["label"]).byte(), expected["label"]), name
+
+
+def test_it_runs_without_this_package(
+    packaged: Path, scans: Path, tmp_path: Path, without_us: Callable[..., Any]
+) -> None:
+    images = scans / "msd/imagesTr"
+    result = without_us(
+        *("-m", "monai.bundle", "run", "--config_file", packaged / "configs/inference.yaml"),
+        *("--bundle_root", packaged, "--dataset_dir", images, "--output_dir", tmp_path / "masks"),
+    )
+    assert result.returncode == 0, result.stderr
+    here = predict(packaged, images, tmp_path / "here")
+    assert here
+    for name, mask in here.items():
+        np.testing.assert_array_equal(mask, np.asarray(nibabel.load(tmp_path / "masks" / name).dataobj))
+
+
+# What is refused
+
+
+@pytest.fixture
+def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the exports, which take most of the time."""
+    monkeypatch.setattr(module, "export", lambda folder: 0.0)
+
+
+@pytest.fixture
+def in_small(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(small_root)
+    return small_root
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
+def test_the_same_inputs_give_the_same_zip(tmp_path: Path) -> None:
+    weights = random_weights("unet", tmp_path / "model.pt")
+    nested = tmp_path / "last.pt"
+    content = torch.load(weights, weights_only=True)
+    torch.save({"averaged_model": dict(content), "model": content, "progress": {}}, nested)
+    zips = [package("unet", tmp_path / name, checkpoint=path) for name, path in (("a", weights), ("b", nested))]
+    assert zips[0].read_bytes() == zips[1].read_bytes()
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
+def test_a_run_gives_its_weights_and_figures(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    random_weights("unet", run / "checkpoints/best.pt")
+    (run / "evaluation").mkdir()
+    summary = json.loads((REPOSITORY / "docs/results/unet_fold0/summary.json").read_text())
+    (run / "evaluation/summary.json").write_text(json.dumps(summary))
+    folder = package("unet", tmp_path / "dist", run=run).with_suffix("")
+    metadata = json.loads((folder / "configs/metadata.json").read_text())
+    assert metadata["eval_metrics"]["volume_dice"] == 0.868
+    assert "| `volume_dice` | 0.868 |" in (folder / "docs/README.md").read_text()
+    (run / "evaluation/summary.json").write_text(json.dumps(summary | {"checkpoint": "elsewhere/last.pt"}))
+    with pytest.raises(LggError, match=r"scores elsewhere/last.pt, not the best.pt to package"):
+        package("unet", tmp_path / "other", run=run)
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
+def test_an_earlier_package_is_replaced_on_request_only(tmp_path: Path) -> None:
+    weights = random_weights("unet", tmp_path / "model.pt")
+    folder = package("unet", tmp_path / "dist", checkpoint=weights).with_suffix("")
+    (folder / "stale.txt").write_text("")
+    with pytest.raises(LggError, match=r"lgg_mri_segmentation_unet exists already: add --overwrite"):
+        package("unet", tmp_path / "dist", checkpoint=weights)
+    assert (folder / "stale.txt").exists()
+    package("unet", tmp_path / "dist", checkpoint=weights, overwrite=True)
+    assert not (folder / "stale.txt").exists()
+    assert changed_files(folder) == []
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, f"{folder.name}.zip"]
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
+@pytest.mark.parametrize("broken", ["export", "write_zip", "write_manifest"])
+def test_no_space_left_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    weights = random_weights("unet", tmp_path / "model.pt")
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, broken, full)
+    with pytest.raises(LggError, match=r"cannot write the package to .* \(No space left on device\): free space"):
+        package("unet", tmp_path / "dist", checkpoint=weights)
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+@pytest.mark.usefixtures("in_small")
+def test_an_export_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = random_weights("unet", tmp_path / "model.pt")
+
+    def fail(folder: Path) -> float:
+        raise LggError("cannot export the network (reason)")
+
+    monkeypatch.setattr(module, "export", fail)
+    with pytest.raises(LggError, match="cannot export"):
+        package("unet", tmp_path / "dist", checkpoint=weights)
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    weights = random_weights("unet", tmp_path / "model.pt")
+    (tmp_path / "file").write_text("")
+    for arguments, message in (
+        ({"bundle": "vnet"}, r"no bundles/vnet.yaml: .* --bundle one of pspnet, unet"),
+        ({"bundle": "unet"}, r"no weights in bundles/unet/models/model.pt: name a run with --run"),
+        ({"bundle": "unet", "run": tmp_path, "checkpoint": weights}, "both --run and --checkpoint"),
+        (
+            {"bundle": "unet", "checkpoint": weights, "output": tmp_path / "file"},
+            r"cannot write the package to .*file \(",
+        ),
+    ):
+        with pytest.raises(LggError, match=message) as caught:
+            package(**{"output": tmp_path / "dist", **arguments})  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
+    for path, message in ((tmp_path / "absent.pt", "no checkpoint"), (tmp_path / "file", "cannot read the checkpoint")):
+        with pytest.raises(SystemExit, match=message):
+            package("unet", tmp_path / "dist", checkpoint=path)
+    with pytest.raises(SystemExit, match="is of another network"):
+        package("pspnet", tmp_path / "dist", checkpoint=weights)
+    assert not (tmp_path / "dist").exists() or list((tmp_path / "dist").iterdir()) == []
+
+
+def test_outside_the_repository_it_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LggError, match="run this in the repository's root, with --bundle one of none here"):
+        package("unet", tmp_path / "dist")

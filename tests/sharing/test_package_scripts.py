@@ -1,0 +1,45 @@
+"""The modules that a bundle carries."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from lgg_monai.errors import LggError
+from lgg_monai.sharing import scripts
+from lgg_monai.sharing.scripts import closure, modules_named, script_files
+
+
+def test_imports_are_followed() -> None:
+    assert closure(["lgg_monai.networks.pspnet"]) == [
+        "lgg_monai.errors",
+        "lgg_monai.networks.pspnet",
+        "lgg_monai.networks.resnet",
+    ]
+
+
+def test_configs_name_their_modules() -> None:
+    texts = ["_target_: scripts.engines.precision.AutocastInferer", "x: $scripts.seeds.epoch_seed(1, 2)", "scripts"]
+    assert modules_named(texts) == {"lgg_monai.engines.precision", "lgg_monai.seeds"}
+
+
+def test_scripts_import_each_other_and_never_this_package() -> None:
+    files = script_files(["lgg_monai.networks.pspnet", "lgg_monai.transforms.batch"])
+    assert "scripts/networks/__init__.py" in files
+    assert "scripts/__init__.py" in files
+    for path, text in files.items():
+        assert "lgg_monai" not in text
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scripts"):
+                assert node.module.replace(".", "/") + ".py" in files, path
+
+
+def test_an_import_from_a_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/__init__.py").write_text("x = 1\n")
+    (tmp_path / "user.py").write_text("from lgg_monai.sub import x\n")
+    monkeypatch.setattr(scripts, "ROOT", tmp_path)
+    with pytest.raises(LggError, match=r"lgg_monai.user imports from the package lgg_monai.sub"):
+        closure(["lgg_monai.user"])
