@@ -193,6 +193,11 @@ def test_federated_learning(bundle: Path, data: Path, without_us: Run) -> None:
     assert "statistics of" in succeeded(without_us(CLIENTS / "federated.py", bundle, data, path=bundle))
 
 
+def test_monai_label_predicts_and_trains(bundle: Path, data: Path, without_us: Run) -> None:
+    pytest.importorskip("monailabel")  # it brings torchvision, so it is no part of the project's environment
+    succeeded(without_us(CLIENTS / "label.py", bundle, data))
+
+
 def test_torchrun_trains_on_two_processes(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
     configs = [str(bundle / f"configs/{name}.yaml") for name in ("train", "multi_gpu_train")]
     output = succeeded(
