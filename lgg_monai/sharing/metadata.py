@@ -10,22 +10,9 @@ from typing import Any
 import numpy
 import torch
 
+from lgg_monai.engines.summary import METRICS
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
-
-# Metrics of a run's summary that a bundle states, by the names that the summary defines them under.
-STATED = (
-    "volume_dice",
-    "volume_iou",
-    "pooled_iou",
-    "tumour_slice_iou",
-    "all_slice_iou",
-    "false_positive_slices",
-    "hd95_px",
-    "surface_dice_2px",
-    "sensitivity",
-    "precision",
-)
 
 
 def filled_metadata(source: Path, network: torch.nn.Module, summary: dict[str, Any] | None) -> dict[str, Any]:
@@ -61,7 +48,7 @@ def eval_metrics(summary: dict[str, Any]) -> dict[str, Any]:
         stated["PHANTOM"] = "measured on synthetic pictures: says nothing about real patients"
     stated["subset"] = summary["subset"]
     stated["patients"] = summary["patients"]
-    for name in STATED:
+    for name in METRICS:
         entry = summary.get(name) or {}
         for key, label in (("mean", name), ("median", f"{name}_median"), ("ci95", f"{name}_ci95")):
             if entry.get(key) is not None:
@@ -71,13 +58,13 @@ def eval_metrics(summary: dict[str, Any]) -> dict[str, Any]:
 
 def metrics_table(stated: dict[str, Any]) -> str:
     """Lay a bundle's figures out as a table in Markdown."""
-    if not any(name in stated for name in STATED):
+    if not any(name in stated for name in METRICS):
         return "No figures are stated for these weights."
     lines = [f"{stated['patients']} patients ({stated['subset']})." if "patients" in stated else ""]
     if "PHANTOM" in stated:
         lines.append(f"\n**PHANTOM**: {stated['PHANTOM']}.")
     lines += ["", "| metric | mean | median | 95 % interval of the mean |", "|---|---|---|---|"]
-    for name in STATED:
+    for name in METRICS:
         if name in stated:
             median, interval = stated.get(f"{name}_median", ""), stated.get(f"{name}_ci95")
             between = "" if interval is None else f"{interval[0]} to {interval[1]}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, replacing, replacing_folder
 from lgg_monai.sharing import sources
@@ -111,8 +112,8 @@ def _weights(bundle: str, run: Path | None, checkpoint: Path | None) -> Path:
     if checkpoint is not None:
         return checkpoint
     if run is not None:
-        return run / "checkpoints/best.pt"
-    shipped = Path("bundles") / bundle / "models/model.pt"
+        return run / "checkpoints" / BEST
+    shipped = Path("bundles") / bundle / SHIPPED
     if not shipped.is_file():
         raise LggError(f"no weights in {shipped}: name a run with --run, or weights with --checkpoint")
     return shipped
