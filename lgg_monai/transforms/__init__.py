@@ -3,6 +3,7 @@
 from lgg_monai.transforms.batch import BatchAugmentation, BatchRandom, BatchTransform
 from lgg_monai.transforms.intensity import (
     RandomBiasField,
+    RandomBlur,
     RandomContrast,
     RandomGamma,
     RandomLowResolution,
@@ -19,6 +20,7 @@ __all__ = [
     "MainOutputd",
     "RandomAffinePatch",
     "RandomBiasField",
+    "RandomBlur",
     "RandomContrast",
     "RandomGamma",
     "RandomLowResolution",

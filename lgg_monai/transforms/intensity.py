@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional
 
@@ -117,6 +119,34 @@ class RandomNoise(RandomIntensity):
         """See :class:`RandomIntensity`."""
         deviation = random.uniform((len(part), 1, 1, 1), 0, self.deviation).to(part)
         return part + random.normal(part.shape, part.device) * deviation
+
+
+class RandomBlur(RandomIntensity):
+    """Blur some samples within the slice by a Gaussian, as motion, thick slices and interpolation do.
+
+    Args:
+        probability: share of the samples that change.
+        deviation: range of the standard deviation of the Gaussian, in pixels.
+    """
+
+    def __init__(self, probability: float = 0.15, deviation: tuple[float, float] = (0.5, 2.0)) -> None:
+        super().__init__(probability)
+        self.deviation = (float(deviation[0]), float(deviation[1]))
+        self.radius = math.ceil(3 * self.deviation[1])
+
+    def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+        """See :class:`RandomIntensity`."""
+        count, channels = part.shape[:2]
+        deviation = random.uniform((count, 1), *self.deviation).to(part)
+        place = torch.arange(-self.radius, self.radius + 1, device=part.device)
+        kernel = torch.exp(-0.5 * (place / deviation) ** 2)
+        kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, dim=0)[:, None]
+        # All samples in one depthwise convolution a direction; the border is repeated, as nothing is known beyond it.
+        planes = part.reshape(1, count * channels, *part.shape[2:])
+        margins = [self.radius] * 4
+        planes = functional.pad(planes, margins, mode="replicate")
+        planes = functional.conv2d(planes, kernel[..., None], groups=count * channels)
+        return functional.conv2d(planes, kernel[..., None, :], groups=count * channels).reshape(part.shape)
 
 
 class RandomLowResolution(RandomIntensity):

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from skimage.filters import gaussian
 from torch.nn import functional
 
 from lgg_monai.data.patients import FLAIR
@@ -13,6 +14,7 @@ from lgg_monai.transforms import (
     BatchRandom,
     MainOutputd,
     RandomBiasField,
+    RandomBlur,
     RandomContrast,
     RandomGamma,
     RandomLowResolution,
@@ -20,7 +22,15 @@ from lgg_monai.transforms import (
     RandomNoise,
 )
 
-STEPS = [RandomContrast, RandomGamma, RandomBiasField, RandomNoise, RandomLowResolution, RandomMissingSequence]
+STEPS = [
+    RandomContrast,
+    RandomGamma,
+    RandomBiasField,
+    RandomNoise,
+    RandomBlur,
+    RandomLowResolution,
+    RandomMissingSequence,
+]
 
 
 def noise(samples: int = 8, size: tuple[int, int] = (32, 24)) -> torch.Tensor:
@@ -198,3 +208,15 @@ def test_main_output_misses_an_absent_key() -> None:
     with pytest.raises(KeyError, match="pred"):
         MainOutputd("pred")({"label": 0})
     assert MainOutputd("pred", allow_missing_keys=True)({"label": 0}) == {"label": 0}
+
+
+def test_blur_keeps_constants_and_does_as_skimage() -> None:
+    flat = torch.full((4, 3, 40, 40), 2.5)
+    assert torch.allclose(apply(RandomBlur(probability=1), flat), flat, atol=1e-5)
+    image = noise(1, (48, 40))
+    # The draw of the deviation is known, so the picture can be compared with another implementation's.
+    random = BatchRandom(5)
+    random.chosen(1, 1)
+    sigma = float(random.uniform((1, 1), 0.5, 2.0))
+    expected = gaussian(image[0].numpy(), sigma=sigma, mode="nearest", truncate=6 / sigma, channel_axis=0)
+    assert torch.allclose(apply(RandomBlur(1.0, (0.5, 2.0)), image, seed=5)[0], torch.from_numpy(expected), atol=1e-4)
