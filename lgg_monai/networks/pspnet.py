@@ -12,7 +12,7 @@ from lgg_monai.errors import LggError
 from lgg_monai.networks.resnet import DilatedResNet, Norm, conv_norm
 
 SMALLEST_INPUT = 64  # pixels; 9 feature cells a side, enough for 6 bins
-AUX_FEATURES = 256
+FEATURES_SHARE = 4  # of the channels, a head keeps one in so many: the paper has 2048 to 512 and 1024 to 256
 
 
 def pooling_matrix(size: int, cell: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
@@ -136,7 +136,8 @@ class PSPNet(nn.Module):
         norm: as in MONAI: "batch", "instance", ("group", {"num_groups": 8}). Batch norm wants 16 or more slices a step.
         bins: cells a side of each level of the pyramid.
         dropout: probability of dropping a channel before the last convolution.
-        features: channels before the last convolution.
+        features: channels before the last convolution; by default a quarter of stage 4's, 512 for ResNet-50 as in the
+            paper and 128 for ResNet-18. The auxiliary head has a quarter of stage 3's.
         aux: train the auxiliary head on stage 3. It is built in any case, so that weights fit both ways; without `aux`
             it is frozen, and the output in training mode is one tensor.
 
@@ -153,7 +154,7 @@ class PSPNet(nn.Module):
         norm: Norm = "batch",
         bins: Sequence[int] = (1, 2, 3, 6),
         dropout: float = 0.1,
-        features: int = 512,
+        features: int | None = None,
         aux: bool = True,
     ) -> None:
         super().__init__()
@@ -161,7 +162,7 @@ class PSPNet(nn.Module):
             raise LggError(f"spatial_dims is {spatial_dims} in PSPNet: it works on slices, use 2")
         if not bins or any(not isinstance(n, int) or n < 1 for n in bins):
             raise LggError(f"bins is {list(bins)} in PSPNet: give positive whole numbers such as [1, 2, 3, 6]")
-        if min(in_channels, out_channels, features) < 1:
+        if min(in_channels, out_channels, 1 if features is None else features) < 1:
             given = f"in_channels {in_channels}, out_channels {out_channels}, features {features}"
             raise LggError(f"{given} in PSPNet: each must be 1 or more")
         if not 0 <= dropout < 1:
@@ -171,8 +172,9 @@ class PSPNet(nn.Module):
         self.backbone = DilatedResNet(backbone, in_channels, norm)
         stage3_channels, stage4_channels = self.backbone.channels
         self.pyramid = PyramidPooling(stage4_channels, bins, norm)
+        features = stage4_channels // FEATURES_SHARE if features is None else features
         self.main_head = head(self.pyramid.out_channels, features, out_channels, norm, dropout)
-        self.aux_head = head(stage3_channels, AUX_FEATURES, out_channels, norm, dropout)
+        self.aux_head = head(stage3_channels, stage3_channels // FEATURES_SHARE, out_channels, norm, dropout)
         if not aux:
             self.aux_head.requires_grad_(False)  # DistributedDataParallel refuses parameters that get no gradient
 

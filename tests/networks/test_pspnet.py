@@ -51,8 +51,9 @@ def test_parameters_are_those_of_the_paper(backbone: str) -> None:
     pyramid = 4 * conv(stage4, stage4 // 4, 1)
     assert count(network.backbone) == PLAIN_RESNET[backbone] + stem + first_block
     assert count(network.pyramid) == pyramid
-    assert count(network.main_head) == conv(2 * stage4, 512, 3) + 512 + 1
-    assert count(network.aux_head) == conv(stage3, 256, 3) + 256 + 1
+    # The paper's 512 of 2048 channels and 256 of 1024: a quarter.
+    assert count(network.main_head) == conv(2 * stage4, stage4 // 4, 3) + stage4 // 4 + 1
+    assert count(network.aux_head) == conv(stage3, stage3 // 4, 3) + stage3 // 4 + 1
     parts = [network.backbone, network.pyramid, network.main_head, network.aux_head]
     assert count(network) == sum(count(part) for part in parts)
 
