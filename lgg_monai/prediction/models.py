@@ -80,7 +80,7 @@ def load_segmenter(
             network = build_network(model.network_def, model.name)
             # Unwrapped, a mistake is an exception rather than the end of the program.
             inspect.unwrap(load_weights)(network, str(checkpoint))
-            networks.append(_checked(network.to(chosen).eval(), model, chosen))
+            networks.append(_checked(network.to(chosen, memory_format=torch.channels_last).eval(), model, chosen))
             with checkpoint.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         seen = frozenset(name for checkpoint in model.checkpoints for name in training_patients(checkpoint))

@@ -152,7 +152,7 @@ def load_model(
         networks = []
         for file in files:
             network = ConfigParser({"network_def": parser["network_def"]}).get_parsed_content("network_def")
-            networks.append(load_weights(network, file).to(chosen).eval())
+            networks.append(load_weights(network, file).to(chosen, memory_format=torch.channels_last).eval())
         preprocessing = parser.get_parsed_content("preprocessing")
         postprocessing = parser.get_parsed_content("postprocessing")
         inferer = parser.get_parsed_content("validate#inferer")

@@ -8,6 +8,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from lgg_monai.engines import AutocastInferer, SlicewiseInferer, select_device
+from lgg_monai.engines.precision import CPU_SLICES
 from lgg_monai.engines.precision import autocast_dtype
 from lgg_monai.errors import LggError
 
@@ -51,6 +52,13 @@ def test_slicewise_gives_the_network_no_more_than_its_batch_size() -> None:
     network = Spy()
     SlicewiseInferer(4)(noise(1, 3, 16, 16, 10), network)
     assert network.batches == [(4, 3, 16, 16), (4, 3, 16, 16), (2, 3, 16, 16)]
+
+
+@torch.no_grad()
+def test_slicewise_gives_a_cpu_a_few_slices_at_a_time() -> None:
+    network = Spy()
+    SlicewiseInferer(100)(noise(1, 3, 16, 16, 10), network)
+    assert [shape[0] for shape in network.batches] == [CPU_SLICES, CPU_SLICES, 2]
 
 
 @torch.no_grad()
