@@ -40,7 +40,7 @@ REPORT ?= runs/experiment
 OPTIONS ?=
 experiment: $(VENV)/.installed-compare
 	for net in unet pspnet; do \
-	  $(BIN)/python -m monai.bundle run --config_file bundles/$$net.yaml --resume true --output_dir runs/$$net $(if $(DATA),--dataset_dir $(DATA)) $(OPTIONS) && \
+	  $(BIN)/python -m monai.bundle run --config_file bundles/$$net.yaml --resume True --output_dir runs/$$net $(if $(DATA),--dataset_dir $(DATA)) $(OPTIONS) && \
 	  $(BIN)/python -m monai.bundle run --config_file "['bundles/$$net.yaml','configs/evaluate.yaml']" --output_dir runs/$$net $(if $(DATA),--dataset_dir $(DATA)) || exit 1; \
 	done
 	$(BIN)/lgg-monai compare runs/unet runs/pspnet --output $(REPORT)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from monai.transforms.utils import generate_spatial_bounding_box
 from PIL import Image, ImageDraw, ImageFont
 from skimage.draw import disk, line
 from skimage.measure import find_contours
 from skimage.transform import resize
 
-from lgg_monai.data.patients import FLAIR
 from lgg_monai.files import replacing
 
 # Told apart by hue and by lightness, and by dashes where they meet, so that no kind of colour blindness mixes them up.
@@ -27,9 +24,6 @@ STAMP_COLOUR = (255, 190, 60)
 
 WINDOW_PERCENTILES = (1.0, 99.5)
 STRIP = 24  # height of a line of text, in picture pixels
-TILE_WIDTH = 300  # a panel enlarges its slices by a whole factor to at least this width
-GAP = 6
-HEAD_MARGIN = 4  # voxels left around the head
 # Outlines are drawn this many times larger and averaged down, which smooths them without moving them.
 SUPERSAMPLING = 3
 LABEL_WIDTH = 1.2  # of an outline, in pixels of the slice
@@ -77,108 +71,13 @@ def draw_overlay(
     canvas = np.rint(picture).astype(np.uint8)
     if stamp:
         canvas = _stamped(canvas, stamp)
-    strips = [_strip(canvas.shape[1], [(title, INK)])] if title else []
+    strips = [text_strip(canvas.shape[1], [(title, INK)])] if title else []
     strips.append(canvas)
     if legend:
         entries = [("label", LABEL_COLOUR)] if label is not None else []
         entries += [("prediction", PREDICTION_COLOUR)] if prediction is not None else []
-        strips.append(_strip(canvas.shape[1], entries))
+        strips.append(text_strip(canvas.shape[1], entries))
     return np.concatenate(strips)
-
-
-def patient_panel(
-    image: np.ndarray,
-    label: np.ndarray,
-    prediction: np.ndarray,
-    title: str = "",
-    stamp: str = "",
-    columns: int = 4,
-) -> np.ndarray:
-    """Draw a sheet of two rows of one patient's slices: the largest tumour, the most errors, and the tumour's course.
-
-    All slices share one grey window and one crop around the head, so that they can be compared.
-
-    Args:
-        image: volume ``[3, X, Y, Z]`` in the order pre, FLAIR, post.
-        label: true mask ``[X, Y, Z]`` or ``[1, X, Y, Z]``.
-        prediction: predicted mask, alike.
-        title: text above, such as the patient's name and Dice.
-        stamp: a word printed large on every slice, such as ``PHANTOM``.
-        columns: slices in a row.
-
-    Returns:
-        Picture ``[H, W, 3]``, uint8. Slices are numbered from 1, as the files are.
-    """
-    flair = np.asarray(image)[FLAIR]
-    true, predicted = (np.asarray(mask).reshape(flair.shape) > 0 for mask in (label, prediction))
-    low, high = window = intensity_window(flair)
-    # The mean over slices takes the noise off the background, so that a tenth of the window tells the head from it.
-    inside = (flair.mean(axis=2) > low + 0.1 * (high - low)) | (true | predicted).any(axis=2)
-    if not inside.any():
-        inside = ~inside
-    starts, ends = generate_spatial_bounding_box(inside[None], margin=HEAD_MARGIN, allow_smaller=True)
-    head = tuple(slice(int(start), int(end)) for start, end in zip(starts, ends, strict=True))
-    scale = math.ceil(TILE_WIDTH / (head[0].stop - head[0].start))
-
-    notes = _notable_slices(true, predicted)
-    tiles = []
-    for z in choose_slices(true, predicted, 2 * columns):
-        tile = draw_overlay(
-            flair[:, :, z][head],
-            true[:, :, z][head],
-            predicted[:, :, z][head],
-            scale,
-            title=f"slice {z + 1}   {_slice_verdict(true[:, :, z], predicted[:, :, z])}{notes.get(z, '')}",
-            stamp=stamp,
-            window=window,
-            legend=False,
-        )
-        tiles.append(tile)
-    sheet = _arranged(tiles, min(columns, len(tiles)))
-    header = [("  ".join(filter(None, [title, stamp])), INK)] if title or stamp else []
-    footer = [("label", LABEL_COLOUR), ("prediction", PREDICTION_COLOUR), ("FLAIR", FAINT_INK)]
-    return np.concatenate([_strip(sheet.shape[1], header, 18), sheet, _strip(sheet.shape[1], footer)])
-
-
-def choose_slices(label: np.ndarray, prediction: np.ndarray, count: int) -> list[int]:
-    """Choose the slices of a sheet, in order: the largest tumour, the most wrong voxels, the rest evenly spread.
-
-    Args:
-        label: boolean ``[X, Y, Z]``.
-        prediction: boolean ``[X, Y, Z]``.
-        count: how many at most, from 2; fewer where fewer slices hold tumour.
-
-    Returns:
-        Slice indices. Without any tumour they are spread over what was predicted, or else over the whole volume.
-    """
-    candidates = np.flatnonzero(label.any(axis=(0, 1)))
-    if not candidates.size:
-        candidates = np.flatnonzero(prediction.any(axis=(0, 1)))
-    if not candidates.size:
-        candidates = np.arange(label.shape[2])
-    chosen = set(_notable_slices(label, prediction)) if (label | prediction).any() else set()
-    others = np.array([z for z in candidates if z not in chosen])
-    if others.size:
-        wanted = min(max(count - len(chosen), 0), len(others))
-        # The middle of equal parts, so that neither end of the tumour is preferred.
-        chosen |= {int(others[int((part + 0.5) * len(others) / wanted)]) for part in range(wanted)}
-    return sorted(chosen)
-
-
-def select_best_median_worst(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Choose three patients by ``volume_dice``; equal ones by name, so that the choice is stable.
-
-    Args:
-        rows: one mapping a patient, with ``patient`` and ``volume_dice``.
-
-    Returns:
-        The rows of ``best``, ``median`` and ``worst``: three distinct patients where there are three, the median being
-        the lower one of an even number. Empty for no rows.
-    """
-    if not rows:
-        return {}
-    ordered = sorted(rows, key=lambda row: (float(row["volume_dice"]), str(row["patient"])))
-    return {"best": ordered[-1], "median": ordered[(len(ordered) - 1) // 2], "worst": ordered[0]}
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
@@ -240,36 +139,7 @@ def _grey(flair: np.ndarray, scale: int, window: tuple[float, float]) -> np.ndar
     return np.repeat(larger[..., None] * 255, 3, axis=2)
 
 
-def _notable_slices(label: np.ndarray, prediction: np.ndarray) -> dict[int, str]:
-    largest = int(label.sum(axis=(0, 1)).argmax())
-    wrong = (label ^ prediction).sum(axis=(0, 1))
-    worst = int(wrong.argmax())
-    notes: dict[int, str] = {}
-    if label.any():
-        notes[largest] = "   largest"
-    if wrong.any():
-        notes[worst] = f"{notes.get(worst, '')}   most errors"
-    return notes
-
-
-def _slice_verdict(label: np.ndarray, prediction: np.ndarray) -> str:
-    total = int(label.sum()) + int(prediction.sum())
-    if not total:
-        return "both empty"
-    return f"Dice {2 * int((label & prediction).sum()) / total:.2f}"
-
-
-def _arranged(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    height, width = tiles[0].shape[:2]
-    lines = math.ceil(len(tiles) / columns)
-    sheet = np.full((lines * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), PAPER, dtype=np.uint8)
-    for index, tile in enumerate(tiles):
-        top, left = GAP + index // columns * (height + GAP), GAP + index % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
-
-
-def _strip(width: int, entries: Sequence[tuple[str, tuple[int, int, int]]], size: int = 14) -> np.ndarray:
+def text_strip(width: int, entries: Sequence[tuple[str, tuple[int, int, int]]], size: int = 14) -> np.ndarray:
     """Draw a line of texts side by side, shortened where the picture is too narrow for them."""
     strip = Image.new("RGB", (width, STRIP + 2 * (size - 14)), PAPER)
     draw = ImageDraw.Draw(strip)

@@ -117,7 +117,7 @@ def load_run(folder: Path, label: str = "") -> Run:
     stopped_early = bool(record.get("ended")) and bool((record.get("config") or {}).get("early_stop"))
     if not (record.get("finished") or stopped_early):
         epoch = history[-1]["epoch"]
-        message = f"the run in {folder} is unfinished (epoch {epoch}): finish it with --resume true first"
+        message = f"the run in {folder} is unfinished (epoch {epoch}): finish it with --resume True first"
         raise LggError(message)
     datalist = read_json(folder / DATALIST, "datalist")
     try:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.cost import patient_of
-from lgg_monai.analysis.overlays import patient_panel, save_png
+from lgg_monai.analysis.overlays import save_png
+from lgg_monai.analysis.panels import patient_panel
 from lgg_monai.analysis.runs import load_run
 from lgg_monai.crossval.folds import claimed, fold_folder, fold_state, run_fold
 from lgg_monai.crossval.merge import merge_folds

@@ -1,7 +1,8 @@
 """Finding, checking, reading and splitting patients, and the slices of their volumes."""
 
 from lgg_monai.data.datalist import default_dataset_dir, evaluation_datalist, prepare_datalist
-from lgg_monai.data.patients import FLAIR, SEQUENCES, Patient, find_patients, read_patient
+from lgg_monai.data.patients import Patient, find_patients, read_patient
+from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.slices import SliceDataset, TumourSliceSampler, gathered
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.data.volume_cache import default_cache_dir

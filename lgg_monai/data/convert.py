@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args
 import nibabel
 import numpy as np
 
-from lgg_monai.data.patients import SEQUENCES, Patient, find_patients, read_patient
+from lgg_monai.data.patients import Patient, find_patients, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom
+from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing, writable_folder, write_json

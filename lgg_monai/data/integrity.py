@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lgg_monai.data.patients import FLAIR, SEQUENCES, Patient, find_patients, read_patient
+from lgg_monai.data.patients import Patient, find_patients, read_patient
+from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.tiff_stack import (
     distinct_values,
     image_files,

@@ -10,12 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lgg_monai.data.sequences import FLAIR as FLAIR  # benchmarks/ imports it from here
 from lgg_monai.data.tiff_stack import TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
-
-SEQUENCES = ("pre", "flair", "post")
-"""Channels of an image volume, in order. A sequence that was not acquired is a copy of FLAIR."""
-FLAIR = SEQUENCES.index("flair")
 
 # Folders of the published download hold `<patient>/<patient>_<n>.tif`; one or two more levels lie above them.
 SEARCH_DEPTH = 3

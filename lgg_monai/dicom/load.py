@@ -8,13 +8,14 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.pixels import get_decoder
 
+from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.dicom.choose import NAMES, Selection, same_frame
 from lgg_monai.dicom.geometry import Grid, series_grid
 from lgg_monai.dicom.headers import Frame, Series
 from lgg_monai.dicom.identity import quietly
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.geometry import covered, onto_grid
-from lgg_monai.prediction.scan import SEQUENCES, Scan
+from lgg_monai.prediction.scan import Scan
 
 COVERED = 0.95
 """Part of FLAIR's volume that another sequence should cover."""

@@ -1,14 +1,15 @@
 """Pieces that the configs plug into MONAI's engines."""
 
 from lgg_monai.engines.acceleration import prepare_network
-from lgg_monai.engines.checkpoints import EarlyStopping, Restore, RunCheckpoints, default_checkpoint, load_weights
-from lgg_monai.engines.config_check import check_keys, check_numbers
+from lgg_monai.engines.checkpoints import default_checkpoint, load_weights
+from lgg_monai.engines.config_check import check_keys, check_numbers, check_switches
 from lgg_monai.engines.evaluation import EvaluationWriter
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.pooled_iou import PooledIoU, PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, select_device
 from lgg_monai.engines.probabilities import ProbabilityWriter
+from lgg_monai.engines.run_checkpoints import EarlyStopping, Restore, RunCheckpoints
 from lgg_monai.engines.run_folder import RunRecord, prepare_run_folder
 from lgg_monai.engines.tensorboard import TensorBoardWriter
 from lgg_monai.engines.training import (
@@ -46,6 +47,7 @@ __all__ = [
     "WeightAveraging",
     "check_keys",
     "check_numbers",
+    "check_switches",
     "default_checkpoint",
     "load_ensemble",
     "load_weights",

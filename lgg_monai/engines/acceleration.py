@@ -26,26 +26,14 @@ def prepare_network(network: torch.nn.Module, channels_last: bool = False, compi
         The network itself.
 
     Raises:
-        SystemExit: with one line, where there is no compiler to compile with, or an option is neither True nor False.
+        SystemExit: with one line, where there is no compiler to compile with.
     """
-    require_switch("channels_last", channels_last)
-    require_switch("compile", compile)
     if channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compile:
         require_compiler()
         network.compile()
     return network
-
-
-def require_switch(name: str, value: object) -> None:
-    """Refuse text, which is how MONAI's command line hands on ``false``, and which Python takes for true.
-
-    Raises:
-        LggError: the value is neither True nor False.
-    """
-    if not isinstance(value, bool):
-        raise LggError(f"{name} is {value!r}: give --{name} True or --{name} False, with a capital letter")
 
 
 def require_compiler() -> None:

@@ -82,6 +82,21 @@ def check_numbers(counts: dict[str, Any], amounts: dict[str, Any]) -> None:
             raise LggError(f"{name} is {value!r}: give a number above 0 with --{name}, such as 1.0e-4")
 
 
+@exits_with_one_line
+def check_switches(switches: dict[str, Any]) -> None:
+    """Refuse text, which is how MONAI's command line hands on ``false``, and which Python takes for true.
+
+    Args:
+        switches: settings by name that must be True or False.
+
+    Raises:
+        SystemExit: with one line that names the setting and its value.
+    """
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise LggError(f"{name} is {value!r}: give --{name} True or --{name} False, with a capital letter")
+
+
 def _plain(node: Any) -> Any:
     if isinstance(node, dict):
         return {str(key): _plain(value) for key, value in node.items()}

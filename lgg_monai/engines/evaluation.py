@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from lgg_monai.analysis.overlays import patient_panel, save_png, select_best_median_worst
+from lgg_monai.analysis.overlays import save_png
+from lgg_monai.analysis.panels import patient_panel, select_best_median_worst
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction, write_prediction

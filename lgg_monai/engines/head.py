@@ -9,9 +9,7 @@ import torch
 from monai.inferers import Inferer
 from torch.nn import functional
 
-from lgg_monai.data.patients import FLAIR
-from lgg_monai.engines.acceleration import require_switch
-from lgg_monai.errors import exits_with_one_line
+from lgg_monai.data.sequences import FLAIR
 
 NO_TUMOUR = -20.0
 """The logit given to voxels outside: a probability of 2e-9."""
@@ -33,7 +31,6 @@ class HeadInferer(Inferer):
         divisor: the product of the network's strides.
     """
 
-    @exits_with_one_line
     def __init__(
         self,
         inferer: Inferer,
@@ -44,7 +41,6 @@ class HeadInferer(Inferer):
         divisor: int = 16,
     ) -> None:
         super().__init__()
-        require_switch("val_head_only", enabled)
         self.inferer = inferer
         self.enabled = enabled
         self.threshold = threshold

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from lgg_monai.engines.checkpoints import validation_metrics
+from lgg_monai.engines.run_checkpoints import validation_metrics
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import write_text
 

@@ -77,6 +77,6 @@ def read_probability(path: Path) -> np.ndarray:
             return stored["probability"].astype(np.float32) / LEVELS
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         message = (
-            f"cannot read the probabilities {path} ({type(error).__name__}): evaluate again with --probabilities true"
+            f"cannot read the probabilities {path} ({type(error).__name__}): evaluate again with --probabilities True"
         )
         raise LggError(message) from error

@@ -52,7 +52,7 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
         except OSError as error:
             message = f"cannot set the earlier run in {folder} aside ({error.strerror}): choose another --output_dir"
             raise LggError(message) from error
-        logger.warning("%s held an earlier run, which is now %s (--resume true continues one)", folder, aside)
+        logger.warning("%s held an earlier run, which is now %s (--resume True continues one)", folder, aside)
     return str(writable_folder(folder))
 
 

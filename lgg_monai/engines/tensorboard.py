@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from torch.utils.tensorboard import SummaryWriter
 
 from lgg_monai.analysis.overlays import draw_overlay
-from lgg_monai.data.patients import FLAIR
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.history import HistoryWriter
 
 TENSORBOARD = "tensorboard"

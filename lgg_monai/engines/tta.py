@@ -8,23 +8,40 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer
-from monai.transforms import MeanEnsemble
 
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.errors import LggError, exits_with_one_line
 
+LEFT_RIGHT = 2  # axis of [B, C, X, Y, ...]
 # Beyond this a probability is as good as 0 or 1, and its logit would soon be infinite.
 SMALLEST_PROBABILITY = 1e-6
 
 
-def mean_logit(logits: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Give the logit of the mean probability of several logits of one shape, as float32.
+def mean_probability(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Give the mean probability of several logits of one shape, as float64.
 
-    Probabilities are averaged, not logits: one member's certainty cannot outvote all the others. The result is a logit
-    again, so that thresholds and losses stay as they are.
+    Probabilities are averaged, not logits: one member's certainty cannot outvote all the others. In double precision
+    0.5 is crossed where a single logit crosses 0, to the voxel.
     """
-    probability = MeanEnsemble()([torch.sigmoid(part.float()) for part in logits])
-    return torch.logit(torch.as_tensor(probability), eps=SMALLEST_PROBABILITY)
+    return torch.stack([part.double().sigmoid() for part in logits]).mean(0)
+
+
+def mean_logit(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Give the logit of the mean probability as float32, so that thresholds and losses stay as they are."""
+    return torch.logit(mean_probability(logits), eps=SMALLEST_PROBABILITY).float()
+
+
+def both_ways(
+    predict: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, axis: int = LEFT_RIGHT
+) -> list[torch.Tensor]:
+    """Predict an image and its mirror image, and mirror the latter's prediction back.
+
+    Args:
+        predict: returns a tensor on the image's grid.
+        image: ``[B, C, X, Y, ...]``.
+        axis: that is mirrored.
+    """
+    return [predict(image), predict(image.flip(axis)).flip(axis)]
 
 
 class FlipInferer(Inferer):
@@ -39,7 +56,7 @@ class FlipInferer(Inferer):
         axis: the axis of ``[B, C, X, Y, ...]`` that is mirrored.
     """
 
-    def __init__(self, inferer: Inferer, enabled: bool = True, axis: int = 2) -> None:
+    def __init__(self, inferer: Inferer, enabled: bool = True, axis: int = LEFT_RIGHT) -> None:
         super().__init__()
         self.inferer = inferer
         self.enabled = enabled
@@ -47,11 +64,9 @@ class FlipInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """Return the logit of the mean probability, of the shape that the other inferer returns."""
-        logits = self.inferer(inputs, network, *args, **kwargs)
         if not self.enabled:
-            return logits
-        mirrored = self.inferer(inputs.flip(self.axis), network, *args, **kwargs)
-        return mean_logit([logits, mirrored.flip(self.axis)])
+            return self.inferer(inputs, network, *args, **kwargs)
+        return mean_logit(both_ways(lambda image: self.inferer(image, network, *args, **kwargs), inputs, self.axis))
 
 
 class Ensemble(torch.nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
@@ -20,7 +21,7 @@ from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.models import load_segmenter
 from lgg_monai.prediction.nifti import scan_of_picture
 from lgg_monai.prediction.run import segment_prepared
-from lgg_monai.prediction.scan import SEQUENCES, Scan
+from lgg_monai.prediction.scan import Scan
 from lgg_monai.prediction.segmenter import Segmenter
 
 

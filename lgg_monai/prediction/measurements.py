@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from lgg_monai.data.patients import FLAIR
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.prediction.diameters import largest_diameters
 from lgg_monai.prediction.geometry import Placement
 from lgg_monai.prediction.scan import Scan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,18 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monai.networks.nets
 import torch
 import yaml
 
 import lgg_monai
-import lgg_monai.networks
 from lgg_monai.data.datalist import DATALIST
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
-from lgg_monai.prediction.scan import SEQUENCES
+from lgg_monai.prediction.network_def import build_network, divisor, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
 
 REPOSITORY = Path(lgg_monai.__file__).resolve().parents[1]
@@ -80,7 +77,9 @@ def load_segmenter(
             network = build_network(model.network_def, model.name)
             # Unwrapped, a mistake is an exception rather than the end of the program.
             inspect.unwrap(load_weights)(network, str(checkpoint))
-            networks.append(_checked(network.to(chosen, memory_format=torch.channels_last).eval(), model, chosen))
+            network = network.to(chosen, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            require_one_logit(network, model.network_def, model.name, chosen)
+            networks.append(network)
             with checkpoint.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         seen = frozenset(name for checkpoint in model.checkpoints for name in training_patients(checkpoint))
@@ -91,7 +90,7 @@ def load_segmenter(
         precision=precision,
         tta=tta,
         batch_size=batch_size,
-        divisor=_divisor(model.network_def),
+        divisor=divisor(model.network_def),
         name=model.name,
         digests=tuple(digests),
         notes=model.notes,
@@ -151,39 +150,6 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
         yield Model(name, network_def, tuple(checkpoints) or (own,), notes)
 
 
-def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
-    """Build a network from plain values alone: no expression of a config is evaluated, and only known classes are used.
-
-    Args:
-        network_def: ``_target_``, a network of MONAI's or of this package, and its arguments.
-        name: of the bundle, for messages.
-
-    Raises:
-        LggError: it is another class, an argument is not plain, or the network cannot be built.
-    """
-    arguments = _arguments(network_def)
-    strange = _strange(arguments)
-    if strange is not None:
-        raise LggError(f"network_def of the bundle {name} is not made of plain values ({strange}): write them out")
-    target = str(network_def.get("_target_", ""))
-    # A packaged bundle calls this package's modules `scripts`; the installed ones are used.
-    homes = {
-        "": monai.networks.nets,
-        "monai.networks.nets": monai.networks.nets,
-        "lgg_monai.networks": lgg_monai.networks,
-    }
-    module, _, kind = target.rpartition(".")
-    module = ".".join(module.replace("scripts", "lgg_monai", 1).split(".")[: 3 if module.startswith("monai") else 2])
-    network_class = getattr(homes.get(module), kind, None)
-    if not (inspect.isclass(network_class) and issubclass(network_class, torch.nn.Module)):
-        raise LggError(f"the bundle {name} names the network {target!r}: only MONAI's and this package's are used")
-    try:
-        return network_class(**arguments)
-    except Exception as error:  # whatever a network makes of wrong arguments
-        reason = " ".join(str(error).split())[:160]
-        raise LggError(f"cannot build the network {kind} of the bundle {name} ({reason}): correct it") from error
-
-
 def array_preprocessing() -> Any:
     """Build what configs/data.yaml does to an image once it is loaded, from that file itself.
 
@@ -227,51 +193,5 @@ def _unpack(bundle: Path, folder: Path) -> Any:
     except yaml.YAMLError as error:
         raise LggError(f"a config of {bundle} is neither JSON nor YAML: ask for another copy") from error
     named = [config["network_def"] for config in configs if isinstance(config, dict) and "network_def" in config]
-    plain = (found for found in named if isinstance(found, dict) and _strange(_arguments(found)) is None)
+    plain = (found for found in named if isinstance(found, dict) and strange_value(found) is None)
     return next(plain, named[0] if named else None)
-
-
-def _arguments(network_def: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in network_def.items() if key not in ("_target_", "_desc_")}
-
-
-def _strange(arguments: dict[str, Any]) -> str | None:
-    """Return the first expression, reference or instruction among a network's arguments; None where all are plain."""
-    first = next((key for key in arguments if key.startswith("_")), None)
-    return first or next(
-        (text for text in _texts(arguments) if text[:1] in ("$", "@", "%") or text == "_target_"), None
-    )
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield from (str(key) for key in value)
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, str):
-        yield value
-
-
-def _checked(network: torch.nn.Module, model: Model, device: torch.device) -> torch.nn.Module:
-    """Prove on an empty slice that the network maps three sequences to one logit a pixel."""
-    side = 4 * _divisor(model.network_def)
-    try:
-        with torch.inference_mode():
-            output = network(torch.zeros(1, len(SEQUENCES), side, side, device=device))
-        output = output[0] if isinstance(output, list | tuple) else output
-        fits = tuple(output.shape) == (1, 1, side, side)
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        fits = False
-    if not fits:
-        raise LggError(
-            f"the network of the bundle {model.name} does not map slices of 3 sequences to one logit: give another"
-        )
-    return network
-
-
-def _divisor(network_def: dict[str, Any]) -> int:
-    """Return what sides of a slice are padded to a multiple of: 16, or more for a deeper UNet."""
-    strides = [stride for stride in network_def.get("strides") or [] if isinstance(stride, int)]
-    return math.lcm(16, math.prod(strides))

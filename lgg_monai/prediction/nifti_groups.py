@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lgg_monai.data.phantom import is_phantom
+from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.file_names import parse, safe_name, stem
 from lgg_monai.prediction.nifti import load_sequences, load_volume
-from lgg_monai.prediction.scan import SEQUENCES, ScanSource
+from lgg_monai.prediction.scan import ScanSource
 
 _NNUNET_CHANNEL = re.compile(r"^(?P<patient>.+)_(?P<channel>\d{4})$")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lgg_monai.data.patients import FLAIR, Patient, read_patient
+from lgg_monai.data.patients import Patient, read_patient
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, replacing, write_json
 from lgg_monai.prediction.inputs import RESULT
@@ -177,11 +177,6 @@ def write_table(output: Path, results: list[dict[str, Any]]) -> Path:
                 }
             )
     return path
-
-
-def settings_digest(settings: dict[str, Any]) -> str:
-    """Return a short hash of the settings that masks depend on."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _compact(volume: np.ndarray) -> np.ndarray:

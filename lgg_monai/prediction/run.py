@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 import lgg_monai
-from lgg_monai.data.patients import FLAIR
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.run_folder import commit, describe_device, versions
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json, writable_folder, write_json
+from lgg_monai.files import writable_folder, write_json
 from lgg_monai.prediction import outputs
 from lgg_monai.prediction.checks import flags, require_sound
 from lgg_monai.prediction.measurements import head_mask, measure
@@ -26,10 +26,10 @@ from lgg_monai.prediction.processes import Processes
 from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, write_report_page
 from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Prepared, Segmenter
+from lgg_monai.prediction.settings import require_same_settings, settings_digest, settings_of
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of what is written; a new one makes old results be made again
 # No other patient fares better then.
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 Progress = Callable[[int, int, str], object]
@@ -69,10 +69,10 @@ def predict(
         LggError: the output folder holds other results, cannot be written or is full.
     """
     processes = processes or Processes()
-    settings = _settings(segmenter)
-    digest = outputs.settings_digest(settings)
+    settings = settings_of(segmenter)
+    digest = settings_digest(settings)
     output = _output_folder(output)
-    _require_same_settings(output, settings, overwrite)
+    require_same_settings(output, settings, overwrite)
     processes.gather(None)  # nobody writes before all have looked
     record = {
         "lgg_monai": lgg_monai.__version__,
@@ -178,32 +178,6 @@ def _read_ahead(
             yield waiting.popleft()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _settings(segmenter: Segmenter) -> dict[str, Any]:
-    """Return what masks depend on besides the scan."""
-    return {
-        "format": FORMAT,
-        "bundle": segmenter.name,
-        "weights_sha256": list(segmenter.digests),
-        "dtype": segmenter.dtype,
-        "mirrored": segmenter.tta,
-        "threshold": THRESHOLD,
-    }
-
-
-def _require_same_settings(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    path = output / outputs.SETTINGS
-    if overwrite or not path.is_file():
-        return
-    before = read_json(path, "settings").get("settings", {})
-    changed = [name for name in settings if before.get(name) != settings[name]]
-    if changed:
-        message = (
-            f"{output} holds results of another {changed[0].replace('_', ' ')} ({before.get(changed[0])}, now "
-            f"{settings[changed[0]]}): --overwrite makes them anew, or choose another --output"
-        )
-        raise LggError(message)
 
 
 def _output_folder(output: Path) -> Path:

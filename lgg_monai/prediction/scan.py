@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-SEQUENCES = ("pre", "flair", "post")
-
 
 @dataclass
 class Scan:

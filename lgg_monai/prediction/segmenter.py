@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer
+from lgg_monai.engines.tta import both_ways, mean_probability
 from lgg_monai.prediction.geometry import Placement, place
 from lgg_monai.prediction.scan import Scan
 
@@ -92,11 +94,11 @@ class Segmenter:
 
     def _slices(self, image: torch.Tensor) -> torch.Tensor:
         inputs = image.to(self.device).float()[None]
-        probabilities = []
+        logits = []
         for network in self.networks:
-            for mirrored in (False, True) if self.tta else (False,):
-                logits = self.inferer(inputs.flip(2) if mirrored else inputs, network)
-                # In double precision 0.5 is crossed where the logit crosses 0, to the voxel.
-                probability = logits.cpu().double().sigmoid()
-                probabilities.append(probability.flip(2) if mirrored else probability)
-        return torch.stack(probabilities).mean(0)[0, 0]
+            predict = partial(self._logits, network)
+            logits += both_ways(predict, inputs) if self.tta else [predict(inputs)]
+        return mean_probability(logits)[0, 0]
+
+    def _logits(self, network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        return self.inferer(inputs, network).cpu()

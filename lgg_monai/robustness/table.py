@@ -12,7 +12,8 @@ from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.files import write_json
 from lgg_monai.robustness.charts import draw, require_matplotlib, robustness_chart
-from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS, Degradation, degrade, restore
+from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
+from lgg_monai.robustness.degrade import Degradation, degrade, restore
 from lgg_monai.robustness.output import new_folder, require_new_folder, write_table
 from lgg_monai.robustness.trained import TrainedModel, describe, load_models, patients
 

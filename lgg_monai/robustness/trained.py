@@ -16,11 +16,9 @@ from lgg_monai.data import evaluation_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.engines.run_folder import RUN
-from lgg_monai.engines.tta import SMALLEST_PROBABILITY
+from lgg_monai.engines.tta import LEFT_RIGHT, SMALLEST_PROBABILITY
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
-
-LEFT_RIGHT = 2  # axis of [B, C, X, Y, Z]
 
 
 @dataclass
@@ -152,7 +150,8 @@ def load_model(
         networks = []
         for file in files:
             network = ConfigParser({"network_def": parser["network_def"]}).get_parsed_content("network_def")
-            networks.append(load_weights(network, file).to(chosen, memory_format=torch.channels_last).eval())
+            load_weights(network, file)
+            networks.append(network.to(chosen, memory_format=torch.channels_last).eval())
         preprocessing = parser.get_parsed_content("preprocessing")
         postprocessing = parser.get_parsed_content("postprocessing")
         inferer = parser.get_parsed_content("validate#inferer")

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional
 
-from lgg_monai.data.patients import FLAIR
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.transforms.batch import BatchRandom
 
 

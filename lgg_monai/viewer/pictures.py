@@ -10,15 +10,14 @@ import numpy as np
 from PIL import Image
 
 from lgg_monai.analysis.overlays import (
-    GAP,
     LABEL_COLOUR,
     PAPER,
     PREDICTION_COLOUR,
-    choose_slices,
     draw_overlay,
     intensity_window,
     outline_coverage,
 )
+from lgg_monai.analysis.panels import GAP, choose_slices
 from lgg_monai.engines.scores import bounding_box
 from lgg_monai.viewer.volumes import Volumes
 

@@ -13,7 +13,7 @@ import numpy as np
 from nibabel import orientations
 from nibabel.filebasedimages import ImageFileError
 
-from lgg_monai.data.patients import FLAIR
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.errors import LggError
 from lgg_monai.viewer.patient import ReportPatient
 

@@ -1,4 +1,4 @@
-"""Overlays: geometry of the outlines, choice of slices and patients, stamps and files."""
+"""Overlays: geometry of the outlines, stamps and files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from PIL import Image
 
 from lgg_monai.analysis import overlays
 from lgg_monai.analysis.overlays import (
-    choose_slices,
     draw_overlay,
     intensity_window,
     outline_coverage,
-    patient_panel,
     save_png,
-    select_best_median_worst,
 )
 
 
@@ -39,18 +36,6 @@ def coloured(picture: np.ndarray) -> np.ndarray:
 
 def bare(flair: np.ndarray, label: np.ndarray | None, prediction: np.ndarray | None, scale: int = 2) -> np.ndarray:
     return draw_overlay(flair, label, prediction, scale, legend=False)
-
-
-def volume() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A head with a tumour on slices 3 to 9, largest on 6, and a prediction that fails on 8."""
-    image = np.random.default_rng(1).random((3, 48, 40, 12)) * 0.05
-    image[:, 8:40, 6:34] += 0.5
-    label = np.zeros((48, 40, 12), dtype=np.uint8)
-    for z in range(3, 10):
-        label[16 : 26 - abs(z - 6), 16:26, z] = 1
-    prediction = label.copy()
-    prediction[:, :, 8] = 0
-    return image, label, prediction
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
@@ -140,74 +125,6 @@ def test_a_stamp_changes_the_slice_itself() -> None:
     assert 0.01 < changed.mean() < 0.2
     assert not changed[:100].any()
     assert changed[:, 120:].any()
-
-
-def test_a_panel_shows_the_largest_and_the_most_wrong_slice() -> None:
-    _, label, prediction = volume()
-    chosen = choose_slices(label > 0, prediction > 0, 4)
-    assert len(chosen) == 4
-    assert {6, 8} <= set(chosen)
-    assert chosen == sorted(chosen)
-    assert all(label[:, :, z].any() for z in chosen)
-
-
-def test_a_false_positive_slice_is_shown_if_it_is_the_worst() -> None:
-    _, label, _ = volume()
-    prediction = label.copy()
-    prediction[5:30, 5:30, 0] = 1
-    assert 0 in choose_slices(label > 0, prediction > 0, 4)
-
-
-@pytest.mark.parametrize("count", [2, 3, 8, 50])
-def test_the_number_of_slices_is_bounded(count: int) -> None:
-    _, label, prediction = volume()
-    chosen = choose_slices(label > 0, prediction > 0, count)
-    assert len(chosen) == len(set(chosen)) == min(count, 7)
-
-
-def test_without_tumour_the_prediction_or_else_the_volume_is_shown() -> None:
-    nothing, prediction = np.zeros((4, 4, 20), dtype=bool), np.zeros((4, 4, 20), dtype=bool)
-    prediction[1, 1, 5:9] = True
-    assert choose_slices(nothing, prediction, 8) == [5, 6, 7, 8]
-    spread = choose_slices(nothing, nothing, 8)
-    assert len(spread) == 8
-    assert max(np.diff(spread)) <= 3
-
-
-@pytest.mark.parametrize("columns", [1, 2, 4])
-def test_a_panel_of_a_patient(columns: int) -> None:
-    image, label, prediction = volume()
-    sheet = patient_panel(image, label, prediction, "TCGA_CS_1", columns=columns)
-    assert sheet.dtype == np.uint8
-    assert sheet.ndim == 3
-    assert coloured(sheet).any()
-    assert np.array_equal(sheet, patient_panel(image, label[None], prediction[None], "TCGA_CS_1", columns=columns))
-    stamped = patient_panel(image, label, prediction, "TCGA_CS_1", "PHANTOM", columns=columns)
-    assert stamped.shape == sheet.shape
-    assert (stamped != sheet).any(axis=2).mean() > 0.01
-
-
-def test_a_panel_of_nothing() -> None:
-    nothing = np.zeros((48, 40, 1))
-    sheet = patient_panel(np.zeros((3, 48, 40, 1)), nothing, nothing)
-    assert not coloured(sheet[: -overlays.STRIP]).any()
-
-
-def test_best_median_and_worst_are_three_patients() -> None:
-    rows = [
-        {"patient": name, "volume_dice": dice} for name, dice in zip("abcde", [0.5, 0.9, 0.1, 0.7, 0.8], strict=True)
-    ]
-    chosen = select_best_median_worst(rows)
-    assert {key: row["patient"] for key, row in chosen.items()} == {"best": "b", "median": "d", "worst": "c"}
-    equal = select_best_median_worst([{"patient": name, "volume_dice": 1.0} for name in "bca"])
-    assert {row["patient"] for row in equal.values()} == {"a", "b", "c"}
-
-
-def test_fewer_than_three_patients() -> None:
-    rows = [{"patient": "a", "volume_dice": 0.5}, {"patient": "b", "volume_dice": 0.6}]
-    assert {row["patient"] for row in select_best_median_worst(rows).values()} == {"a", "b"}
-    assert select_best_median_worst(rows[:1])["median"] == rows[0]
-    assert select_best_median_worst([]) == {}
 
 
 def test_a_png_holds_the_picture_exactly(flair: np.ndarray, mask: np.ndarray, tmp_path: Path) -> None:

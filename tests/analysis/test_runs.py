@@ -54,7 +54,7 @@ def test_an_unfinished_run_is_refused_and_told_how_to_go_on(pair: list[Path]) ->
     edit_json(pair[1] / "run.json", finished=False, ended=None)
     message = refusal(pair)
     assert "unfinished (epoch 4)" in message
-    assert "--resume true" in message
+    assert "--resume True" in message
 
 
 def test_a_run_that_early_stopping_ended_is_accepted(pair: list[Path]) -> None:

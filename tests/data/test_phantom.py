@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from lgg_monai.data import phantom
-from lgg_monai.data.patients import FLAIR, find_patients, read_patient
+from lgg_monai.data.patients import find_patients, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom, write_phantom
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.errors import LggError
 
 

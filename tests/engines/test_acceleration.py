@@ -101,13 +101,6 @@ def test_nothing_is_changed_without_being_asked(network: torch.nn.Module) -> Non
         assert one.stride() == other.stride()
 
 
-@pytest.mark.parametrize("option", ["compile", "channels_last"])
-def test_text_is_no_switch(option: str) -> None:
-    # `--compile false` reaches the config as text, which Python takes for true.
-    with pytest.raises(SystemExit, match=f"{option} is 'false': give --{option} True or --{option} False"):
-        prepare_network(torch.nn.Conv2d(3, 1, 1), **{option: "false"})
-
-
 def test_a_missing_compiler_is_told_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(SystemExit) as caught:

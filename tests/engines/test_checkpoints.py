@@ -1,41 +1,16 @@
-"""Checkpoints: whole or not at all, restored in full, and refused with a clear word."""
+"""Files of weights: whole or not at all, and refused with a clear word."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
 from torch import nn
 
-from lgg_monai.engines.checkpoints import (
-    BEST,
-    LAST,
-    EarlyStopping,
-    Restore,
-    RunCheckpoints,
-    load_weights,
-    read_checkpoint,
-    save_checkpoint,
-    validation_metrics,
-)
+from lgg_monai.engines.checkpoints import LAST, load_weights, read_checkpoint, save_checkpoint
 from lgg_monai.errors import LggError
-
-
-def evaluator(epoch: int = 0, metric: float = 0.0) -> Any:
-    """What a MONAI evaluator looks like after it validated `epoch`."""
-    state = SimpleNamespace(iteration=2, max_epochs=epoch, metrics={"iou": metric}, key_metric_name="iou")
-    return SimpleNamespace(state=state)
-
-
-def trainer(epoch: int = 0, max_epochs: int = 5) -> Engine:
-    engine = Engine(lambda engine, batch: None)
-    engine.state.epoch, engine.state.iteration, engine.state.max_epochs = epoch, epoch * 10, max_epochs
-    return engine
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -45,13 +20,6 @@ def network(seed: int = 0) -> nn.Module:
 
 def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
-
-
-def checkpoints(folder: Path, seed: int = 0) -> RunCheckpoints:
-    model, averaged = network(seed), network(seed + 100)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    state = {"model": model, "averaged_model": averaged, "optimizer": optimizer}
-    return RunCheckpoints(str(folder), state, averaged, evaluator())
 
 
 def refusal(path: Path, target: nn.Module | None = None) -> str:
@@ -81,18 +49,6 @@ def test_a_failing_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
         save_checkpoint(path, {"weight": torch.zeros(3)})
     assert torch.equal(read_checkpoint(path)["weight"], torch.ones(3))
     assert [file.name for file in tmp_path.iterdir()] == [LAST]
-
-
-def test_load_weights_reads_best_last_and_plain_files(tmp_path: Path) -> None:
-    run = checkpoints(tmp_path)
-    run.evaluator = evaluator(1, 0.5)
-    run.save(trainer(1))
-    averaged = run.state["averaged_model"]
-    assert not same(averaged, run.state["model"])
-    assert same(load_weights(network(7), str(tmp_path / BEST)), averaged)
-    assert same(load_weights(network(7), str(tmp_path / LAST)), averaged)
-    torch.save({"model": run.state["model"].state_dict()}, tmp_path / "keyed.pt")
-    assert same(load_weights(network(7), str(tmp_path / "keyed.pt")), run.state["model"])
 
 
 def test_load_weights_returns_the_network_itself(tmp_path: Path) -> None:
@@ -153,149 +109,6 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     assert proof.exists()  # so the file would have done it
 
 
-def test_best_is_written_where_validation_improved_only(tmp_path: Path) -> None:
-    run = checkpoints(tmp_path)
-    written = []
-    for epoch, metric in enumerate((0.2, 0.5, 0.4, math.nan, 0.5, 0.6), start=1):
-        (tmp_path / BEST).unlink(missing_ok=True)
-        run.evaluator = evaluator(epoch, metric)
-        run.save(trainer(epoch))
-        written.append((tmp_path / BEST).is_file())
-    assert written == [True, True, False, False, False, True]
-    assert (run.best_metric, run.best_epoch) == (0.6, 6)
-    progress = read_checkpoint(tmp_path / LAST)["progress"]
-    assert progress == {"epoch": 6, "iteration": 60, "best_metric": 0.6, "best_epoch": 6}
-
-
-def test_an_epoch_without_validation_writes_last_and_keeps_best(tmp_path: Path) -> None:
-    run = checkpoints(tmp_path)
-    run.evaluator = evaluator(1, 0.5)
-    run.save(trainer(1))
-    run.evaluator.state.metrics = {"iou": 0.9}  # still says that it validated epoch 1
-    run.save(trainer(2))
-    assert read_checkpoint(tmp_path / LAST)["progress"]["epoch"] == 2
-    assert (run.best_metric, run.best_epoch) == (0.5, 1)
-
-
-def test_without_validation_patients_best_is_the_last_epoch(tmp_path: Path) -> None:
-    model = network()
-    last = RunCheckpoints(str(tmp_path), {"model": model}, model, evaluator(), validated=False)
-    for epoch in (1, 2):
-        nn.init.constant_(model[0].weight, epoch)
-        last.save(trainer(epoch))
-        assert torch.equal(read_checkpoint(tmp_path / BEST)["0.weight"], model[0].weight)
-    assert last.best_epoch == 2
-
-
-def test_metrics_of_an_older_validation_are_not_taken_for_this_epoch() -> None:
-    assert validation_metrics(evaluator(3, 0.5), 3) == {"iou": 0.5}
-    assert validation_metrics(evaluator(3, 0.5), 4) == {}
-    never = evaluator(1, 0.5)
-    never.state.iteration = 0
-    assert validation_metrics(never, 1) == {}
-
-
-def test_restore_brings_everything_back(tmp_path: Path) -> None:
-    before = checkpoints(tmp_path)
-    model, optimizer = before.state["model"], before.state["optimizer"]
-    model(torch.rand(2, 3, 5, 5)).square().sum().backward()
-    optimizer.step()
-    before.evaluator = evaluator(3, 0.7)
-    before.save(trainer(3))
-
-    after, engine = checkpoints(tmp_path, seed=50), trainer()
-    Restore(after, resume=True).attach(engine)
-    engine.fire_event(Events.STARTED)
-    assert (engine.state.epoch, engine.state.iteration) == (3, 30)
-    assert (after.best_metric, after.best_epoch) == (0.7, 3)
-    assert same(after.state["model"], model)
-    assert same(after.state["averaged_model"], before.state["averaged_model"])
-    moments = [run.state["optimizer"].state_dict()["state"][0]["exp_avg"] for run in (before, after)]
-    assert torch.equal(*moments)
-    assert moments[0].abs().max() > 0
-
-
-def test_restore_does_nothing_unless_asked_or_where_there_is_nothing(tmp_path: Path) -> None:
-    run = checkpoints(tmp_path)
-    run.evaluator = evaluator(3, 0.7)
-    run.save(trainer(3))
-    for folder, resume in ((tmp_path, False), (tmp_path / "none", True)):
-        fresh, engine = checkpoints(folder, seed=50), trainer()
-        Restore(fresh, resume).attach(engine)
-        engine.fire_event(Events.STARTED)
-        assert engine.state.epoch == 0
-        assert same(fresh.state["model"], network(50))
-
-
-def test_a_longer_schedule_goes_on_from_where_the_shorter_one_ended(tmp_path: Path) -> None:
-    from monai.optimizers import WarmupCosineSchedule
-
-    def run(length: int) -> tuple[RunCheckpoints, torch.optim.Optimizer, WarmupCosineSchedule]:
-        optimizer = torch.optim.SGD(network().parameters(), lr=1.0)
-        schedule = WarmupCosineSchedule(optimizer, warmup_steps=2, t_total=length)
-        return RunCheckpoints(str(tmp_path), {"schedule": schedule}, network(), evaluator()), optimizer, schedule
-
-    short, optimizer, schedule = run(10)
-    for _ in range(10):
-        optimizer.step()
-        schedule.step()
-    short.save(trainer(1))
-    longer, optimizer, schedule = run(20)
-    longer.restore(trainer())
-    rates = []
-    for _ in range(10):
-        optimizer.step()
-        schedule.step()
-        rates.append(optimizer.param_groups[0]["lr"])
-    expected = [0.5 * (1 + math.cos(math.pi * (step - 2) / 18)) for step in range(11, 21)]
-    assert rates == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda content: content.pop("optimizer"), "lacks optimizer, so it is not one to resume from"),
-        (lambda content: content.pop("progress"), "lacks progress, so it is not one to resume from"),
-        (lambda content: content["model"].pop("0.weight"), "does not fit this run's model: resume with the settings"),
-        (lambda content: content["optimizer"].update(param_groups=[]), "does not fit this run's optimizer"),
-    ],
-)
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, change: Any, message: str) -> None:
-    run = checkpoints(tmp_path)
-    run.save(trainer(1))
-    content = read_checkpoint(tmp_path / LAST)
-    change(content)
-    torch.save(content, tmp_path / LAST)
-    with pytest.raises(SystemExit, match=message) as caught:
-        checkpoints(tmp_path).restore(trainer())
-    assert "\n" not in str(caught.value)
-
-
 def test_read_checkpoint_raises_the_project_s_own_error(tmp_path: Path) -> None:
     with pytest.raises(LggError, match="no checkpoint"):
         read_checkpoint(tmp_path / "none.pt")
-
-
-def test_early_stopping_ends_training_after_its_patience(tmp_path: Path) -> None:
-    run = checkpoints(tmp_path)
-    epochs = []
-    engine = Engine(lambda engine, batch: None)
-    metrics = [0.1, 0.3, 0.2, 0.3, 0.1, 0.9]
-
-    @engine.on(Events.EPOCH_COMPLETED)
-    def validate(engine: Engine) -> None:
-        epochs.append(engine.state.epoch)
-        run.evaluator = evaluator(engine.state.epoch, metrics[engine.state.epoch - 1])
-        run.save(engine)
-
-    EarlyStopping(run, patience=3).attach(engine)
-    engine.run([0], max_epochs=6)
-    assert epochs == [1, 2, 3, 4, 5]  # the best was epoch 2
-    assert run.best_epoch == 2
-
-
-def test_early_stopping_waits_for_a_first_validation(tmp_path: Path) -> None:
-    engine = Engine(lambda engine, batch: None)
-    EarlyStopping(checkpoints(tmp_path), patience=1).attach(engine)
-    engine.run([0], max_epochs=4)
-    assert engine.state.epoch == 4

@@ -8,7 +8,13 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from lgg_monai.engines.config_check import check_keys, check_numbers, current_parser, effective_config
+from lgg_monai.engines.config_check import (
+    check_keys,
+    check_numbers,
+    check_switches,
+    current_parser,
+    effective_config,
+)
 
 CONFIG = {
     "imports": ["$import lgg_monai.engines as engines"],
@@ -98,3 +104,13 @@ def test_an_amount_must_be_a_number_above_0(value: object) -> None:
     with pytest.raises(SystemExit) as caught:
         check_numbers(counts={}, amounts={"learning_rate": value})
     assert str(caught.value).startswith(f"lgg-monai: error: learning_rate is {value!r}: give a number above 0")
+
+
+@pytest.mark.parametrize("value", ["false", "true", "", 0, 1, None])
+def test_a_switch_must_be_true_or_false(value: object) -> None:
+    check_switches({"resume": True, "compile": False})
+    with pytest.raises(SystemExit) as caught:
+        check_switches({"resume": True, "compile": value})
+    assert str(caught.value) == (
+        f"lgg-monai: error: compile is {value!r}: give --compile True or --compile False, with a capital letter"
+    )

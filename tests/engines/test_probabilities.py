@@ -26,7 +26,7 @@ def test_a_map_is_kept_to_half_a_step_and_never_crosses_one_half(tmp_path: Path)
 
 
 def test_a_damaged_or_missing_map_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(LggError, match="evaluate again with --probabilities true"):
+    with pytest.raises(LggError, match="evaluate again with --probabilities True"):
         read_probability(tmp_path / "none.npz")
     (tmp_path / "bad.npz").write_bytes(b"PK rubbish")
     with pytest.raises(LggError, match=r"cannot read the probabilities .*bad\.npz"):

@@ -16,7 +16,8 @@ from scans import image_of
 from lgg_monai.data import find_patients
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import models
-from lgg_monai.prediction.models import array_preprocessing, build_network, load_segmenter, resolve
+from lgg_monai.prediction.models import array_preprocessing, load_segmenter, resolve
+from lgg_monai.prediction.network_def import build_network
 
 SMALL: dict[str, Any] = {
     "_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4, 8], "strides": [2],

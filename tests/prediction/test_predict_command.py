@@ -17,7 +17,7 @@ from scans import LPS, blob, save
 
 from lgg_monai.cli import main
 from lgg_monai.data.patients import find_patients
-from lgg_monai.prediction.models import build_network
+from lgg_monai.prediction.network_def import build_network
 from lgg_monai.prediction.run import RESEARCH_USE
 
 REPOSITORY = Path(__file__).resolve().parents[2]

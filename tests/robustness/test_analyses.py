@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.cli import main
-from lgg_monai.data.patients import FLAIR
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.errors import LggError
 from lgg_monai.robustness import table as table_module
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from lgg_monai.data.patients import FLAIR
-from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS, Degradation, degrade, restore
+from lgg_monai.data.sequences import FLAIR
+from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
+from lgg_monai.robustness.degrade import Degradation, degrade, restore
 
 SIZE = (40, 48, 5)
 BY_LABEL = {degradation.label: degradation for degradation in DEGRADATIONS}

@@ -20,6 +20,15 @@ def test_imports_are_followed() -> None:
     ]
 
 
+def test_augmentation_does_not_bring_the_readers_along() -> None:
+    assert closure(["lgg_monai.transforms.intensity"]) == [
+        "lgg_monai.data.sequences",
+        "lgg_monai.seeds",
+        "lgg_monai.transforms.batch",
+        "lgg_monai.transforms.intensity",
+    ]
+
+
 def test_configs_name_their_modules() -> None:
     texts = ["_target_: scripts.engines.precision.AutocastInferer", "x: $scripts.seeds.epoch_seed(1, 2)", "scripts"]
     assert modules_named(texts) == {"lgg_monai.engines.precision", "lgg_monai.seeds"}

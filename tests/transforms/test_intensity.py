@@ -9,7 +9,7 @@ import torch
 from skimage.filters import gaussian
 from torch.nn import functional
 
-from lgg_monai.data.patients import FLAIR
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.transforms import (
     BatchRandom,
     MainOutputd,

@@ -1,0 +1,7 @@
+"""The channels of an image volume."""
+
+from __future__ import annotations
+
+SEQUENCES = ("pre", "flair", "post")
+"""Channels of an image volume, in order. A sequence that was not acquired is a copy of FLAIR."""
+FLAIR = SEQUENCES.index("flair")

@@ -1,0 +1,162 @@
+"""Best and last checkpoint of a run: when they are written, resumed from, and end the training."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from lgg_monai.engines.checkpoints import BEST, LAST, read_checkpoint, save_checkpoint
+from lgg_monai.errors import LggError, exits_with_one_line
+
+logger = logging.getLogger(__name__)
+
+# What a schedule of the learning rate remembers of the past; the rest is how it goes on.
+SCHEDULE_STEPS = ("last_epoch", "_step_count", "_last_lr")
+
+
+class RunCheckpoints:
+    """Write ``best.pt`` and ``last.pt`` after every validated epoch, and continue from ``last.pt``.
+
+    ``best.pt`` is a plain state dictionary of the model to share. ``last.pt`` holds everything that training goes on
+    from. MONAI's CheckpointSaver writes in place, so an interruption leaves a damaged file, and forgets the best score
+    on resuming; hence this one.
+
+    Args:
+        folder: of the checkpoints.
+        state: what is saved and restored, by name; each has ``state_dict`` and ``load_state_dict``.
+        best_model: the network that ``best.pt`` holds.
+        evaluator: validates; its ``key_metric_name`` decides which epoch is best (higher is better).
+        validated: False where there are no validation patients: ``best.pt`` is then of the last epoch.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        state: dict[str, Any],
+        best_model: torch.nn.Module,
+        evaluator: Engine,
+        validated: bool = True,
+    ) -> None:
+        self.folder = Path(folder)
+        self.state = state
+        self.best_model = best_model
+        self.evaluator = evaluator
+        self.validated = validated
+        self.best_metric = -math.inf
+        self.best_epoch = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, after validation and history."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    @exits_with_one_line
+    def restore(self, engine: Engine) -> None:
+        """Load ``last.pt`` into everything that is named in ``state``, and set the trainer's epoch."""
+        path = self.folder / LAST
+        if not path.is_file():
+            logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
+            return
+        saved = read_checkpoint(path)
+        missing = [name for name in (*self.state, "progress") if name not in saved]
+        if missing:
+            raise LggError(f"the checkpoint {path} lacks {missing[0]}, so it is not one to resume from")
+        for name, item in self.state.items():
+            content = saved[name]
+            if isinstance(item, torch.optim.lr_scheduler.LambdaLR):
+                # MONAI's schedule saves its length too: with the old one, more --max_epochs would raise the rate again.
+                content = item.state_dict() | {key: content[key] for key in SCHEDULE_STEPS if key in content}
+            try:
+                item.load_state_dict(content)
+            except (RuntimeError, ValueError, KeyError) as error:
+                message = (
+                    f"the checkpoint {path} does not fit this run's {name}: resume with the settings it began with"
+                )
+                raise LggError(message) from error
+        progress = saved["progress"]
+        self.best_metric, self.best_epoch = progress["best_metric"], progress["best_epoch"]
+        state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
+        state.epoch, state.iteration = progress["epoch"], progress["iteration"]
+        if state.epoch >= state.max_epochs:
+            logger.info("%s already has its %d epochs: nothing left to train", self.folder, state.epoch)
+        else:
+            logger.info("resuming after epoch %d of %d", state.epoch, state.max_epochs)
+
+    def save(self, engine: Engine) -> None:
+        """Write the checkpoints of the epoch that ended."""
+        if self._is_best(engine.state.epoch):
+            self.best_epoch = engine.state.epoch
+            save_checkpoint(self.folder / BEST, self.best_model.state_dict())
+        content = {name: item.state_dict() for name, item in self.state.items()}
+        content["progress"] = {
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "best_metric": self.best_metric,
+            "best_epoch": self.best_epoch,
+        }
+        save_checkpoint(self.folder / LAST, content)
+
+    def _is_best(self, epoch: int) -> bool:
+        if not self.validated:
+            return True
+        state: Any = self.evaluator.state
+        metric = validation_metrics(self.evaluator, epoch).get(state.key_metric_name)
+        if metric is None or not float(metric) > self.best_metric:  # NaN is no improvement
+            return False
+        self.best_metric = float(metric)
+        return True
+
+
+class Restore:
+    """Continue a run from its last checkpoint, ahead of every other handler.
+
+    Args:
+        checkpoints: of the run.
+        resume: do so; otherwise the run starts at its first epoch.
+    """
+
+    def __init__(self, checkpoints: RunCheckpoints, resume: bool = False) -> None:
+        self.checkpoints = checkpoints
+        self.resume = resume
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer as its first handler."""
+        if self.resume:
+            engine.add_event_handler(Events.STARTED, self.checkpoints.restore)
+
+
+class EarlyStopping:
+    """End training when the best validated epoch is ``patience`` epochs ago.
+
+    It reads the checkpoints' best epoch, so it goes on counting when a run is resumed.
+
+    Args:
+        checkpoints: of the run.
+        patience: in epochs.
+    """
+
+    def __init__(self, checkpoints: RunCheckpoints, patience: int) -> None:
+        self.checkpoints = checkpoints
+        self.patience = patience
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, after the checkpoints."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Stop where there was no progress for long."""
+        best = self.checkpoints.best_epoch
+        if best and engine.state.epoch - best >= self.patience:
+            logger.info("no better validation since epoch %d: stopping (early_stop)", best)
+            engine.terminate()
+
+
+def validation_metrics(evaluator: Engine, epoch: int) -> dict[str, float]:
+    """Return the evaluator's metrics where it validated this epoch; else nothing, as they would be of an older one."""
+    # MONAI's Evaluator.run(epoch) sets max_epochs to the trainer's epoch.
+    fresh = evaluator.state.iteration > 0 and evaluator.state.max_epochs == epoch
+    return dict(evaluator.state.metrics) if fresh else {}

@@ -1,0 +1,137 @@
+"""One NIfTI file as an array with its geometry, or a clear word on what is wrong with it."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
+from lgg_monai.errors import LggError
+
+MOST_VOXELS = 2**31
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A file's real values and where they lie.
+
+    Args:
+        array: float32, [X, Y, Z] or [X, Y, Z, N].
+        affine: voxel indices to RAS [4, 4], in the header's unit of length.
+        header: of NIfTI-1 or NIfTI-2.
+        path: of the file, for messages.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    header: Any
+    path: Path
+
+    @property
+    def placed(self) -> bool:
+        """The header says how the volume lies in space."""
+        return bool(self.header["sform_code"] or self.header["qform_code"])
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a file.
+
+    Raises:
+        LggError: it is missing, damaged, or no volume of grey values.
+    """
+    return volume_of(_open(path), path)
+
+
+def volume_of(picture: Any, path: Path) -> Volume:
+    """Read the values of a nibabel image.
+
+    Raises:
+        LggError: they are damaged, or no volume of grey values.
+    """
+    dtype, shape = picture.get_data_dtype(), picture.shape
+    if dtype.names is not None or dtype.kind not in "biuf":
+        what = "a colour picture" if dtype.names is not None else f"of {dtype} numbers"
+        raise LggError(f"{path} is {what}, not a scan: give grey values")
+    # Axes of length 1 beyond the third say nothing.
+    shape = shape[:3] + tuple(length for length in shape[3:] if length != 1)
+    if len(shape) not in (3, 4) or 0 in shape:
+        found = " x ".join(map(str, picture.shape))
+        raise LggError(f"{path} has {found} voxels: give a 3D volume, or a 4D one of pre, FLAIR and post")
+    if math.prod(shape) > MOST_VOXELS:
+        raise LggError(f"{path} has {math.prod(shape):.1e} voxels by its header: is it a scan?")
+    try:
+        array = np.asarray(picture.dataobj, dtype=np.float32).reshape(shape)
+    except MemoryError:
+        raise
+    except Exception as error:  # gzip, zlib and nibabel raise many kinds on a damaged file
+        raise _unreadable(path, error) from error
+    affine = picture.header.get_best_affine() if picture.affine is None else picture.affine
+    return Volume(array, np.asarray(affine, dtype=float), picture.header, path)
+
+
+def three_d(volume: Volume) -> Volume:
+    """Return a volume that has three axes.
+
+    Raises:
+        LggError: it has a fourth.
+    """
+    if volume.array.ndim != 3:
+        found = " x ".join(map(str, volume.array.shape))
+        raise LggError(f"{volume.path} has {found} voxels: expected one 3D volume a sequence")
+    return volume
+
+
+def require_affine(volume: Volume) -> None:
+    """Prove that the affine leads from voxels to places and back.
+
+    Raises:
+        LggError: it does not.
+    """
+    if not np.isfinite(volume.affine).all() or abs(np.linalg.det(volume.affine[:3, :3])) < 1e-9:
+        raise LggError(f"no usable orientation and spacing in {volume.path}: export it again")
+
+
+def spacing(volume: Volume) -> tuple[bool, str]:
+    """Tell whether the affine's lengths are measured, and what to warn of."""
+    unit = volume.header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        return False, f"lengths are in {unit} by the header, not mm: spacing is taken to be unknown"
+    if np.array_equal(volume.affine, UNKNOWN_GEOMETRY):
+        return False, ""  # what `lgg-monai convert` writes where nothing was recorded
+    if np.array_equal(volume.affine, np.eye(4)):
+        return False, "the affine is a placeholder: spacing is unknown, and orientation is taken to be RAS"
+    if not volume.placed:
+        zooms = volume.header.get_zooms()[:3]
+        axes = "".join(nibabel.aff2axcodes(volume.affine))
+        return not np.allclose(zooms, 1), f"the header records no orientation: taken to be {axes}"
+    return True, ""
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        what = "a broken link" if path.is_symlink() else "missing"
+        raise LggError(f"{path} is {what}: give a file that exists")
+    if not os.path.getsize(path):
+        raise LggError(f"{path} is empty: copy it again")
+    try:
+        if path.name.lower().endswith(".gz"):
+            with gzip.open(path) as file:
+                file.read(1)  # nibabel would say of a file that is not gzip that it is not NIfTI
+        picture: Any = nibabel.load(path)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(picture, nibabel.Nifti1Image | nibabel.Nifti2Image):
+        raise LggError(f"{path} is not NIfTI: convert it")
+    return picture
+
+
+def _unreadable(path: Path, error: Exception) -> LggError:
+    reason = " ".join(f"{type(error).__name__}: {error}".replace(str(path), "the file").split())
+    return LggError(f"cannot read {path} as NIfTI, it is damaged, cut short or no image ({reason[:160]}): replace it")
