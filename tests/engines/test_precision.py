@@ -8,8 +8,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from lgg_monai.engines import AutocastInferer, SlicewiseInferer, select_device
-from lgg_monai.engines.precision import CPU_SLICES
-from lgg_monai.engines.precision import autocast_dtype
+from lgg_monai.engines.precision import CPU_SLICES, autocast_dtype
 from lgg_monai.errors import LggError
 
 CPU = torch.device("cpu")
