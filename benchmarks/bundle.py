@@ -41,9 +41,11 @@ def overrides_of(variant: Variant) -> dict[str, Any]:
             require_compiler()
         except LggError as error:
             raise NotComparedError(str(error)) from error
-    names = {"precision": "precision", "channels_last": "channels_last", "compile": "compile", "batch": "batch_size"}
+    names = {"precision": "precision", "compile": "compile", "batch": "batch_size"}
     names |= {"patch": "patch_size", "cache": "cache"}
     found = {key: options[name] for name, key in names.items() if name in options}
+    if options.get("contiguous"):
+        found["channels_last"] = False
     if options.get("fused"):
         found["optimizer#fused"] = True
     return found
@@ -79,7 +81,7 @@ class BareStep:
         self.loss = config.get_parsed_content("loss")
         self.optimizer = config.get_parsed_content("optimizer")
         self.inferer = AutocastInferer(self.device, precision=config.get_parsed_content("precision"))
-        layout = torch.channels_last if variant.options.get("channels_last") else torch.contiguous_format
+        layout = torch.channels_last if config.get_parsed_content("channels_last") else torch.contiguous_format
         image = torch.randn(self.batch, 3, patch, patch, device=self.device)
         self.image = image.contiguous(memory_format=layout)
         self.label = (torch.rand(self.batch, 1, patch, patch, device=self.device) > 0.9).float()

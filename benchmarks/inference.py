@@ -23,11 +23,11 @@ from benchmarks.variants import NotComparedError, synchronize
 from lgg_monai.engines.acceleration import prepare_network, require_compiler
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.engines.head import HeadInferer
-from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer
+from lgg_monai.engines.precision import CPU_SLICES, AutocastInferer, SlicewiseInferer
 from lgg_monai.errors import LggError
 
 TYPICAL_SLICES = 35
-DEFAULT = ("bundle", "channels_last", "compile", "crop", "batch=1", "batch=4", "batch=35")
+DEFAULT = ("bundle", "contiguous", "compile", "crop", "batch=1", "batch=2")
 
 
 class Inference:
@@ -44,7 +44,9 @@ class Inference:
         self.device = torch.device(config.get_parsed_content("device"))
         self.precision = config.get_parsed_content("precision")
         self.batch = config.get_parsed_content("batch_size")
-        self.network = config.get_parsed_content("network").eval()
+        if self.device.type == "cpu":
+            self.batch = min(self.batch, CPU_SLICES)  # as the bundle does, for the bare pass too
+        self.network = config.get_parsed_content("network").eval().to(memory_format=torch.channels_last)
         weights = Path(f"bundles/{net}/models/model.pt")
         self.trained = weights.is_file()
         if self.trained:
@@ -63,9 +65,11 @@ class Inference:
                 require_compiler()
             except LggError as error:
                 raise NotComparedError(str(error)) from error
-        if variant not in ("compile", "channels_last"):
-            return self.network
-        return prepare_network(copy.deepcopy(self.network), **{variant: True})
+        if variant == "contiguous":
+            return copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
+        if variant == "compile":
+            return prepare_network(copy.deepcopy(self.network), channels_last=True, compile=True)
+        return self.network
 
     def volumes(self, variant: str) -> Callable[[], float]:
         """Return a function that infers all volumes as the bundle does and returns the seconds."""
@@ -89,7 +93,10 @@ class Inference:
         inferer = AutocastInferer(self.device, precision=self.precision)
         parts = [part for image in self.images for part in image.split(self.batch, dim=-1)]
         sizes = [(part.shape[-1], *part.shape[2:4]) for part in parts]
-        batches = {size: torch.randn(size[0], 3, *size[1:], device=self.device) for size in set(sizes)}
+        batches = {
+            size: torch.randn(size[0], 3, *size[1:], device=self.device).contiguous(memory_format=torch.channels_last)
+            for size in set(sizes)
+        }
 
         @torch.no_grad()
         def run() -> float:

@@ -9,11 +9,13 @@ from typing import Any
 import monai
 import numpy as np
 import torch
+from monai.bundle import ConfigParser
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.bundle import parser
-from benchmarks.plain import slices_of
+from benchmarks.plain import KEYS, slices_of
 from benchmarks.variants import NotComparedError, Variant, synchronize
+from lgg_monai.transforms import RandomAffinePatch, RandomBlur, RandomContrast, RandomLowResolution, RandomNoise
 
 NNUNET = (
     "nnU-Net's 2D trainer plans its own patches, batches and network and offers no single step to time: "
@@ -24,16 +26,16 @@ NNUNET = (
 class PictureDataset(Dataset):
     """Slices with albumentations' transforms of the bundle's kinds, or as they are where it is not installed."""
 
-    def __init__(self, slices: list[dict[str, np.ndarray]], patch: int) -> None:
-        self.slices = slices
-        self.patch = patch
-        self.augment = _albumentations(patch)
+    def __init__(self, slices: list[dict[str, np.ndarray]], config: ConfigParser) -> None:
+        self.slices = [item | {"image": _unit(item["image"])} for item in slices]
+        self.patch = config.get_parsed_content("patch_size")
+        self.augment = _albumentations(config)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image, label = self.slices[index]["image"], self.slices[index]["label"]
+        image, label = (self.slices[index][key].astype(np.float32) for key in KEYS)
         if self.augment is None:
             return _cut(image, self.patch), _cut(label, self.patch)
         changed = self.augment(image=image.transpose(1, 2, 0), mask=label[0])
@@ -44,7 +46,8 @@ class SegmentationModels:
     """The nearest network of segmentation_models.pytorch in a plain loop, float32.
 
     Args:
-        net: ``unet`` or ``pspnet``; both with a ResNet-18 encoder, as the library has no smaller U-Net.
+        net: ``unet`` or ``pspnet``; both with a ResNet-18 encoder, as the library has no smaller U-Net. Its PSPNet ends
+            the encoder at an eighth of the resolution and is far smaller than the bundle's, whose last stages dilate.
         variant: ``workers``.
         settings: overrides of the bundle that all variants share.
 
@@ -63,12 +66,12 @@ class SegmentationModels:
         self.device = torch.device(config.get_parsed_content("device"))
         monai.utils.set_determinism(seed=0)
         self.batch = config.get_parsed_content("batch_size")
-        patch = config.get_parsed_content("patch_size")
         kind = {"unet": smp.Unet, "pspnet": smp.PSPNet}[net]
-        self.network = kind("resnet18", encoder_weights=None, in_channels=3, classes=1).to(self.device).train()
+        # timm's ResNet ("tu-"), which needs no code of torchvision's.
+        self.network = kind("tu-resnet18", encoder_weights=None, in_channels=3, classes=1).to(self.device).train()
         self.loss = smp.losses.DiceLoss("binary")
         self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-3)
-        dataset = PictureDataset(slices_of(config), patch)
+        dataset = PictureDataset(slices_of(config), config)
         self.loader = DataLoader(
             dataset, self.batch, shuffle=True, drop_last=True, num_workers=variant.options.get("workers", 0)
         )
@@ -98,20 +101,33 @@ def not_compared() -> dict[str, str]:
     return {"nnU-Net": NNUNET}
 
 
-def _albumentations(patch: int) -> Any:
+def _albumentations(config: ConfigParser) -> Any:
     if importlib.util.find_spec("albumentations") is None:
         return None
-    import albumentations
+    import albumentations as their
 
-    return albumentations.Compose(
+    # By kind. Left out: gamma, fields of a coil and missing sequences, which albumentations lacks or has otherwise.
+    steps = {type(step): step for step in config.get_parsed_content("augmentation").transforms}
+    affine, contrast, blur = (steps[kind] for kind in (RandomAffinePatch, RandomContrast, RandomBlur))
+    low, noise = steps[RandomLowResolution], steps[RandomNoise]
+    bend = {"alpha": 30 * affine.elastic, "sigma": 16}  # moves pixels by some of those of the bundle's grid
+    return their.Compose(
         [
-            albumentations.Affine(scale=(0.85, 1.2), rotate=(-20, 20), p=1.0),
-            albumentations.RandomCrop(patch, patch),
-            albumentations.HorizontalFlip(p=0.5),
-            albumentations.ElasticTransform(alpha=8, sigma=8, p=0.2),
-            albumentations.GaussNoise(p=0.15),
+            their.Affine(scale=affine.scale, keep_ratio=True, rotate=(-affine.degrees, affine.degrees), p=1.0),
+            their.RandomCrop(affine.patch_size, affine.patch_size, pad_if_needed=True),
+            their.VerticalFlip(p=affine.flip),  # of the first axis, which is left-right here
+            their.ElasticTransform(**bend, p=affine.elastic_probability),
+            their.RandomBrightnessContrast(contrast.brightness, contrast.contrast, p=contrast.probability),
+            their.GaussianBlur(blur_limit=0, sigma_limit=blur.deviation, p=blur.probability),
+            their.Downscale(scale_range=(0.5, 0.5), p=low.probability),
+            their.GaussNoise(std_range=(0, noise.deviation), p=noise.probability),
         ]
     )
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    # From 0 to 1, beyond which albumentations cuts.
+    return (image - image.min()) / max(image.max() - image.min(), 1e-3)
 
 
 def _cut(picture: np.ndarray, patch: int) -> torch.Tensor:

@@ -2,72 +2,110 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import monai
+import monai.transforms as theirs
 import numpy as np
 import torch
+from monai.bundle import ConfigParser
 from monai.data import CacheDataset
-from monai.transforms import (
-    Compose,
-    EnsureTyped,
-    Rand2DElasticd,
-    RandAdjustContrastd,
-    RandAffined,
-    RandBiasFieldd,
-    RandFlipd,
-    RandGaussianNoised,
-    RandLambdad,
-    RandScaleIntensityd,
-    RandShiftIntensityd,
-    RandSimulateLowResolutiond,
-)
+from monai.data.utils import worker_init_fn
 from torch.utils.data import DataLoader
 
-from benchmarks.bundle import parser
-from benchmarks.variants import Variant, synchronize
-from lgg_monai.data.patients import FLAIR
+import lgg_monai.transforms as ours
+from benchmarks.bundle import overrides_of, parser
+from benchmarks.variants import NotComparedError, Variant, synchronize
+from lgg_monai.data.sequences import FLAIR
 
 KEYS = ["image", "label"]
-# Slices kept for the loader: an epoch's worth of steps repeats them, which changes no time.
+SAMPLING: dict[str, Any] = {"mode": ("bilinear", "nearest"), "padding_mode": "border"}
+# Slices kept for the loader where only time counts: an epoch's worth of steps repeats them, which changes no time.
 SLICES = 512
+# What the bundle does to be fast, and a tutorial does not.
+PLAIN = {"precision": "fp32", "channels_last": False, "compile": False}
 
 
-def augmentation(patch: int) -> Compose:
-    """The bundle's kinds of augmentation with its probabilities, by MONAI's own per-sample transforms."""
-    modes = ("bilinear", "nearest")
-    return Compose(
-        [
-            EnsureTyped(KEYS),
-            RandAffined(
-                KEYS,
-                prob=1.0,
-                rotate_range=math.radians(20),
-                scale_range=((-0.15, 0.2), (-0.15, 0.2)),
-                translate_range=38,
-                spatial_size=(patch, patch),
-                mode=modes,
-                padding_mode="border",
-            ),
-            RandFlipd(KEYS, prob=0.5, spatial_axis=0),
-            Rand2DElasticd(KEYS, spacing=(32, 32), magnitude_range=(0, 8), prob=0.2, mode=modes, padding_mode="border"),
-            RandLambdad("image", func=_only_flair, prob=0.15),
-            RandScaleIntensityd("image", factors=0.25, prob=0.5, channel_wise=True),
-            RandShiftIntensityd("image", offsets=0.25, prob=0.5, channel_wise=True),
-            RandAdjustContrastd("image", prob=0.2, gamma=(0.7, 1.5)),
-            RandBiasFieldd("image", prob=0.15, coeff_range=(0.0, 0.1)),
-            RandSimulateLowResolutiond("image", prob=0.1, upsample_mode="bilinear", zoom_range=(0.5, 0.5)),
-            RandGaussianNoised("image", prob=0.15, std=0.2),
-        ]
+def augmentation(config: ConfigParser, size: Sequence[int]) -> theirs.Compose:
+    """Translate the bundle's augmentation into MONAI's per-sample transforms: same kinds, order, shares and ranges.
+
+    What MONAI's do in another way stays so: gamma is one for all sequences, the coil's field scales about the mean, a
+    blur has a width an axis and takes what is beyond the border for 0, the elastic grid resamples the finished patch.
+
+    Args:
+        config: of the bundle; all numbers are those of the steps that it builds.
+        size: of the slices.
+
+    Raises:
+        NotComparedError: a step of the bundle has no counterpart here.
+    """
+    steps = config.get_parsed_content("augmentation").transforms
+    return theirs.Compose([theirs.EnsureTyped(KEYS), *(part for step in steps for part in counterpart(step, size))])
+
+
+def counterpart(step: Any, size: Sequence[int]) -> list[Callable]:
+    """Translate one step of the bundle's augmentation; see `augmentation`."""
+    p = getattr(step, "probability", 0.0)
+    match step:
+        case ours.RandomAffinePatch():
+            return _patch(step, size)
+        case ours.RandomMissingSequence():
+            lost = [theirs.Lambdad("image", functools.partial(_lose, channels=which)) for which in ([0], [2], [0, 2])]
+            return [theirs.OneOf([theirs.Identityd("image"), *lost], [1 - p, p / 3, p / 3, p / 3])]
+        case ours.RandomContrast():
+            scale = theirs.RandScaleIntensityd("image", factors=step.contrast, prob=1.0, channel_wise=True)
+            shift = theirs.RandShiftIntensityd("image", offsets=step.brightness, prob=1.0, channel_wise=True)
+            return [theirs.OneOf([theirs.Identityd("image"), theirs.Compose([scale, shift])], [1 - p, p])]
+        case ours.RandomGamma():
+            return [theirs.RandAdjustContrastd("image", prob=p, gamma=step.gamma)]
+        case ours.RandomBiasField():
+            # Ten polynomials add up in the corners: with a third of the strength each, to the spread of our nodes.
+            return [theirs.RandBiasFieldd("image", prob=p, coeff_range=(-step.strength / 3, step.strength / 3))]
+        case ours.RandomBlur():
+            return [theirs.RandGaussianSmoothd("image", prob=p, sigma_x=step.deviation, sigma_y=step.deviation)]
+        case ours.RandomLowResolution():
+            modes = {"downsample_mode": "area", "upsample_mode": "bilinear"}
+            return [theirs.RandSimulateLowResolutiond("image", prob=p, zoom_range=(0.5, 0.5), **modes)]
+        case ours.RandomNoise():
+            return [theirs.RandGaussianNoised("image", prob=p, std=step.deviation)]
+    raise NotComparedError(f"{type(step).__name__} has no counterpart: give it one in benchmarks/plain.py")
+
+
+def _patch(step: ours.RandomAffinePatch, size: Sequence[int]) -> list[Callable]:
+    patch = [min(step.patch_size, side) for side in size]
+    free = [(side - cut) / 2 * step.placement for side, cut in zip(size, patch, strict=True)]
+    affine = theirs.RandAffined(KEYS, prob=1.0, spatial_size=patch, cache_grid=True, **SAMPLING)
+    affine.rand_affine.rand_affine_grid = OneMagnification(
+        step, rotate_range=math.radians(step.degrees), translate_range=free
     )
+    found: list[Callable] = [affine, theirs.RandFlipd(KEYS, prob=step.flip, spatial_axis=0)]
+    if step.elastic > 0:
+        # Nodes move by a normal number times a magnitude from this range: together the spread of our nodes.
+        nodes = {"spacing": [cut / (step.elastic_nodes - 1) for cut in patch], "magnitude_range": (0, step.elastic)}
+        found.append(theirs.Rand2DElasticd(KEYS, prob=step.elastic_probability, **nodes, **SAMPLING))
+    return found
 
 
-def _only_flair(image: Any) -> Any:
-    return image[FLAIR : FLAIR + 1].repeat(len(image), 1, 1)
+class OneMagnification(theirs.RandAffineGrid):
+    """Draws one magnification for both axes, in the logarithm, as the bundle does; MONAI's draws one an axis."""
+
+    def __init__(self, step: ours.RandomAffinePatch, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bounds = [-math.log(factor) for factor in step.scale]  # MONAI's factor shrinks the picture
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw all parameters."""
+        super().randomize(data)
+        self.scale_params = [math.exp(self.R.uniform(*self.bounds))] * 2
+
+
+def _lose(image: torch.Tensor, channels: list[int]) -> torch.Tensor:
+    return image[[FLAIR if channel in channels else channel for channel in range(len(image))]]
 
 
 class PlainMonai:
@@ -77,24 +115,31 @@ class PlainMonai:
         net: name of the bundle.
         variant: ``workers``, ``batch``, ``patch``, ``threads``.
         settings: overrides of the bundle that all variants share.
+        slices: that are kept, as the bundle's first epoch has them, and shuffled; None: all of the training patients,
+            drawn by the bundle's own sampler.
     """
 
-    def __init__(self, net: str, variant: Variant, settings: dict[str, Any]) -> None:
-        config = parser(net, settings)
-        self.device = torch.device(config.get_parsed_content("device"))
-        monai.utils.set_determinism(seed=0)
-        self.batch = variant.options.get("batch", config.get_parsed_content("batch_size"))
-        patch = variant.options.get("patch", config.get_parsed_content("patch_size"))
-        self.network = config.get_parsed_content("network").train()
-        self.loss = config.get_parsed_content("loss")
-        self.optimizer = config.get_parsed_content("optimizer")
+    def __init__(self, net: str, variant: Variant, settings: dict[str, Any], slices: int | None = SLICES) -> None:
+        self.config = parser(net, settings | overrides_of(variant) | PLAIN)
+        self.device = torch.device(self.config.get_parsed_content("device"))
+        seed = self.config.get_parsed_content("seed")
+        monai.utils.set_determinism(seed=seed)
+        self.batch = self.config.get_parsed_content("batch_size")
+        self.network = self.config.get_parsed_content("network").train()
+        self.loss = self.config.get_parsed_content("loss")
+        self.optimizer = self.config.get_parsed_content("optimizer")
+        kept = slices_of(self.config, slices)
+        sampler = self.config.get_parsed_content("train#sampler") if slices is None else None
+        transforms = augmentation(self.config, kept[0]["image"].shape[1:]).set_random_state(seed)
         workers = variant.options.get("workers", 0)
         self.loader = DataLoader(
-            CacheDataset(slices_of(config), augmentation(patch), progress=False),
+            CacheDataset(kept, transforms, progress=False),
             batch_size=self.batch,
-            shuffle=True,
-            drop_last=True,
+            sampler=sampler,
+            shuffle=sampler is None,
+            drop_last=len(kept if sampler is None else sampler) >= self.batch,
             num_workers=workers,
+            worker_init_fn=worker_init_fn,  # else all workers would draw the same random numbers
             persistent_workers=workers > 0,
         )
         self._batches = self._endless()
@@ -103,26 +148,36 @@ class PlainMonai:
         for _ in itertools.count():
             yield from self.loader
 
+    def step(self, batch: dict[str, torch.Tensor], max_norm: float | None = None) -> None:
+        """Take one step of the optimizer, with gradients clipped to ``max_norm`` where it is given."""
+        image, label = (batch[key].to(self.device).float() for key in KEYS)
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network(image), label)  # of PSPNet a list, which its loss takes
+        loss.backward()
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), max_norm)
+        self.optimizer.step()
+
     def run(self, steps: int) -> dict[str, float]:
         """Train some steps."""
         seconds = []
         for _ in range(steps):
             start = time.perf_counter()
-            batch = next(self._batches)
-            image, label = batch["image"].to(self.device), batch["label"].to(self.device)
-            self.optimizer.zero_grad()
-            loss = self.loss(self.network(image), label)
-            loss.backward()
-            self.optimizer.step()
+            self.step(next(self._batches))
             synchronize(self.device)
             seconds.append(time.perf_counter() - start)
         return {"step_seconds": sum(seconds) / steps, "first_step_seconds": seconds[0]}
 
 
-def slices_of(config: Any) -> list[dict[str, np.ndarray]]:
-    """Take normalised slices of the training patients, as a cache holds them: ``[3, X, Y]``, masks ``[1, X, Y]``."""
+def slices_of(config: ConfigParser, count: int | None = SLICES) -> list[dict[str, np.ndarray]]:
+    """Take normalised slices of the training patients, as a cache holds them: ``[3, X, Y]``, masks ``[1, X, Y]``.
+
+    ``count`` of them are drawn as for an epoch; None gives every slice, in the order of the bundle's dataset.
+    """
     dataset = config.get_parsed_content("train#dataset")
-    sampler = config.get_parsed_content("train#sampler")
-    chosen = (list(sampler) * math.ceil(SLICES / len(sampler)))[:SLICES]
-    items = [dataset[number] for number in chosen]
-    return [{key: item[key].float().cpu().numpy() for key in KEYS} for item in items]
+    chosen: Sequence[int] = range(len(dataset))
+    if count is not None:
+        sampler = config.get_parsed_content("train#sampler")
+        chosen = (list(sampler) * math.ceil(count / len(sampler)))[:count]
+    items = (dataset[number] for number in chosen)
+    return [{key: item[key].cpu().numpy() for key in KEYS} for item in items]

@@ -1,4 +1,4 @@
-"""Names of variants, such as ``bare/channels_last/threads=1``: a kind, and what differs from the bundle's defaults."""
+"""Names of variants, such as ``bare/contiguous/threads=1``: a kind, and what differs from the bundle's defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = {
 }
 OPTIONS = {
     "precision": str,
-    "channels_last": bool,
+    "contiguous": bool,
     "compile": bool,
     "fused": bool,
     "threads": int,

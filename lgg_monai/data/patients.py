@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lgg_monai.data.sequences import FLAIR as FLAIR  # benchmarks/ imports it from here
 from lgg_monai.data.tiff_stack import TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
 

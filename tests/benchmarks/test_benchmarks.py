@@ -29,7 +29,7 @@ def test_every_variant_of_training_is_measured_or_says_why_not(
     phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     # A second worker adds nothing here, and tracing takes long: one variant of either kind is enough.
-    left_out = ("monai/workers=2", "bare/compile", "bare/channels_last/compile")
+    left_out = ("monai/workers=2", "bare/compile")
     names = [name for name in train.DEFAULT if name not in left_out]
     path = tmp_path / "train.json"
     arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--cache_dir", str(tmp_path / "cache")]
@@ -57,9 +57,9 @@ def test_every_variant_of_training_is_measured_or_says_why_not(
 def test_inference_is_measured(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "load_weights", lambda network, path: network)
     arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--cache_dir", str(tmp_path / "cache")]
-    arguments += ["--volumes", "2", "--repeats", "1", "--variants", "bundle", "channels_last", "crop", "batch=4"]
+    arguments += ["--volumes", "2", "--repeats", "1", "--variants", "bundle", "contiguous", "crop", "batch=2"]
     result = inference.main([*arguments, "--json", str(tmp_path / "inference.json")])["unet"]
-    assert set(result["volumes_per_second"]) == {"bare", "bundle", "channels_last", "crop", "batch=4"}
+    assert set(result["volumes_per_second"]) == {"bare", "bundle", "contiguous", "crop", "batch=2"}
     assert result["volumes"] == 2
     assert 8 <= result["one_patient"]["slices"] <= 10
     assert result["one_patient"]["seconds"]["median"] > result["one_patient"]["infer_seconds"]["median"]
@@ -106,8 +106,8 @@ def test_starts_and_memory_are_measured(phantom: Path, tmp_path: Path, monkeypat
 
 
 def test_names_of_variants_are_read() -> None:
-    variant = Variant.parse("bundle/channels_last/threads=1")
-    assert (variant.kind, variant.options) == ("bundle", {"channels_last": True, "threads": 1})
+    variant = Variant.parse("bundle/contiguous/threads=1")
+    assert (variant.kind, variant.options) == ("bundle", {"contiguous": True, "threads": 1})
     before = torch.get_num_threads()
     with Variant.parse("bare/threads=3").threads():
         assert torch.get_num_threads() == 3
