@@ -388,6 +388,17 @@ def test_another_network_needs_its_definition_alone(name: str, phantom: Path, tm
     assert len(patients(tmp_path / "run")) == 2
 
 
+def test_a_block_of_the_recipe_is_replaced_by_one_of_another_file(phantom: Path, tmp_path: Path) -> None:
+    step = {"_target_": "lgg_monai.transforms.RandomNoise", "probability": 1.0}
+    augmentation = {"_target_": "lgg_monai.transforms.BatchAugmentation", "seed": "@seed", "transforms": [step]}
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"augmentation": augmentation}))
+    override = {"augmentation": f"%{tmp_path / 'recipe.yaml'}::augmentation"}
+    # Without the random patches of the default recipe, slices stay as large as they are.
+    execute(UNET, phantom, tmp_path / "run", max_epochs=1, **override)
+    assert read(tmp_path / "run" / "run.json")["config"]["augmentation"] == augmentation
+    assert len(history(tmp_path / "run")) == 1
+
+
 def test_bfloat16_trains_and_evaluates_on_the_processor(phantom: Path, tmp_path: Path) -> None:
     execute(UNET, phantom, tmp_path / "run", precision="bf16", max_epochs=1, slices_per_epoch=8)
     assert read(tmp_path / "run" / "run.json")["precision"] == "bfloat16"
