@@ -44,8 +44,8 @@ PLAIN_ATTRIBUTES = _words(  # networks, tensors and arrays
     "sqrt exp log pow "
     "clamp clamp_ clip round floor ceil sigmoid softmax masked_fill masked_fill_ fill_ zero_ copy_ mul_ add_ div_ "
     "sub_ norm T mT ravel "
-    "nonzero unique sort argsort index_select gather scatter_ repeat chunk split flip roll is_floating_point "
-    "is_cuda "
+    "nonzero where nan_to_num unique sort argsort index_select gather scatter_ repeat chunk split flip roll "
+    "is_floating_point is_cuda "
     "new_zeros new_ones type_as matmul affine meta is_complex real imag "
     # engines, handlers and data
     "run state output epoch iteration max_epochs epoch_length metrics batch dataset transform optimizer network "

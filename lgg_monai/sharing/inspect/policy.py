@@ -112,9 +112,9 @@ RULES: dict[str, Grade] = {
         "argmax argmin prod "
         "cumsum any all norm isnan isinf isfinite nan_to_num minimum maximum logical_and logical_or logical_not "
         "eq ne gt ge lt le equal "
-        "allclose isclose meshgrid histc quantile set_float32_matmul_precision get_float32_matmul_precision "
-        "set_num_threads get_num_threads use_deterministic_algorithms finfo iinfo numel lerp "
-        "ByteStorage version __version__ inf nan pi fill cdist trapezoid bernoulli normal multinomial",
+        "allclose isclose meshgrid histc quantile nanquantile set_float32_matmul_precision "
+        "get_float32_matmul_precision set_num_threads get_num_threads use_deterministic_algorithms finfo "
+        "iinfo numel lerp ByteStorage version __version__ inf nan pi fill cdist trapezoid bernoulli normal multinomial",
     ),
     # NumPy
     "numpy": N,
