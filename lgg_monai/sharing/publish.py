@@ -12,12 +12,19 @@ from lgg_monai.files import read_json
 from lgg_monai.sharing.manifest import MANIFEST, changed_files
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_MONAI_LICENSE = "license: apache-2.0\n"
+# MONAI reads the licence of the code and takes it for the model's, whose weights come from data for non-commercial use.
+_LICENSE = """license: other
+license_name: apache-2.0-code-with-cc-by-nc-sa-4.0-data
+license_link: docs/data_license.txt
+"""
 
 
 def publish(bundle: Path, repo: str, private: bool = True, token: str | None = None) -> str:
     """Upload a packaged bundle's folder, tagged by its version and as ``latest_version``.
 
-    MONAI writes a model card into the folder that it uploads, so a copy is what it gets; the bundle stays as it is.
+    MONAI writes a model card into the folder that it uploads, so a copy is what it gets; the bundle stays as it is. The
+    card's licence is then made to name the data's limit too, before the tags are set.
 
     Args:
         bundle: folder that ``lgg-monai package`` wrote.
@@ -41,7 +48,7 @@ def publish(bundle: Path, repo: str, private: bool = True, token: str | None = N
         raise LggError(f"{changed[0]}{more} in {bundle} differ from its manifest: package it again before publishing")
     version = str(read_json(bundle / "configs/metadata.json", "metadata")["version"])
     try:
-        import huggingface_hub  # noqa: F401
+        import huggingface_hub
     except ImportError as error:
         raise LggError("huggingface_hub is not installed: pip install 'lgg-monai[publish]'") from error
     from monai.bundle.scripts import push_to_hf_hub
@@ -55,9 +62,12 @@ def publish(bundle: Path, repo: str, private: bool = True, token: str | None = N
                 bundle_dir=folder,
                 token=token,
                 private=private,
-                version=version,
-                tag_as_latest_version=True,
             )
+            hub = huggingface_hub.HfApi(token=token)
+            card = (copy / "README.md").read_text(encoding="utf-8").replace(_MONAI_LICENSE, _LICENSE, 1)
+            hub.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=repo)
+            for tag in (version, "latest_version"):
+                hub.create_tag(repo_id=repo, tag=tag, exist_ok=True)
         except Exception as error:  # the Hub's client raises many kinds, from no network to no rights
             reason = " ".join(str(error).split())[:300]
             raise LggError(

@@ -40,6 +40,10 @@ class Hub:
         Hub.uploaded = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         return f"https://hub/{repo_id}"
 
+    def upload_file(self, path_or_fileobj: bytes, path_in_repo: str, repo_id: str) -> None:
+        assert not [name for name, _ in Hub.calls if name == "create_tag"]  # or the tags would show the card before
+        Hub.uploaded[path_in_repo] = path_or_fileobj
+
     def create_tag(self, **arguments: Any) -> None:
         Hub.calls.append(("create_tag", arguments))
 
@@ -61,6 +65,9 @@ def test_the_bundle_is_uploaded_tagged_and_left_as_it_is(own_bundle: Path, hub: 
     here = {p.relative_to(own_bundle).as_posix(): p.read_bytes() for p in own_bundle.rglob("*") if p.is_file()}
     assert {name: content for name, content in hub.uploaded.items() if name != "README.md"} == here
     assert hub.uploaded["README.md"].startswith(b"---\ntags:\n- monai")  # the Hub's model card
+    assert b"license: other\n" in hub.uploaded["README.md"]  # not the code's alone
+    assert b"license_link: docs/data_license.txt\n---" in hub.uploaded["README.md"]
+    assert b"apache-2.0\n" not in hub.uploaded["README.md"]
     version = json.loads(here["configs/metadata.json"])["version"]
     assert ("create_repo", {"repo_id": "someone/lgg_unet", "private": True, "exist_ok": True}) in hub.calls
     assert [call["tag"] for name, call in hub.calls if name == "create_tag"] == [version, "latest_version"]
