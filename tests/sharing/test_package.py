@@ -255,7 +255,7 @@ def test_a_run_gives_its_weights_and_figures(tmp_path: Path) -> None:
     (run / "checkpoints").mkdir(parents=True)
     random_weights("unet", run / "checkpoints/best.pt")
     (run / "evaluation").mkdir()
-    summary = json.loads((REPOSITORY / "docs/results/unet_fold0/summary.json").read_text())
+    summary = json.loads((REPOSITORY / "docs/results/unet_fold0_first_recipe/summary.json").read_text())
     (run / "evaluation/summary.json").write_text(json.dumps(summary))
     folder = package("unet", tmp_path / "dist", run=run).with_suffix("")
     metadata = json.loads((folder / "configs/metadata.json").read_text())
