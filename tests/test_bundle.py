@@ -24,6 +24,7 @@ from PIL import Image
 from lgg_monai.data.convert import convert
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, write_phantom
+from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.history import COLUMNS, read_history
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -469,11 +470,13 @@ def test_the_scores_are_those_of_a_prediction_made_by_hand(evaluated: Path, phan
         image, label = read_patient(Patient(folder.name, folder, folder, "tiff"))
         assert label is not None
         predicted = np.zeros(label.shape[1:], dtype=bool)
-        channels = []
+        scaled = []
         for volume in image.astype(np.float64):
-            low, high = np.percentile(volume, [1, 99])
-            scaled = np.clip((volume - low) / (high - low), 0, 1)
-            channels.append((scaled - scaled.mean()) / scaled.std())
+            low, high = np.percentile(volume, [1, 99.5])
+            scaled.append(np.clip((volume - low) / (high - low), 0, 1))
+        sample = scaled[FLAIR][::3, ::3]
+        head = scaled[FLAIR] > 0.1 + 0.9 * np.quantile(sample[sample > 0], 0.1)
+        channels = [(volume - volume[head].mean()) / volume[head].std(ddof=1) for volume in scaled]
         normalised = torch.from_numpy(np.stack(channels)).half().float()
         with torch.no_grad():
             for z in range(predicted.shape[-1]):
