@@ -63,8 +63,12 @@ def write_report_page(
     phantom = any(result["phantom"] for result in results) or any(source.phantom for source in sources)
     notes = [
         RESEARCH_USE,
-        f"Masks by {segmenter.name} ({len(segmenter.networks)} network(s)), probability {THRESHOLD} and above.",
+        f"Masks by {_count(len(segmenter.networks))}{segmenter.name}, probability {THRESHOLD} and above.",
     ]
     write_report(
         output, patients, title="Predicted masks", phantom=phantom, notes=notes, definitions=DEFINITIONS
     )  # fmt: skip
+
+
+def _count(networks: int) -> str:
+    return "" if networks == 1 else f"the mean of {networks} x "
