@@ -45,7 +45,9 @@ def robustness_chart(table: Rows) -> Plot:
 
     rows = list(table[1:])
     known = [row[key] for row in rows for key in ("difference", "low", "high") if row[key] is not None]
-    limits = (min([-0.05, *known]) * 1.05, max([0.02, *known]) * 1.05)
+    lowest, highest = min([-0.05, *known]), max([0.02, *known])
+    margin = 0.03 * (highest - lowest)
+    limits = (lowest - margin, highest + margin)
     panels = tuple(_differences(rows[start : start + ROWS], limits) for start in range(0, len(rows), ROWS))
     title = "volume Dice minus that of the clean scans, 95 % interval over patients"
     return Plot("robustness", "robustness", title, panels, columns=min(2, len(panels)))
