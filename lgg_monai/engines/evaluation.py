@@ -18,10 +18,10 @@ from lgg_monai.analysis.panels import patient_panel, select_best_median_worst
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction, write_prediction
-from lgg_monai.engines.run_folder import commit, describe_device, versions
+from lgg_monai.engines.run_folder import RUN, commit, describe_device, versions
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
-from lgg_monai.files import replacing_folder, write_json
+from lgg_monai.files import read_json, replacing_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +71,16 @@ class EvaluationWriter:
             "commit": commit(),
             "config": effective_config(),
         }
+        self.record["preprocessing_as_trained"] = _as_trained(Path(output_dir), self.record["config"])
         self._volumes = tempfile.TemporaryDirectory(prefix="lgg-evaluation-")
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose batches are one patient."""
+        if self.record["preprocessing_as_trained"] is False:
+            run = self.folder.parent
+            logger.warning(
+                "volumes are prepared in another way than those %s was trained on: compare its run.json", run
+            )
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
@@ -119,3 +125,11 @@ class EvaluationWriter:
                     stamp="PHANTOM" if self.datalist["phantom"] else "",
                 )
             save_png(folder / f"{rank}_{row['patient']}.png", picture)
+
+
+def _as_trained(run: Path, config: dict[str, Any]) -> bool | None:
+    """Tell whether volumes are prepared as the run's own were; None where there is no run, or no config."""
+    if not config or not (run / RUN).is_file():
+        return None
+    trained = read_json(run / RUN, "run record").get("config", {}).get("preprocessing")
+    return bool(trained == config.get("preprocessing"))
