@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import inspect
 import shutil
 import tempfile
@@ -24,11 +25,25 @@ from lgg_monai.files import read_json
 from lgg_monai.prediction.network_def import build_network, divisor, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
 
-REPOSITORY = Path(lgg_monai.__file__).resolve().parents[1]
+SHARE = "share/lgg_monai"  # where an installation keeps `bundles` and `configs`; see pyproject.toml
 MOST_CONFIG_BYTES = 10 * 2**20
 # A bundle may run TorchScript for inference, and name the network itself in its training config alone.
 _CONFIGS = tuple(f"configs/{name}.{form}" for name in ("inference", "train") for form in ("json", "yaml", "yml"))
 _WEIGHTS = SHIPPED.as_posix()
+
+
+def repository() -> Path:
+    """Find the folder with `bundles` and `configs`: the repository, or what an installation took of it."""
+    beside = Path(lgg_monai.__file__).resolve().parents[1]
+    if not (beside / "configs").is_dir():
+        try:
+            installed = importlib.metadata.files("lgg-monai") or []
+        except importlib.metadata.PackageNotFoundError:
+            installed = []
+        for file in installed:
+            if file.as_posix().endswith(f"{SHARE}/configs/data.yaml"):
+                return Path(str(file.locate())).resolve().parents[1]
+    return beside
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,7 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
         LggError: there is no such bundle, or it lacks weights.
     """
     path = Path(bundle)
-    config = REPOSITORY / "bundles" / f"{bundle}.yaml"
+    config = repository() / "bundles" / f"{bundle}.yaml"
     notes: tuple[str, ...] = ()
     with ExitStack() as stack:
         if len(path.parts) == 1 and not path.exists() and config.is_file():
@@ -138,10 +153,8 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
             notes = (f"of {path} only network and weights are used; its configs, which can run any code, are not run",)
             hint = f"it has no {_WEIGHTS}; name weights with --checkpoint"
         else:
-            there = [file.stem for file in sorted((REPOSITORY / "bundles").glob("*.yaml"))]
-            known = (
-                f"one of {', '.join(there)}, or" if there else "(those of the repository are not beside the package)"
-            )
+            there = [file.stem for file in sorted((repository() / "bundles").glob("*.yaml"))]
+            known = f"one of {', '.join(there)}, or" if there else "(the installation has none of its own)"
             raise LggError(f"no bundle {bundle}: give {known} the path of a bundle's folder or zip")
         if not isinstance(network_def, dict):
             raise LggError(f"no network_def with plain values in the bundle {bundle}: give another bundle")
@@ -157,13 +170,15 @@ def array_preprocessing() -> Any:
         A MONAI ``Compose`` that maps ``{"image": [C, X, Y, Z]}`` to the same with the values that networks learnt from.
 
     Raises:
-        LggError: the configs are not beside the package.
+        LggError: the configs are neither beside the package nor installed with it.
     """
     from monai.bundle import ConfigParser
 
-    path = REPOSITORY / "configs" / "data.yaml"
+    path = repository() / "configs" / "data.yaml"
     if not path.is_file():
-        raise LggError("the repository's configs are not beside the package: install it with pip's --editable")
+        raise LggError(
+            "configs/data.yaml is not part of this installation: install the package from its repository with pip"
+        )
     config = yaml.safe_load(path.read_text(encoding="utf-8"))["preprocessing"]
     loading = ("LoadImaged", "EnsureChannelFirstd")
     config["transforms"] = [

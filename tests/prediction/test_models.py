@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import subprocess
+import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import yaml
 from scans import image_of
 
 from lgg_monai.data import find_patients
+from lgg_monai.data.phantom import write_phantom
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import models
 from lgg_monai.prediction.models import array_preprocessing, load_segmenter, resolve
@@ -176,10 +181,10 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path, weights: Path, monk
     bundles = tmp_path / "repository" / "bundles"
     bundles.mkdir(parents=True)
     (bundles / "unet.yaml").write_text(yaml.safe_dump({"network_def": SMALL}))
-    monkeypatch.setattr(models, "REPOSITORY", tmp_path / "repository")
+    monkeypatch.setattr(models, "repository", lambda: tmp_path / "repository")
     with pytest.raises(LggError, match="no trained weights for the bundle unet: name some with --checkpoint"):
         load_segmenter("unet", device="cpu")
-    with pytest.raises(LggError, match="configs are not beside the package"):
+    with pytest.raises(LggError, match="not part of this installation"):
         array_preprocessing()
 
 
@@ -188,3 +193,42 @@ def test_a_deeper_unet_pads_to_its_strides(tmp_path: Path) -> None:
     torch.save(build_network(deep, "deep").state_dict(), tmp_path / "deep.pt")
     segmenter = load_segmenter(packaged(tmp_path / "b", tmp_path / "deep.pt", deep), device="cpu")
     assert segmenter.divisor == 64
+
+
+def test_an_installation_holds_what_predict_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).resolve().parents[2]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    for folder, patterns in listed.items():
+        for file in (file for pattern in patterns for file in root.glob(pattern)):
+            copy = tmp_path / folder / file.relative_to(root).name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+            assert copy.relative_to(tmp_path / models.SHARE) == file.relative_to(root)
+
+    def installed(name: str) -> list[importlib.metadata.PackagePath]:
+        files = [importlib.metadata.PackagePath(file.relative_to(tmp_path)) for file in tmp_path.rglob("data.yaml")]
+        for file in files:
+            file.dist = importlib.metadata.PathDistribution(tmp_path / "lgg_monai.dist-info")
+        return files
+
+    monkeypatch.setattr(models.lgg_monai, "__file__", str(tmp_path / "site" / "lgg_monai" / "__init__.py"))
+    monkeypatch.setattr(importlib.metadata, "files", installed)
+    assert models.repository() == tmp_path / models.SHARE
+    assert load_segmenter("unet", device="cpu").seen
+
+
+@pytest.mark.slow
+def test_predict_runs_from_an_installation_without_the_repository(tmp_path: Path) -> None:
+    """Asks pip's index for setuptools; the other packages are those of this environment."""
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = next(path for path in (tmp_path / "venv").glob("*/python*") if path.is_file())
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(root)]
+    subprocess.run(pip, check=True, timeout=300)
+    site = next((tmp_path / "venv").rglob("site-packages"))
+    (site / "ours.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    write_phantom(tmp_path / "scans", patients=1)
+    command = [python.parent / "lgg-monai", "predict", tmp_path / "scans", "--output", tmp_path / "masks"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "masks").rglob("mask.nii.gz"))) == 1
