@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lgg_monai.engines.compact_weights import expand
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import replacing
 
@@ -47,6 +48,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_weights(path: Path) -> dict[str, Any]:
+    """Read the weights of a checkpoint: the averaged ones where it has both, of a bundle's ``model.pt`` all.
+
+    Raises:
+        LggError: as `read_checkpoint`.
+    """
+    content = read_checkpoint(path)
+    state = next(
+        (content[name] for name in ("averaged_model", "model") if isinstance(content.get(name), dict)), content
+    )
+    return expand(state)
+
+
 def default_checkpoint(output_dir: str, bundle_root: str) -> str:
     """Name the weights to use where the user named none: the run's best, else those that are shipped with the bundle.
 
@@ -74,11 +88,7 @@ def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
     Raises:
         SystemExit: with one line, where the file cannot be read or is of another network.
     """
-    content = read_checkpoint(Path(checkpoint))
-    for name in ("averaged_model", "model"):
-        if isinstance(content.get(name), dict):
-            content = content[name]
-            break
+    content = read_weights(Path(checkpoint))
     expected = network.state_dict()
     strangers = [key for key in content if key not in expected]
     absent = [key for key in expected if key not in content]

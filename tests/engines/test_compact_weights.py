@@ -1,0 +1,60 @@
+"""Weights of a byte each: small, plain, and nearly those they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lgg_monai.engines.checkpoints import load_weights, read_weights
+from lgg_monai.engines.compact_weights import compact, expand, write
+from lgg_monai.errors import LggError
+from lgg_monai.networks import PSPNet
+
+
+@pytest.fixture(scope="module")
+def network() -> PSPNet:
+    torch.manual_seed(0)
+    return PSPNet()
+
+
+def test_weights_come_back_within_half_a_step(network: PSPNet) -> None:
+    state = network.state_dict()
+    state["main_head.0.weight"][3] = 0  # a dead channel
+    back = expand(compact(state))
+    assert back.keys() == state.keys()
+    for name, value in state.items():
+        if value.ndim == 4:
+            step = value.abs().amax((1, 2, 3), keepdim=True) / 127
+            assert ((back[name] - value).abs() <= 0.5001 * step + 1e-12).all()
+        else:
+            assert torch.equal(back[name], value)
+
+
+def test_a_quarter_of_the_file_that_loads_like_any_other(network: PSPNet, tmp_path: Path) -> None:
+    torch.save({"model": network.state_dict()}, tmp_path / "full.pt")
+    write(str(tmp_path / "full.pt"), str(tmp_path / "compact.pt"))
+    size = (tmp_path / "compact.pt").stat().st_size
+    assert size < 0.26 * (tmp_path / "full.pt").stat().st_size
+    assert size < 25e6  # what the repository takes of a model
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = network.eval()(image)
+        found = load_weights(PSPNet(), str(tmp_path / "compact.pt")).eval()(image)
+    assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.999
+    assert not torch.equal(found, expected)
+
+
+def test_other_integers_are_left_alone() -> None:
+    state = {"count": torch.tensor(3), "table": torch.zeros(2, dtype=torch.int8)}
+    assert expand(state) is state
+
+
+def test_what_is_not_finite_is_refused(network: PSPNet, tmp_path: Path) -> None:
+    state = network.state_dict() | {"main_head.0.weight": torch.full((1, 1, 1, 1), float("nan"))}
+    torch.save(state, tmp_path / "full.pt")
+    with pytest.raises(LggError, match=r"main_head\.0\.weight holds values that are not finite"):
+        write(str(tmp_path / "full.pt"), str(tmp_path / "compact.pt"))
+    assert not (tmp_path / "compact.pt").exists()
+    assert read_weights(tmp_path / "full.pt").keys() == state.keys()
