@@ -63,19 +63,21 @@ def check_keys() -> None:
 
 
 @exits_with_one_line
-def check_numbers(counts: dict[str, Any], amounts: dict[str, Any]) -> None:
+def check_numbers(counts: dict[str, Any], amounts: dict[str, Any], switchable: dict[str, Any] | None = None) -> None:
     """Refuse settings that no training can run with, before data are read.
 
     Args:
         counts: settings by name that must be whole numbers from 1 up.
         amounts: settings by name that must be numbers above 0.
+        switchable: settings by name that must be whole numbers from 0 up, as 0 switches something off.
 
     Raises:
         SystemExit: with one line that names the setting and its value.
     """
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise LggError(f"{name} is {value!r}: give a whole number from 1 up with --{name}")
+    for lowest, settings in ((1, counts), (0, switchable or {})):
+        for name, value in settings.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                raise LggError(f"{name} is {value!r}: give a whole number from {lowest} up with --{name}")
     for name, value in amounts.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             # YAML reads 1e-4 as text, 1.0e-4 as a number.

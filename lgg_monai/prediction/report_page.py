@@ -11,6 +11,7 @@ from lgg_monai.prediction import outputs
 from lgg_monai.prediction.measurements import DEFINITIONS
 from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
+from lgg_monai.transforms.components import SMALLEST_COMPONENT
 
 RESEARCH_USE = "For research use only. Not a medical device: not for diagnosis or treatment."
 
@@ -63,7 +64,8 @@ def write_report_page(
     phantom = any(result["phantom"] for result in results) or any(source.phantom for source in sources)
     notes = [
         RESEARCH_USE,
-        f"Masks by {_count(len(segmenter.networks))}{segmenter.name}, probability {THRESHOLD} and above.",
+        f"Masks by {_count(len(segmenter.networks))}{segmenter.name}, probability {THRESHOLD} and above; "
+        f"what is connected to fewer than {SMALLEST_COMPONENT} voxels is removed.",
     ]
     write_report(
         output, patients, title="Predicted masks", phantom=phantom, notes=notes, definitions=DEFINITIONS

@@ -27,6 +27,7 @@ from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, write_report
 from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Prepared, Segmenter
 from lgg_monai.prediction.settings import require_same_settings, settings_digest, settings_of
+from lgg_monai.transforms.components import without_specks
 
 logger = logging.getLogger(__name__)
 
@@ -154,10 +155,13 @@ def segment_prepared(segmenter: Segmenter, prepared: Prepared, label: np.ndarray
     """Segment one scan, measure its mask, and note what is odd about it."""
     scan, placement = prepared.scan, prepared.placement
     probability = segmenter(prepared)
-    mask = probability >= THRESHOLD
+    found = probability >= THRESHOLD
+    mask = without_specks(found)
     head = head_mask(placement.turned(scan.image[FLAIR]))
     measurements = measure(scan, placement, head, mask, probability, label)
     warnings = flags(scan, placement, head, mask)
+    if found.any() and not mask.any():
+        warnings.append(f"all that was found are {found.sum()} voxels in specks, which were removed")
     if scan.name in segmenter.seen:
         warnings.append("took part in the training of these weights: the result flatters them")
     return Prediction(scan, mask, probability, measurements, warnings, label)

@@ -19,6 +19,7 @@ from lgg_monai.engines.run_folder import RUN
 from lgg_monai.engines.tta import LEFT_RIGHT, SMALLEST_PROBABILITY
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
+from lgg_monai.transforms.components import without_specks
 
 
 @dataclass
@@ -83,7 +84,8 @@ class TrainedModel:
     def mask(self, probability: torch.Tensor) -> torch.Tensor:
         """Turn a probability map ``[1, X, Y, Z]`` into the binary mask ``[X, Y, Z]`` that an evaluation would score."""
         logits = torch.logit(probability, eps=SMALLEST_PROBABILITY)[None]
-        return torch.as_tensor(self.postprocessing({"pred": logits})["pred"])[0, 0].bool()
+        mask = torch.as_tensor(self.postprocessing({"pred": logits})["pred"])[0, 0].bool()
+        return torch.from_numpy(without_specks(mask.numpy()))
 
     @property
     def _reading(self) -> int:

@@ -1,6 +1,7 @@
 """What MONAI lacks: augmentation of a batch as one tensor on the training device."""
 
 from lgg_monai.transforms.batch import BatchAugmentation, BatchRandom, BatchTransform
+from lgg_monai.transforms.components import RemoveSpecksd
 from lgg_monai.transforms.intensity import (
     RandomBiasField,
     RandomBlur,
@@ -26,4 +27,5 @@ __all__ = [
     "RandomLowResolution",
     "RandomMissingSequence",
     "RandomNoise",
+    "RemoveSpecksd",
 ]

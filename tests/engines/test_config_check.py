@@ -98,6 +98,14 @@ def test_a_count_must_be_a_whole_number_from_1(value: object) -> None:
     assert str(caught.value).startswith(f"lgg-monai: error: max_epochs is {value!r}: give a whole number from 1 up")
 
 
+@pytest.mark.parametrize("value", [-1, 2.5, "ten", None, True])
+def test_what_0_switches_off_must_be_a_whole_number_from_0(value: object) -> None:
+    check_numbers(counts={}, amounts={}, switchable={"smallest_component": 0})
+    with pytest.raises(SystemExit) as caught:
+        check_numbers(counts={}, amounts={}, switchable={"smallest_component": value})
+    assert f"smallest_component is {value!r}: give a whole number from 0 up" in str(caught.value)
+
+
 @pytest.mark.parametrize("value", [0, -1e-3, float("nan"), float("inf"), "1e-4", None])
 def test_an_amount_must_be_a_number_above_0(value: object) -> None:
     check_numbers(counts={}, amounts={"learning_rate": 1e-4})
