@@ -185,6 +185,7 @@ def _identity(run: Run) -> dict[str, Any]:
         "label": run.label,
         "network": run.network,
         "epochs": run.history[-1]["epoch"],
+        "slices_per_epoch": run.config.get("slices_per_epoch"),  # None: every tumour slice once, and as many of all
         "seed": run.record.get("seed"),
         "device": run.record.get("device"),
         "precision": run.record.get("precision"),

@@ -132,6 +132,18 @@ def test_one_network_twice_is_noted_and_equal_scores_have_no_winner(runs: list[P
     assert "better than" not in " ".join(content["findings"])
 
 
+def test_epochs_of_a_chosen_length_are_named(runs: list[Path], tmp_path: Path) -> None:
+    short = Path(shutil.copytree(runs[0], tmp_path / "short"))
+    config = json.loads((short / "run.json").read_text())["config"]
+    edit_json(short / "run.json", config=config | {"slices_per_epoch": 336})
+    content = collect(load_runs([runs[1], short])[0], measured=False)
+    assert [run["slices_per_epoch"] for run in content["runs"]] == [None, 336]
+    assert any("Slices in an epoch were set to 336 (short)" in finding for finding in content["findings"])
+    assert not any(
+        "Slices in an epoch" in finding for finding in collect(load_runs(runs)[0], measured=False)["findings"]
+    )
+
+
 def test_different_data_are_stamped(runs: list[Path], tmp_path: Path) -> None:
     other = Path(shutil.copytree(runs[1], tmp_path / "other"))
     edit_json(other / "run.json", seed=7)
