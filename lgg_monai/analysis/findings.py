@@ -35,8 +35,8 @@ def write_findings(content: Mapping[str, Any]) -> list[str]:
     chosen = [f"{run['slices_per_epoch']} ({run['label']})" for run in content["runs"] if run["slices_per_epoch"]]
     if chosen:
         findings.append(
-            f"Slices in an epoch were set to {', '.join(chosen)}, where by default an epoch shows every tumour slice once "
-            "and as many drawn from all slices: trainings of another length may rank the networks otherwise."
+            f"Slices in an epoch were set to {', '.join(chosen)}, where by default an epoch shows every tumour slice "
+            "once and as many drawn from all slices: trainings of another length may rank the networks otherwise."
         )
     findings.append(
         "Each run is one training with one seed on one split: the intervals cover which patients were tested on, "
