@@ -15,13 +15,17 @@ from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
 
 
-def filled_metadata(source: Path, network: torch.nn.Module, summary: dict[str, Any] | None) -> dict[str, Any]:
+def filled_metadata(
+    source: Path, network: torch.nn.Module, summary: dict[str, Any] | None, shipped: bool = False
+) -> dict[str, Any]:
     """Fill a bundle's metadata.
 
     Args:
         source: the bundle's ``metadata.json`` in the repository.
         network: as packaged, for the number of its parameters.
-        summary: of the run that the weights come from; None leaves the metrics that ``source`` states.
+        summary: of the run that the weights come from.
+        shipped: the weights are the repository's, whose metrics ``source`` states; of others nothing is stated but the
+            summary.
 
     Raises:
         LggError: ``source`` cannot be read, or its version is not in its changelog.
@@ -36,8 +40,8 @@ def filled_metadata(source: Path, network: torch.nn.Module, summary: dict[str, A
         name: _version(name) for name in sorted(metadata.get("required_packages_version", {}))
     }
     metadata["parameters"] = sum(parameter.numel() for parameter in network.parameters())
-    if summary is not None:
-        metadata["eval_metrics"] = eval_metrics(summary)
+    if not shipped:
+        metadata["eval_metrics"] = {} if summary is None else eval_metrics(summary)
     return metadata
 
 
