@@ -65,7 +65,7 @@ def write_report_page(
     notes = [
         RESEARCH_USE,
         f"Masks by {_count(len(segmenter.networks))}{segmenter.name}, probability {THRESHOLD} and above; "
-        f"what is connected to fewer than {SMALLEST_COMPONENT} voxels is removed.",
+        f"connected parts of up to {SMALLEST_COMPONENT} voxels are removed.",
     ]
     write_report(
         output, patients, title="Predicted masks", phantom=phantom, notes=notes, definitions=DEFINITIONS
