@@ -46,8 +46,8 @@ def overrides_of(variant: Variant) -> dict[str, Any]:
     found = {key: options[name] for name, key in names.items() if name in options}
     if options.get("contiguous"):
         found["channels_last"] = False
-    if options.get("fused"):
-        found["optimizer#fused"] = True
+    if options.get("unfused"):
+        found["optimizer#fused"] = False
     return found
 
 

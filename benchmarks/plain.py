@@ -28,7 +28,7 @@ SAMPLING: dict[str, Any] = {"mode": ("bilinear", "nearest"), "padding_mode": "bo
 # Slices kept for the loader where only time counts: an epoch's worth of steps repeats them, which changes no time.
 SLICES = 512
 # What the bundle does to be fast, and a tutorial does not.
-PLAIN = {"precision": "fp32", "channels_last": False, "compile": False}
+PLAIN = {"precision": "fp32", "channels_last": False, "compile": False, "optimizer#fused": False}
 
 
 def augmentation(config: ConfigParser, size: Sequence[int]) -> theirs.Compose:

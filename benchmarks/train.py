@@ -32,7 +32,7 @@ DEFAULT = (
     "bare/precision=bf16",
     "bare/contiguous",
     "bare/compile",
-    "bare/fused",
+    "bare/unfused",
     "bare/threads=1",
     "bare/batch=32",
     "bundle/contiguous",

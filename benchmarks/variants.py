@@ -19,7 +19,7 @@ OPTIONS = {
     "precision": str,
     "contiguous": bool,
     "compile": bool,
-    "fused": bool,
+    "unfused": bool,
     "threads": int,
     "workers": int,
     "batch": int,

@@ -131,6 +131,19 @@ class WeightAveraging(EMAHandler):
         super().attach(engine, *args, **kwargs)
         engine.add_event_handler(Events.STARTED, self._continue)
 
+    def _update_ema_model(self, engine: Engine, name: str) -> None:
+        # As Ignite does it, but in one call instead of one a tensor: with 150 small tensors that is ten times faster.
+        momentum = getattr(engine.state, name)
+        averaged: list[torch.Tensor] = [*self.ema_model.parameters()]
+        current: list[torch.Tensor] = [parameter.detach() for parameter in self.model.parameters()]
+        for ours, theirs in zip(self.ema_model.buffers(), self.model.buffers(), strict=True):
+            if ours.is_floating_point():
+                averaged.append(ours)
+                current.append(theirs)
+            else:  # counters have no average
+                ours.copy_(theirs)
+        torch._foreach_lerp_(averaged, current, momentum)
+
     def _continue(self, engine: Engine) -> None:
         # Ignite counts the steps of the growing memory from 0, and so would grow it anew in a resumed run.
         if self.momentum_scheduler is not None:

@@ -58,13 +58,10 @@ class RandomAffinePatch:
         size = (image.shape[2], image.shape[3])
         patch = (min(self.patch_size, size[0]), min(self.patch_size, size[1]))
         matrix, centre = self.parameters(len(image), size, patch, random)
-        grid = sampling_grid(matrix, centre, size, patch)
-        grid = self._bend(grid, random)
+        grid = self._bend(sampling_grid(matrix, centre, size, patch), size, random)
         # The label rides along as a channel: one interpolation instead of two. Half of a voxel's weight decides.
         both = torch.cat([image, label.to(image.dtype)], dim=1)
-        both = functional.grid_sample(
-            both, self._normalised(grid, size).to(image), padding_mode="border", align_corners=False
-        )
+        both = functional.grid_sample(both, grid.to(image), padding_mode="border", align_corners=False)
         return both[:, :-1], (both[:, -1:] > 0.5).to(image.dtype)
 
     def parameters(
@@ -83,19 +80,15 @@ class RandomAffinePatch:
         middle = torch.tensor([(size[axis] - 1) / 2 for axis in (0, 1)])
         return matrix, middle + random.uniform((batch, 2), -1, 1) * free
 
-    def _bend(self, grid: torch.Tensor, random: BatchRandom) -> torch.Tensor:
+    def _bend(self, grid: torch.Tensor, size: tuple[int, int], random: BatchRandom) -> torch.Tensor:
         chosen = random.chosen(len(grid), self.elastic_probability)
         if self.elastic <= 0 or len(chosen) == 0:
             return grid
         nodes = random.uniform((len(chosen), 2, self.elastic_nodes, self.elastic_nodes), -self.elastic, self.elastic)
+        nodes = torch.stack([nodes[:, 1] * (2 / size[1]), nodes[:, 0] * (2 / size[0])], dim=1)
         field = functional.interpolate(nodes, size=grid.shape[1:3], mode="bicubic", align_corners=True)
         grid[chosen] += field.movedim(1, -1)
         return grid
-
-    @staticmethod
-    def _normalised(grid: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Turn pixel coordinates (X, Y) into grid_sample's: [-1, 1] from edge to edge, last axis first."""
-        return torch.stack([(grid[..., 1] * 2 + 1) / size[1] - 1, (grid[..., 0] * 2 + 1) / size[0] - 1], dim=-1)
 
 
 def sampling_grid(
@@ -110,10 +103,12 @@ def sampling_grid(
         patch: size of the patch, in pixels.
 
     Returns:
-        ``[B, PX, PY, 2]`` slice coordinates in pixels.
+        ``[B, PX, PY, 2]`` slice coordinates as grid_sample takes them: from -1 to 1 between the outer edges of the
+        outermost pixels, Y before X.
     """
-    x = torch.arange(patch[0], dtype=torch.float32) - (patch[0] - 1) / 2
-    y = torch.arange(patch[1], dtype=torch.float32) - (patch[1] - 1) / 2
-    offsets = torch.stack(torch.meshgrid(x, y, indexing="ij"), dim=-1).reshape(-1, 2)
-    points = offsets @ matrix.transpose(1, 2) + centre[:, None]
-    return points.reshape(len(matrix), patch[0], patch[1], 2)
+    # PyTorch's own grid in one pass: its matrix maps (Y, X, 1) of the patch to (Y, X) of the slice, both from -1 to 1.
+    sides, half_patch = torch.tensor(size[::-1]), torch.tensor(patch[::-1]) / 2
+    turn = matrix.flip(1, 2) * half_patch * (2 / sides[:, None])
+    shift = (centre.flip(1) * 2 + 1) / sides - 1
+    theta = torch.cat([turn, shift[..., None]], dim=2)
+    return functional.affine_grid(theta, [len(matrix), 1, *patch], align_corners=False)

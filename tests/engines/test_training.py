@@ -138,6 +138,15 @@ def test_the_averaged_network_is_apart_and_evaluates() -> None:
     assert float(averaged.network.weight.detach()) == 2
 
 
+def test_counters_are_copied_rather_than_averaged() -> None:
+    averaged = Averaged()
+    averaged.network.num_batches_tracked.fill_(7)
+    averaged.run(1)
+    assert int(averaged.averaging.ema_model.num_batches_tracked) == 7
+    averaged.network.num_batches_tracked.fill_(9)
+    assert int(averaged.averaging.ema_model.num_batches_tracked) == 7  # a copy, not the network's own
+
+
 def test_attach_attaches_what_it_holds() -> None:
     seeder, engine = EpochSeeder(0, [follower := Follower()]), Engine(lambda engine, batch: None)
     Attach(seeder).attach(engine)

@@ -72,8 +72,9 @@ def test_flip_mirrors_the_first_axis_only() -> None:
 def test_sampling_grid_of_a_shift_names_the_shifted_pixels() -> None:
     grid = sampling_grid(torch.eye(2)[None], torch.tensor([[15.5 + 3, 11.5 - 2]]), (32, 24), (16, 8))
     assert grid.shape == (1, 16, 8, 2)
-    assert torch.equal(grid[0, :, 0, 0], torch.arange(16) + 8.0 + 3)
-    assert torch.equal(grid[0, 0, :, 1], torch.arange(8) + 8.0 - 2)
+    y, x = grid[0].unbind(-1)  # from -1 to 1 between the edges
+    torch.testing.assert_close((x[:, 0] + 1) * 32 / 2 - 0.5, torch.arange(16) + 8.0 + 3)
+    torch.testing.assert_close((y[0] + 1) * 24 / 2 - 0.5, torch.arange(8) + 8.0 - 2)
     image = noise(1, 3, 32, 24)
     patch, _ = Fixed(16, [[1, 0], [0, 1]], (3, -2))(image, image[:, :1], BatchRandom(0))
     torch.testing.assert_close(patch, image[:, :, 11:27, 2:18], atol=5e-5, rtol=0)
