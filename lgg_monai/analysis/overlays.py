@@ -12,6 +12,7 @@ from skimage.draw import disk, line
 from skimage.measure import find_contours
 from skimage.transform import resize
 
+from lgg_monai.engines.scores import bounding_box
 from lgg_monai.files import replacing
 
 # Told apart by hue and by lightness, and by dashes where they meet, so that no kind of colour blindness mixes them up.
@@ -105,9 +106,17 @@ def outline_coverage(mask: np.ndarray, scale: int, width: float, dash: float | N
         ``[H * scale, W * scale]`` between 0 and 1: how much of each pixel the band covers.
     """
     fine = scale * SUPERSAMPLING
-    height, length = mask.shape[0] * fine, mask.shape[1] * fine
     radius = width * SUPERSAMPLING / 2
     margin = math.ceil(radius)
+    coverage = np.zeros((mask.shape[0] * scale, mask.shape[1] * scale))
+    if not mask.any():
+        return coverage
+    # Nothing lies farther from the mask than half a band, so the rest of a picture needs no drawing.
+    box = bounding_box(mask, margin=math.ceil((radius + 1) / fine))
+    # From an even pixel on, halves are rounded as in the whole picture.
+    box = tuple(slice(part.start - part.start % 2, part.stop) for part in box)
+    mask = mask[box]
+    height, length = mask.shape[0] * fine, mask.shape[1] * fine
     canvas = np.zeros((height + 2 * margin, length + 2 * margin), dtype=bool)
     brush = np.stack(disk((0, 0), radius + 0.5))
     # A frame of zeros closes outlines at the border. A pixel's centre lies half a pixel from its corner.
@@ -125,7 +134,8 @@ def outline_coverage(mask: np.ndarray, scale: int, width: float, dash: float | N
     canvas[(rows[:, None] + brush[0]).ravel(), (columns[:, None] + brush[1]).ravel()] = True
     inner = canvas[margin : margin + height, margin : margin + length]
     blocks = inner.reshape(height // SUPERSAMPLING, SUPERSAMPLING, length // SUPERSAMPLING, SUPERSAMPLING)
-    return blocks.mean(axis=(1, 3))
+    coverage[tuple(slice(part.start * scale, part.stop * scale) for part in box)] = blocks.mean(axis=(1, 3))
+    return coverage
 
 
 def _painted(picture: np.ndarray, coverage: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
