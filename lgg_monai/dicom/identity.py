@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom import Dataset
 
 HIDDEN = "***"
+_lock, _silence, _inside = threading.Lock(), ExitStack(), 0  # of `quietly`
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,27 @@ def pseudonym(study_uid: str) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence what pydicom and highdicom say of unusual values, as they quote the values."""
+    """Silence what pydicom and highdicom say of unusual values, as they quote the values.
+
+    Loggers and warning filters are the process's: of several threads the first one in silences, the last one out
+    undoes it.
+    """
+    global _inside
+    with _lock:
+        if _inside == 0:
+            _silence.enter_context(_silenced())
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _silence.close()
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     before = [logger.disabled for logger in loggers]
     try:

@@ -20,9 +20,9 @@ from lgg_monai.prediction.checks import require_sound
 from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.models import load_segmenter
 from lgg_monai.prediction.nifti import scan_of_picture
-from lgg_monai.prediction.run import segment_prepared
 from lgg_monai.prediction.scan import Scan
 from lgg_monai.prediction.segmenter import Segmenter
+from lgg_monai.prediction.steps import assess, draw
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def segment(
     if segmenter is None:
         checkpoints = (checkpoint,) if isinstance(checkpoint, str | os.PathLike) else tuple(checkpoint)
         segmenter = _loaded(str(bundle), tuple(map(str, checkpoints)), device, precision, tta)
-    found = segment_prepared(segmenter, segmenter.prepare(volume), label)
+    found = assess(draw(segmenter, segmenter.prepare(volume)), label, segmenter.seen)
     return Segmentation(
         found.mask, found.probability.astype(np.float32), volume.affine, found.measurements, found.warnings
     )  # fmt: skip

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.sequences import FLAIR
+from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, replacing, write_json
 from lgg_monai.prediction.inputs import RESULT
@@ -92,8 +92,8 @@ def read_label(source: ScanSource, scan: Scan) -> np.ndarray | None:
         return None
     try:
         if source.kind == "tiff":
-            _, label = read_patient(Patient(source.name, source.label, source.label, "tiff"))
-            assert label is not None
+            reader = TiffStackReader(mask=True)
+            label, _ = reader.get_data(reader.read(source.label))
             if label.shape[1:] != scan.image.shape[1:]:
                 raise LggError(f"the masks in {source.label} are not of the slices' size or number")
             return label[0] > 0
@@ -105,7 +105,7 @@ def read_label(source: ScanSource, scan: Scan) -> np.ndarray | None:
 
 def write_prediction(
     folder: Path, source: ScanSource, prediction: Prediction, settings: str, *, probabilities: bool, viewed: bool
-) -> None:
+) -> dict[str, Any]:
     """Write a patient's folder; ``result.json`` comes last, so a folder that holds it is complete.
 
     Args:
@@ -115,6 +115,9 @@ def write_prediction(
         settings: digest of what it was made with.
         probabilities: write the probability map.
         viewed: write FLAIR and the reference mask too, for the report.
+
+    Returns:
+        What `read_results` would read of it.
 
     Raises:
         OSError: the disk is full, or cannot be written to.
@@ -147,6 +150,7 @@ def write_prediction(
         "warnings": prediction.warnings,
     }
     write_json(folder / RESULT, content)
+    return {**content, "folder": folder}
 
 
 def read_results(output: Path, settings: str) -> list[dict[str, Any]]:

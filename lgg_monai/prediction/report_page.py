@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
 from lgg_monai.prediction.measurements import DEFINITIONS
 from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
 from lgg_monai.transforms.components import SMALLEST_COMPONENT
+
+if TYPE_CHECKING:
+    from lgg_monai.viewer import ReportPatient
 
 RESEARCH_USE = "For research use only. Not a medical device: not for diagnosis or treatment."
 
@@ -33,32 +38,21 @@ class Outcome:
     warned: list[str] = field(default_factory=list)
 
 
+def embed_result(output: Path, result: dict[str, Any], phantom: bool) -> None:
+    """Write what the page shows of one scan, ahead of the page; where that cannot be, the page will say why."""
+    from lgg_monai.viewer import embed_patient
+
+    with suppress(LggError):
+        embed_patient(output, _report_patient(result), phantom)
+
+
 def write_report_page(
     output: Path, results: list[dict[str, Any]], outcome: Outcome, segmenter: Segmenter, sources: list[ScanSource]
 ) -> None:
     """Write ``report.html`` over all results, and the scans that failed now."""
     from lgg_monai.viewer import ReportPatient, write_report
 
-    patients = []
-    for result in results:
-        folder = result["folder"]
-        paths = {name: folder / name for name in (outputs.FLAIR_VOLUME, outputs.REFERENCE, outputs.PROBABILITY)}
-        there: Mapping[str, Path | None] = {name: path if path.is_file() else None for name, path in paths.items()}
-        measured = {
-            name: value for name, value in result["measurements"].items() if name != "dice" or value is not None
-        }
-        patients.append(
-            ReportPatient(
-                name=result["patient"],
-                image=there[outputs.FLAIR_VOLUME],
-                mask=folder / outputs.MASK,
-                truth=there[outputs.REFERENCE],
-                probability=there[outputs.PROBABILITY],
-                measurements=measured,
-                warnings=result["warnings"],
-                spacing_known=result["spacing_known"],
-            )
-        )
+    patients = [_report_patient(result) for result in results]
     known = {patient.name for patient in patients}
     patients += [ReportPatient(name=name, error=why) for name, why in outcome.failed.items() if name not in known]
     phantom = any(result["phantom"] for result in results) or any(source.phantom for source in sources)
@@ -67,9 +61,32 @@ def write_report_page(
         f"Masks by {_count(len(segmenter.networks))}{segmenter.name}, probability {THRESHOLD} and above; "
         f"connected parts of up to {SMALLEST_COMPONENT} voxels are removed.",
     ]
+    known_spacing = {result["spacing_known"] for result in results}
+    if False in known_spacing:
+        others = ", of the others in mm" if True in known_spacing else ""
+        notes.append(f"Diameters are in pixels where the files record no spacing{others}.")
     write_report(
         output, patients, title="Predicted masks", phantom=phantom, notes=notes, definitions=DEFINITIONS
     )  # fmt: skip
+
+
+def _report_patient(result: dict[str, Any]) -> ReportPatient:
+    from lgg_monai.viewer import ReportPatient
+
+    folder = result["folder"]
+    paths = {name: folder / name for name in (outputs.FLAIR_VOLUME, outputs.REFERENCE, outputs.PROBABILITY)}
+    there: Mapping[str, Path | None] = {name: path if path.is_file() else None for name, path in paths.items()}
+    measured = {name: value for name, value in result["measurements"].items() if name != "dice" or value is not None}
+    return ReportPatient(
+        name=result["patient"],
+        image=there[outputs.FLAIR_VOLUME],
+        mask=folder / outputs.MASK,
+        truth=there[outputs.REFERENCE],
+        probability=there[outputs.PROBABILITY],
+        measurements=measured,
+        warnings=result["warnings"],
+        spacing_known=result["spacing_known"],
+    )
 
 
 def _count(networks: int) -> str:

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import lgg_monai
-from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.run_folder import commit, describe_device, versions
 from lgg_monai.errors import LggError
-from lgg_monai.files import writable_folder, write_json
+from lgg_monai.files import write_json
 from lgg_monai.prediction import outputs
-from lgg_monai.prediction.checks import flags, require_sound
-from lgg_monai.prediction.measurements import head_mask, measure
-from lgg_monai.prediction.outputs import Prediction
+from lgg_monai.prediction.failures import in_one_line, output_folder, reason_of, saving
+from lgg_monai.prediction.pipeline import overlapped, quiet_libraries
 from lgg_monai.prediction.processes import Processes
-from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, write_report_page
+from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, embed_result, write_report_page
 from lgg_monai.prediction.scan import ScanSource
-from lgg_monai.prediction.segmenter import THRESHOLD, Prepared, Segmenter
+from lgg_monai.prediction.segmenter import Prepared, Segmenter
 from lgg_monai.prediction.settings import require_same_settings, settings_digest, settings_of
-from lgg_monai.transforms.components import without_specks
+from lgg_monai.prediction.steps import Drawn, assess, draw, read
 
-logger = logging.getLogger(__name__)
-
-# No other patient fares better then.
-_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 Progress = Callable[[int, int, str], object]
 
 
@@ -58,7 +47,8 @@ def predict(
         probabilities: write probability maps too.
         overwrite: segment anew what is there.
         report: write ``report.html``.
-        workers: scans that are read ahead, each by a thread; memory holds that many and one or two more.
+        workers: scans that are read ahead, each by a thread; memory holds that many and two or three more, as one is
+            measured and written while the network works on the next.
         keep_identity: paths of DICOM files may be shown.
         processes: this one among those that torchrun started.
         progress: called after each scan with how many are done, how many there are, and its name.
@@ -72,7 +62,7 @@ def predict(
     processes = processes or Processes()
     settings = settings_of(segmenter)
     digest = settings_digest(settings)
-    output = _output_folder(output)
+    output = output_folder(output)
     require_same_settings(output, settings, overwrite)
     processes.gather(None)  # nobody writes before all have looked
     record = {
@@ -87,7 +77,7 @@ def predict(
         "ended": None,
     }
     if processes.first:
-        _saving(lambda: write_json(output / outputs.SETTINGS, record))
+        saving(lambda: write_json(output / outputs.SETTINGS, record))
 
     outcome = Outcome()
     todo = []
@@ -102,38 +92,37 @@ def predict(
             else:
                 todo.append(source)
         except (LggError, OSError) as error:
-            outcome.failed[source.name] = _reason(str(error), source, keep_identity)
+            outcome.failed[source.name] = in_one_line(str(error), source, keep_identity)
     finished = len(own) - len(todo)
+    phantom = any(source.phantom for source in sources)
 
-    def read(source: ScanSource) -> tuple[Prepared, np.ndarray | None]:
-        scan = source.load()
-        scan.name = source.name
-        require_sound(scan)
-        label = outputs.read_label(source, scan)
-        return segmenter.prepare(scan), label
+    def work(scan: tuple[Prepared, np.ndarray | None]) -> tuple[Drawn, np.ndarray | None]:
+        prepared, label = scan
+        return draw(segmenter, prepared), label
 
-    for source, future in _read_ahead(todo, read, workers):
-        try:
-            prepared, label = future.result()
-            prediction = segment_prepared(segmenter, prepared, label)
-            folder = outputs.patient_folder(output, source.name)
-            outputs.write_prediction(folder, source, prediction, digest, probabilities=probabilities, viewed=report)
-            outcome.done.append(source.name)
-            if prediction.warnings:
-                outcome.warned.append(source.name)
-        except LggError as error:
-            outcome.failed[source.name] = _reason(str(error), source, keep_identity)
-        except OSError as error:
-            if error.errno in _FATAL:
-                raise _cannot_write(output, error) from error
-            outcome.failed[source.name] = _reason(f"{type(error).__name__}: {error}", source, keep_identity)
-        except Exception as error:  # one bad scan must not stop the others
-            logger.debug("unexpected error on %s", source.name, exc_info=True)
-            what = "not enough memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
-            outcome.failed[source.name] = _reason(what, source, keep_identity)
-        finished += 1
-        if progress is not None:
-            progress(finished, len(own), source.name)
+    def write(source: ScanSource, scan: tuple[Drawn, np.ndarray | None]) -> bool:
+        prediction = assess(*scan, segmenter.seen)
+        folder = outputs.patient_folder(output, source.name)
+        result = outputs.write_prediction(
+            folder, source, prediction, digest, probabilities=probabilities, viewed=report
+        )  # fmt: skip
+        if report:
+            embed_result(output, result, phantom)
+        return bool(prediction.warnings)
+
+    with quiet_libraries():
+        for source, written in overlapped(
+            todo, lambda source: read(source, segmenter), work, write, readers=max(workers, 1), writers=1
+        ):
+            try:
+                if written.result():
+                    outcome.warned.append(source.name)
+                outcome.done.append(source.name)
+            except Exception as error:  # one bad scan must not stop the others
+                outcome.failed[source.name] = reason_of(error, source, output, keep_identity)
+            finished += 1
+            if progress is not None:
+                progress(finished, len(own), source.name)
 
     outcome = _merged(processes.gather(outcome))
     if processes.first:
@@ -146,69 +135,9 @@ def predict(
             counts = {name: len(getattr(outcome, name)) for name in ("done", "skipped", "failed", "warned")}
             write_json(output / outputs.SETTINGS, {**record, "ended": _now(), **counts, "failures": outcome.failed})
 
-        _saving(write_all)
+        saving(write_all)
     processes.gather(None)
     return outcome
-
-
-def segment_prepared(segmenter: Segmenter, prepared: Prepared, label: np.ndarray | None = None) -> Prediction:
-    """Segment one scan, measure its mask, and note what is odd about it."""
-    scan, placement = prepared.scan, prepared.placement
-    probability = segmenter(prepared)
-    found = probability >= THRESHOLD
-    mask = without_specks(found)
-    head = head_mask(placement.turned(scan.image[FLAIR]))
-    measurements = measure(scan, placement, head, mask, probability, label)
-    warnings = flags(scan, placement, head, mask)
-    if found.any() and not mask.any():
-        warnings.append(f"all that was found are {found.sum()} voxels in specks, which were removed")
-    if scan.name in segmenter.seen:
-        warnings.append("took part in the training of these weights: the result flatters them")
-    return Prediction(scan, mask, probability, measurements, warnings, label)
-
-
-def _read_ahead(
-    sources: Iterable[ScanSource], read: Callable[[ScanSource], Any], workers: int
-) -> Iterator[tuple[ScanSource, Future]]:
-    """Yield each source with its scan, while threads read the next ``workers`` ones and no more."""
-    pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="read")
-    try:
-        waiting: deque[tuple[ScanSource, Future]] = deque()
-        for source in sources:
-            waiting.append((source, pool.submit(read, source)))
-            if len(waiting) > workers:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _output_folder(output: Path) -> Path:
-    try:
-        return writable_folder(output)
-    except LggError as error:
-        raise LggError(str(error).replace("--output_dir", "--output")) from error
-
-
-def _saving(write: Callable[[], object]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise _cannot_write(Path(error.filename or "the output folder"), error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> LggError:
-    reason = error.strerror or type(error).__name__
-    return LggError(f"cannot write to {path} ({reason}): free space or choose another --output; what is done is kept")
-
-
-def _reason(text: str, source: ScanSource, keep_identity: bool) -> str:
-    """Write a reason in one line, without the path of DICOM files, which may name the patient."""
-    path = str(source.path)
-    if source.kind == "dicom" and not keep_identity and len(path) > 1:  # "." or "/" is no name, but in every sentence
-        text = text.replace(path, "the series")
-    return " ".join(text.split())
 
 
 def _merged(parts: list[Outcome]) -> Outcome:

@@ -14,10 +14,9 @@ import nibabel
 import numpy as np
 from scipy.ndimage import binary_erosion, generate_binary_structure
 
-from lgg_monai.analysis.overlays import intensity_window
 from lgg_monai.files import replacing, write_text
 from lgg_monai.viewer.patient import ReportPatient
-from lgg_monai.viewer.pictures import draw_slices, draw_thumbnail
+from lgg_monai.viewer.pictures import draw_pictures
 from lgg_monai.viewer.volumes import PLANES, Grid, Volumes, read_volumes
 
 DATA = "viewer"
@@ -63,22 +62,22 @@ def embed(folder: Path, patient: ReportPatient, phantom: bool) -> Embedded:
         return Embedded(identity, (place / THUMBNAIL).read_bytes(), known["slice"], known["slices"])
 
     volumes = read_volumes(patient)
-    thumbnail, slice_number = draw_thumbnail(volumes)
-    for name, content in ((THUMBNAIL, thumbnail), (SLICES, draw_slices(volumes, "PHANTOM" if phantom else ""))):
+    drawn = draw_pictures(volumes, "PHANTOM" if phantom else "")
+    for name, content in ((THUMBNAIL, drawn.thumbnail), (SLICES, drawn.slices)):
         with replacing(place / name) as temporary:
             temporary.write_bytes(content)
     slices = volumes.grid.shape[volumes.grid.file_axis(volumes.grid.plane)]
-    header = json.dumps({"fingerprint": fingerprint, "slice": slice_number, "slices": slices})
+    header = json.dumps({"fingerprint": fingerprint, "slice": drawn.slice_number, "slices": slices})
     # Last, as its first line says that all files are of these volumes.
     script = _script_safe(_content(identity, volumes, patient.spacing_known))
     write_text(place / VOLUMES, f"// {header}\nlggViewer.receive({script});\n")
-    return Embedded(identity, thumbnail, slice_number, slices)
+    return Embedded(identity, drawn.thumbnail, drawn.slice_number, slices)
 
 
 def _content(identity: str, volumes: Volumes, spacing_known: bool) -> dict[str, Any]:
     grid = volumes.grid
     affine = grid.affine if spacing_known else grid.head_affine()
-    low, high = intensity_window(volumes.flair)
+    low, high = volumes.window
     flair = np.clip((volumes.flair - low) / max(high - low, 1e-6), 0, 1)
     layers = {"flair": _nifti(np.rint(flair * 255).astype(np.uint8), affine)}
     if volumes.probability is not None:
@@ -113,7 +112,8 @@ def _nifti(volume: np.ndarray, affine: np.ndarray) -> str:
     """Compress a volume as NIfTI, in base64."""
     image = nibabel.Nifti1Image(volume, affine)
     image.header.set_xyzt_units("mm")
-    return base64.b64encode(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)).decode("ascii")
+    # Level 6 takes three times the time for 3 % fewer bytes.
+    return base64.b64encode(gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)).decode("ascii")
 
 
 def _script_safe(content: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ from lgg_monai.analysis.overlays import (
     PAPER,
     PREDICTION_COLOUR,
     draw_overlay,
-    intensity_window,
     outline_coverage,
 )
 from lgg_monai.analysis.panels import GAP, choose_slices
@@ -39,14 +38,35 @@ class _Shown:
     window: tuple[float, float]
 
 
-def draw_thumbnail(volumes: Volumes) -> tuple[bytes, int]:
-    """Draw the slice with the largest tumour, small, with the predicted outline, or the true one without a prediction.
+@dataclass(frozen=True)
+class Pictures:
+    """The still pictures of one patient, WebP.
 
-    Returns:
-        A WebP picture, and the slice's number in the file, from 1.
+    Args:
+        thumbnail: of one slice, for the table.
+        slice_number: of the thumbnail in the file, from 1.
+        slices: rows of slices.
+    """
+
+    thumbnail: bytes
+    slice_number: int
+    slices: bytes
+
+
+def draw_pictures(volumes: Volumes, stamp: str = "") -> Pictures:
+    """Draw the pictures of a patient.
+
+    Args:
+        volumes: of the patient.
+        stamp: a word printed large on every slice, such as ``PHANTOM``.
     """
     shown = _cut_to_head(volumes)
     index = volumes.centre[volumes.grid.file_axis(volumes.grid.plane)]
+    return Pictures(_draw_thumbnail(shown, index), index + 1, _draw_slices(shown, stamp))
+
+
+def _draw_thumbnail(shown: _Shown, index: int) -> bytes:
+    """Draw a slice, small, with the predicted outline, or the true one without a prediction."""
     low, high = shown.window
     grey = np.clip((shown.flair[:, :, index].T - low) / max(high - low, 1e-6), 0, 1) * 255
     factor = THUMBNAIL / max(grey.shape)
@@ -60,20 +80,14 @@ def draw_thumbnail(volumes: Volumes) -> tuple[bytes, int]:
         band = outline_coverage(outlined[:, :, index].T, scale, THUMBNAIL_OUTLINE * scale / factor)
         coverage = np.asarray(Image.fromarray(band.astype(np.float32)).resize(size, Image.Resampling.BOX))[..., None]
         picture = picture * (1 - coverage) + np.array(colour) * coverage
-    return _webp(np.rint(np.clip(picture, 0, 255)).astype(np.uint8), quality=60), index + 1
+    return _webp(np.rint(np.clip(picture, 0, 255)).astype(np.uint8), quality=60)
 
 
-def draw_slices(volumes: Volumes, stamp: str = "") -> bytes:
+def _draw_slices(shown: _Shown, stamp: str) -> bytes:
     """Draw slices through the tumour, or through the whole volume where none was found, with their outlines.
 
-    Args:
-        volumes: of the patient.
-        stamp: a word printed large on every slice, such as ``PHANTOM``.
-
-    Returns:
-        A WebP picture of rows of slices; their numbers are the file's, from 1.
+    Their numbers are the file's, from 1.
     """
-    shown = _cut_to_head(volumes)
     empty = np.zeros(shown.flair.shape, dtype=bool)
     truth, mask = (empty if part is None else part for part in (shown.truth, shown.mask))
     scale = math.ceil(TILE_WIDTH / shown.flair.shape[0])
@@ -102,7 +116,7 @@ def _cut_to_head(volumes: Volumes) -> _Shown:
     grid = volumes.grid
     flair = grid.shown(volumes.flair)
     mask, truth = (None if part is None else grid.shown(part) for part in (volumes.mask, volumes.truth))
-    low, high = intensity_window(flair)
+    low, high = volumes.window
     # The mean over slices takes the noise off the background, so that a tenth of the window tells the head from it.
     inside = flair.mean(axis=2) > low + 0.1 * (high - low)
     for part in (mask, truth):
@@ -127,5 +141,6 @@ def _sheet(tiles: list[np.ndarray]) -> np.ndarray:
 
 def _webp(picture: np.ndarray, quality: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="WEBP", quality=quality, method=4)
+    # Method 4, the default, takes twice the time for 4 % fewer bytes.
+    Image.fromarray(picture).save(stream, format="WEBP", quality=quality, method=2)
     return stream.getvalue()

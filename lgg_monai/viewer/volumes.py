@@ -13,6 +13,7 @@ import numpy as np
 from nibabel import orientations
 from nibabel.filebasedimages import ImageFileError
 
+from lgg_monai.analysis.overlays import intensity_window
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.errors import LggError
 from lgg_monai.viewer.patient import ReportPatient
@@ -98,6 +99,11 @@ class Volumes:
     mask: np.ndarray | None
     truth: np.ndarray | None
     probability: np.ndarray | None
+
+    @cached_property
+    def window(self) -> tuple[float, float]:
+        """The values of FLAIR that are shown as black and white."""
+        return intensity_window(self.flair)
 
     @property
     def centre(self) -> tuple[int, int, int]:

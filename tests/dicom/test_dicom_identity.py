@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import traceback
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
-from synthesis import AXIAL, BORN, NAME, edit, some_volume, synthesise_series
+from synthesis import AXIAL, edit, some_volume
 
 from lgg_monai.dicom import find_dicom, write_seg
-from lgg_monai.dicom.identity import HIDDEN, Identity
+from lgg_monai.dicom.identity import HIDDEN, Identity, quietly
+from lgg_monai.dicom.synthesis import BORN, NAME, synthesise_series
 from lgg_monai.errors import LggError
 
 PARTS = [*re.split(r"\W+", NAME), BORN, "1961-02-03", "HOSP-4711", "Who", "A12345"]
@@ -119,3 +123,24 @@ def test_short_parts_of_a_name_are_hidden_as_whole_words_only() -> None:
     assert identity.hide("AX FLAIR li_axelina2 Axial Lid\n2001.01.01") == "AX FLAIR ***_***2 Axial Lid ***"
     header.PatientIdentityRemoved = "YES"
     assert Identity.of(header).hide("Li") == "Li"
+
+
+def test_threads_stay_quiet_until_the_last_one_is_done() -> None:
+    logger, filters = logging.getLogger("pydicom"), list(warnings.filters)
+    inside, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with quietly():
+            inside.set()
+            assert leave.wait(30)
+            warnings.warn("PatientName", UserWarning, stacklevel=1)  # an error, were it heard
+
+    with ThreadPoolExecutor() as pool:
+        with quietly():
+            future = pool.submit(other)
+            assert inside.wait(30)
+        assert logger.disabled
+        leave.set()
+        future.result()
+    assert not logger.disabled
+    assert warnings.filters == filters

@@ -20,7 +20,6 @@ from lgg_monai.data.patients import find_patients
 from lgg_monai.prediction.network_def import build_network
 from lgg_monai.prediction.run import RESEARCH_USE
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL: dict[str, Any] = {
     "_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4, 8], "strides": [2],
 }  # fmt: skip
@@ -113,10 +112,9 @@ def test_sequences_by_option(predict, tmp_path: Path) -> None:
     assert json.loads(result.read_text())["missing_sequences"] == []
 
 
-def test_dicom_gives_nifti_and_seg_and_tells_no_names(predict, tmp_path: Path, monkeypatch) -> None:
+def test_dicom_gives_nifti_and_seg_and_tells_no_names(predict, tmp_path: Path) -> None:
     highdicom = pytest.importorskip("highdicom")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "tests" / "dicom"))
-    from synthesis import synthesise_series
+    from lgg_monai.dicom.synthesis import synthesise_series
 
     folder = tmp_path / "MUSTERMANN_ERIKA"
     volume = np.rint(blob()[1] * 10).astype(np.uint16)

@@ -1,0 +1,73 @@
+"""What went wrong, told in one line: of one scan, or of the disk, which stops all."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from lgg_monai.errors import LggError
+from lgg_monai.files import writable_folder
+from lgg_monai.prediction.scan import ScanSource
+
+logger = logging.getLogger(__name__)
+
+# No other patient fares better then.
+_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def reason_of(error: Exception, source: ScanSource, output: Path, keep_identity: bool) -> str:
+    """Say in one line why a scan failed.
+
+    Raises:
+        LggError: no other scan could be written either.
+    """
+    if isinstance(error, OSError) and error.errno in _FATAL:
+        raise cannot_write(output, error) from error
+    if isinstance(error, LggError):
+        text = str(error)
+    elif isinstance(error, MemoryError):
+        text = "not enough memory"
+    else:
+        text = f"{type(error).__name__}: {error}"
+        logger.debug("unexpected error on %s", source.name, exc_info=error)
+    return in_one_line(text, source, keep_identity)
+
+
+def in_one_line(text: str, source: ScanSource, keep_identity: bool) -> str:
+    """Write a text in one line, without the path of DICOM files, which may name the patient."""
+    path = str(source.path)
+    if source.kind == "dicom" and not keep_identity and len(path) > 1:  # "." or "/" is no name, but in every sentence
+        text = text.replace(path, "the series")
+    return " ".join(text.split())
+
+
+def output_folder(output: Path) -> Path:
+    """Create the output folder and prove that it can be written into.
+
+    Raises:
+        LggError: it cannot.
+    """
+    try:
+        return writable_folder(output)
+    except LggError as error:
+        raise LggError(str(error).replace("--output_dir", "--output")) from error
+
+
+def saving(write: Callable[[], object]) -> None:
+    """Write what is of no single scan.
+
+    Raises:
+        LggError: the disk is full, or cannot be written to.
+    """
+    try:
+        write()
+    except OSError as error:
+        raise cannot_write(Path(error.filename or "the output folder"), error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> LggError:
+    """Make one line of a disk that is full or cannot be written to."""
+    reason = error.strerror or type(error).__name__
+    return LggError(f"cannot write to {path} ({reason}): free space or choose another --output; what is done is kept")

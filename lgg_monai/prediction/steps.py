@@ -1,0 +1,77 @@
+"""What is done to one scan: read and prepare it, draw its mask, assess the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+import numpy as np
+
+from lgg_monai.data.sequences import FLAIR
+from lgg_monai.prediction import outputs
+from lgg_monai.prediction.checks import flags, require_sound
+from lgg_monai.prediction.geometry import Placement
+from lgg_monai.prediction.measurements import head_mask, measure
+from lgg_monai.prediction.outputs import Prediction
+from lgg_monai.prediction.scan import Scan, ScanSource
+from lgg_monai.prediction.segmenter import THRESHOLD, Prepared, Segmenter
+from lgg_monai.transforms.components import without_specks
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A scan with its mask, not assessed yet.
+
+    Args:
+        scan: that was segmented.
+        placement: of the scan.
+        probability: of tumour [X, Y, Z].
+        mask: boolean, alike.
+        specks: voxels that were removed from the mask.
+    """
+
+    scan: Scan
+    placement: Placement
+    probability: np.ndarray
+    mask: np.ndarray
+    specks: int
+
+
+def read(source: ScanSource, segmenter: Segmenter) -> tuple[Prepared, np.ndarray | None]:
+    """Read a scan and the reference mask beside it, and prepare it for the network.
+
+    Raises:
+        LggError: the scan cannot be used.
+    """
+    scan = source.load()
+    scan.name = source.name
+    require_sound(scan)
+    label = outputs.read_label(source, scan)
+    return segmenter.prepare(scan), label
+
+
+def draw(segmenter: Segmenter, prepared: Prepared) -> Drawn:
+    """Let the networks draw the mask of a scan."""
+    probability = segmenter(prepared)
+    found = probability >= THRESHOLD
+    mask = without_specks(found)
+    return Drawn(prepared.scan, prepared.placement, probability, mask, int(found.sum()) - int(mask.sum()))
+
+
+def assess(drawn: Drawn, label: np.ndarray | None = None, seen: Container[str] = ()) -> Prediction:
+    """Measure a mask, and note what is odd about it.
+
+    Args:
+        drawn: the scan with its mask.
+        label: the reference mask, where there is one.
+        seen: names of the patients that took part in the training.
+    """
+    scan, placement, mask = drawn.scan, drawn.placement, drawn.mask
+    head = head_mask(placement.turned(scan.image[FLAIR]))
+    measurements = measure(scan, placement, head, mask, drawn.probability, label)
+    warnings = flags(scan, placement, head, mask)
+    if drawn.specks and not mask.any():
+        warnings.append(f"all that was found are {drawn.specks} voxels in specks, which were removed")
+    if scan.name in seen:
+        warnings.append("took part in the training of these weights: the result flatters them")
+    return Prediction(scan, mask, drawn.probability, measurements, warnings, label)
