@@ -27,6 +27,8 @@ def require_sound(scan: Scan) -> None:
         LggError: a voxel is not a number, FLAIR is of one value, or the values are those of CT.
     """
     for channel, sequence in enumerate(SEQUENCES):
+        if sequence in scan.missing:
+            continue  # a copy of FLAIR
         volume = scan.image[channel]
         wrong = int(np.count_nonzero(~np.isfinite(volume)))
         if wrong:

@@ -191,7 +191,7 @@ def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
     assert "is empty" in reason(empty)
     nothing = image[1].copy()
     nothing[0, 0, 0] = np.nan
-    assert "1 voxels of pre are not numbers" in reason(save(tmp_path / "nan.nii.gz", nothing))
+    assert "1 voxels of flair are not numbers" in reason(save(tmp_path / "nan.nii.gz", nothing))
     assert "of one value (7)" in reason(save(tmp_path / "flat_flair.nii.gz", np.full((8, 8, 8), 7, np.int16)))
     assert "like CT" in reason(save(tmp_path / "ct_flair.nii.gz", (image[1] * 10 - 1000).astype(np.int16)))
     assert "8 x 8 voxels" in reason(save(tmp_path / "flat.nii.gz", image[1, :8, :8, 0]))
