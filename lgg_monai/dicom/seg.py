@@ -183,5 +183,5 @@ def _without_patient(header: Dataset, name: str) -> Dataset:
         if keyword in header:
             kept[keyword] = header[keyword]
     kept.SeriesNumber = header.get("SeriesNumber")
-    kept.PatientName = kept.PatientID = name
+    kept.PatientName, kept.PatientID = f"{name}^", name  # a name without ^ is a form that DICOM has retired
     return kept

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthesis import AXIAL, some_volume, synthesise_series
+from synthesis import AXIAL, some_volume
 
 from lgg_monai.dicom import find_dicom
 from lgg_monai.dicom.headers import read_series
 from lgg_monai.dicom.sequences import kind_of
+from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.scan import Scan, ScanSource
 

@@ -10,9 +10,10 @@ import pydicom.data
 import pytest
 from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
-from synthesis import AXIAL, edit, some_volume, synthesise_series
+from synthesis import AXIAL, edit, some_volume
 
 from lgg_monai.dicom import find_dicom
+from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 
 SAMPLES = Path(pydicom.data.__file__).parent / "test_files"

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.uid import RLELossless, generate_uid
-from synthesis import AXIAL, edit, rotated, some_volume, synthesise_series
+from synthesis import AXIAL, edit, some_volume
 
 from lgg_monai.dicom import find_dicom
+from lgg_monai.dicom.synthesis import rotated, synthesise_series
 from lgg_monai.prediction.scan import Scan
 
 OBLIQUE = rotated(AXIAL, (10, 20, -15), (80.0, 70.0, -30.0))

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
-from synthesis import AXIAL, NAME, rotated, some_volume, synthesise_series
+from synthesis import AXIAL, some_volume
 
 import lgg_monai
 from lgg_monai.dicom import find_dicom, write_seg
 from lgg_monai.dicom.geometry import LPS_TO_RAS
+from lgg_monai.dicom.synthesis import NAME, rotated, synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.scan import Scan
 
@@ -113,7 +114,7 @@ def test_the_patient_is_filled_in_only_where_the_identity_is_kept(tmp_path: Path
     written = dcmread(tmp_path / "kept.dcm")
     assert (written.PatientName, written.PatientID, written.AccessionNumber) == (NAME, "HOSP-4711", "A12345")
     written = dcmread(tmp_path / "anonymous.dcm")
-    assert (written.PatientName, written.PatientID) == (anonymous.name, anonymous.name)
+    assert (written.PatientName, written.PatientID) == (f"{anonymous.name}^", anonymous.name)
     assert (written.PatientBirthDate, written.AccessionNumber, written.PatientSex) == ("", "", "")
 
 
