@@ -43,6 +43,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return Command(monkeypatch, capsys)
 
 
+def test_the_package_runs_as_the_command() -> None:
+    command = [sys.executable, "-m", "lgg_monai", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "predict" in done.stdout
+
+
 def test_help_does_not_wait_for_pytorch() -> None:
     program = (
         "import sys; sys.argv = ['lgg-monai', '--help']\n"
