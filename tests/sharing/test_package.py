@@ -16,6 +16,8 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
+from monai.data import MetaTensor
+from monai.transforms import Compose
 from packages import REPOSITORY, random_weights
 
 from lgg_monai.errors import LggError
@@ -37,13 +39,28 @@ def predict(bundle: Path, data: Path, masks: Path, **override: Any) -> dict[str,
         bundle_root=str(bundle),
         dataset_dir=str(data),
         output_dir=str(masks),
-        device=torch.device("cpu"),
+        device="cpu",  # by name, as MONAI Label sets it
         **override,
     )
     workflow.initialize()
     assert workflow.check_properties() == []
     workflow.run()
     return {path.name: np.asarray(nibabel.load(path).dataobj) for path in sorted(masks.glob("*.nii.gz"))}
+
+
+def test_whole_numbers_are_prepared_as_floats_are(packaged: Path, scans: Path) -> None:
+    """Deploy hands over volumes that it read from DICOM, past LoadImaged."""
+    config = ConfigParser()
+    config.read_config(packaged / "configs/inference.json")
+    config["bundle_root"] = str(packaged)
+    steps = config.get_parsed_content("preprocessing").transforms[1:]
+    path = sorted((scans / "msd/imagesTr").iterdir())[0]
+    array = np.moveaxis(np.asarray(nibabel.load(path).dataobj), -1, 0).astype(np.uint16)
+    prepared = []
+    for dtype in (torch.uint16, torch.float32):
+        volume = MetaTensor(torch.from_numpy(array).to(dtype), meta={"original_channel_dim": 0})
+        prepared.append(Compose(steps)({"image": volume})["image"].as_tensor())
+    assert torch.equal(*prepared)
 
 
 # What is in it
