@@ -6,7 +6,7 @@ DATA ?=
 OUTPUT ?= runs/unet
 EPOCHS ?= 50
 
-.PHONY: train test lint experiment clean
+.PHONY: train test lint experiment clients clean
 
 # Trains on synthetic patients, or on real ones: make train DATA=data/kaggle_3m
 train: $(VENV)/.installed
@@ -32,8 +32,23 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# Both packaged bundles in MONAI's clients. Two of these live in environments of their own, which need some 4 GB. Their
+# packages come without what those ask for in turn: that would be CUDA builds, and servers that the tests do not start.
+clients: $(VENV)/.installed-dev .venv-label/.installed .venv-deploy/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/sharing/test_clients.py $(OPTIONS)
+
+.venv-%/.installed: tests/sharing/clients/%.txt constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --constraint constraints.txt torch
+	$(@D)/bin/pip install --quiet --constraint constraints.txt $(BUNDLE_NEEDS)
+	$(@D)/bin/pip install --quiet --constraint constraints.txt --no-deps --requirement $<
+	touch $@
+
+# What a packaged bundle's card tells its receiver to install.
+BUNDLE_NEEDS := monai nibabel pytorch-ignite scikit-image tensorboard fire pyyaml
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-label .venv-deploy
 
 # The two-network experiment: both trainings, both evaluations, one report. It resumes where it was interrupted.
 REPORT ?= runs/experiment

@@ -66,10 +66,10 @@ def without_us(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subpro
     (blocked / "lgg_monai.py").write_text("raise ImportError('lgg_monai is blocked')\n")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
 
-    def run(*arguments: object, path: Path | None = None) -> subprocess.CompletedProcess:
+    def run(*arguments: object, path: Path | None = None, python: str = sys.executable) -> subprocess.CompletedProcess:
         paths = os.pathsep.join(str(folder) for folder in (blocked, path) if folder)
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, *map(str, arguments)]
+        command = [python, *map(str, arguments)]
         return subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=900)
 
     return run

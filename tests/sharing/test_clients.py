@@ -1,6 +1,10 @@
 """Both packaged bundles in the clients that people have, in processes that cannot import lgg_monai: minutes.
 
-    pytest -m slow tests/sharing/test_clients.py
+    make clients
+
+makes the environments that MONAI Label and the Deploy App SDK need, and runs these tests. Without those environments,
+`pytest -m slow tests/sharing/test_clients.py` runs the others. LGG_LABEL_PYTHON and LGG_DEPLOY_PYTHON may name the
+Python of other environments.
 
 Where a client imports a bundle's training code, the bundle's folder is on the Python path (see the model card).
 """
@@ -8,16 +12,22 @@ Where a client imports a bundle's training code, the bundle's folder is on the P
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from packages import REPOSITORY
+from pydicom import dcmread
+
+from lgg_monai.dicom.synthesis import synthesise_series
 
 pytestmark = pytest.mark.slow
 Run = Callable[..., Any]
@@ -52,6 +62,42 @@ def succeeded(result: Any) -> str:
 def bundle_command(run: Run, bundle: Path, *arguments: object, path: Path | None = None) -> str:
     """Run `python -m monai.bundle ...` elsewhere."""
     return succeeded(run("-m", "monai.bundle", *arguments, path=path))
+
+
+def interpreter(client: str) -> str:
+    """The Python of a client's own environment: both bring packages that the project does without."""
+    python = os.environ.get(f"LGG_{client.upper()}_PYTHON") or str(REPOSITORY / f".venv-{client}/bin/python")
+    if not Path(python).exists():
+        pytest.skip(f"no {python}: run `make clients`")
+    return python
+
+
+def set_threshold(bundle: Path, scan: Path) -> None:
+    """Let an untrained network, whose logits may all have one sign, divide a scan into tumour and not."""
+    path = bundle / "configs/inference.json"
+    content = json.loads(path.read_text())
+    config = ConfigParser(content | {"bundle_root": str(bundle), "datalist": [str(scan)], "device": "cpu"})
+    volume = config.get_parsed_content("dataset")[0]["image"][None]
+    with torch.no_grad():
+        logits = config.get_parsed_content("inferer")(volume, torch.jit.load(bundle / "models/model.ts")).as_tensor()
+    content["postprocessing"]["transforms"][0]["threshold"] = logits.quantile(torch.tensor([0.05, 0.95])).mean().item()
+    path.write_text(json.dumps(content))
+
+
+def predicted(run: Run, bundle: Path, scan: Path, output: Path) -> nibabel.Nifti1Image:
+    """The mask of a NIfTI file that the bundle writes by itself."""
+    set_threshold(bundle, scan)
+    command = ("run", "--config_file", bundle / "configs/inference.json", "--bundle_root", bundle)
+    bundle_command(run, bundle, *command, "--datalist", [str(scan)], "--output_dir", output)
+    mask = nibabel.load(output / scan.name.replace(".nii", "_seg.nii"))
+    assert 0.01 < np.mean(np.asarray(mask.dataobj) > 0) < 0.99
+    return mask
+
+
+def assert_same_mask(mask: np.ndarray, expected: np.ndarray) -> None:
+    assert mask.shape == expected.shape
+    # A client may run the TorchScript, whose logits differ in the last digits; turned axes would change far more.
+    assert np.mean((mask > 0) != (expected > 0)) < 1e-3
 
 
 # monai.bundle
@@ -193,9 +239,38 @@ def test_federated_learning(bundle: Path, data: Path, without_us: Run) -> None:
     assert "statistics of" in succeeded(without_us(CLIENTS / "federated.py", bundle, data, path=bundle))
 
 
-def test_monai_label_predicts_and_trains(bundle: Path, data: Path, without_us: Run) -> None:
-    pytest.importorskip("monailabel")  # it brings torchvision, so it is no part of the project's environment
-    succeeded(without_us(CLIENTS / "label.py", bundle, data))
+def test_monai_label_predicts_and_trains(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
+    python = interpreter("label")
+    scan = sorted((data / "imagesTr").iterdir())[0]
+    expected = predicted(without_us, bundle, scan, tmp_path / "expected")
+    succeeded(without_us(CLIENTS / "label.py", bundle, data, tmp_path / "mask.nii.gz", python=python))
+    mask = nibabel.load(tmp_path / "mask.nii.gz")
+    np.testing.assert_allclose(mask.affine, expected.affine)
+    assert_same_mask(np.asarray(mask.dataobj), np.asarray(expected.dataobj))
+
+
+def test_deploy_operator_predicts_an_array(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
+    python = interpreter("deploy")
+    scan = sorted((data / "imagesTr").iterdir())[0]
+    expected = nibabel.as_closest_canonical(predicted(without_us, bundle, scan, tmp_path / "expected"))
+    succeeded(without_us(CLIENTS / "deploy.py", bundle, scan, tmp_path / "mask.nii.gz", python=python))
+    assert_same_mask(np.asarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj), np.asarray(expected.dataobj))
+
+
+def test_deploy_app_reads_dicom_and_writes_dicom_seg(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
+    python = interpreter("deploy")
+    pre, flair, _ = np.moveaxis(np.asarray(nibabel.load(sorted((data / "imagesTr").iterdir())[0]).dataobj), -1, 0)
+    affine = np.diag([-0.9, -0.9, 5.0, 1.0])
+    synthesise_series(tmp_path / "dicom", pre.astype(np.uint16), affine, "T1 pre", 1)
+    files = synthesise_series(tmp_path / "dicom", flair.astype(np.uint16), affine, "AX FLAIR", 2)
+    nibabel.save(nibabel.Nifti1Image(flair, affine), tmp_path / "scan.nii.gz")
+    expected = predicted(without_us, bundle, tmp_path / "scan.nii.gz", tmp_path / "expected")
+    succeeded(without_us(CLIENTS / "deploy.py", bundle, tmp_path / "dicom", tmp_path / "seg", python=python))
+    (written,) = (tmp_path / "seg").glob("*.dcm")
+    mask = highdicom.seg.segread(written).get_pixels_by_source_instance(
+        [dcmread(file).SOPInstanceUID for file in files], combine_segments=True, assert_missing_frames_are_empty=True
+    )
+    assert_same_mask(mask.transpose(), np.asarray(expected.dataobj))
 
 
 def test_torchrun_trains_on_two_processes(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:

@@ -1,15 +1,23 @@
-"""Predicts and trains with MONAI Label's bundle tasks, without its server: python label.py BUNDLE DATA."""
+"""Predicts and trains with MONAI Label's bundle tasks, without its server: python label.py BUNDLE DATA MASK."""
+# ruff: noqa: E402 - operators have to be declared before MONAI Label is imported
 
+import shutil
 import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import torch
+
+# torchvision's wheel on the package index is built for CUDA. Beside a CPU build of torch its own operators do not load,
+# and its import fails at two of them. Declared, though nothing here calls them, they let the Python part of it work.
+for operator in ("nms", "qnms"):
+    torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 
-bundle, data = map(Path, sys.argv[1:])
+bundle, data, result = map(Path, sys.argv[1:])
 images = sorted((data / "imagesTr").iterdir())
 
 
@@ -25,7 +33,8 @@ assert infer.is_valid()
 assert str(infer.type).endswith("SEGMENTATION")
 assert list(infer.labels) == ["tumour"]
 settings = {"device": "cpu", "image": str(images[0]), "result_extension": ".nii.gz", "result_dtype": "uint8"}
-mask, scan = nibabel.load(infer(settings)[0]), nibabel.load(images[0])
+shutil.move(infer(settings)[0], result)
+mask, scan = nibabel.load(result), nibabel.load(images[0])
 assert mask.shape == scan.shape[:3]
 np.testing.assert_allclose(mask.affine, scan.affine)
 
