@@ -72,6 +72,7 @@ def _differences(rows: Rows, limits: tuple[float, float]) -> Draw:
         labels = [f"{row['degradation']} {row['severity']}".strip() for row in reversed(rows)]
         axis.set_yticks(range(len(rows)), labels, fontsize=8)
         axis.set(title="change of volume Dice", xlim=limits, ylim=(-0.7, len(rows) - 0.3))
+        axis.locator_params(axis="x", nbins=5, prune="both")  # more would run into one another, or off the picture
 
     return draw_panel
 
