@@ -12,7 +12,7 @@ from skimage.draw import disk, line
 from skimage.measure import find_contours
 from skimage.transform import resize
 
-from lgg_monai.engines.scores import bounding_box
+from lgg_monai.boxes import bounding_box
 from lgg_monai.files import replacing
 
 # Told apart by hue and by lightness, and by dashes where they meet, so that no kind of colour blindness mixes them up.

@@ -14,11 +14,11 @@ from lgg_monai.analysis.cost import patient_of
 from lgg_monai.analysis.overlays import draw_overlay, intensity_window, save_png
 from lgg_monai.analysis.panels import select_best_median_worst
 from lgg_monai.analysis.runs import Run
+from lgg_monai.boxes import bounding_box
 from lgg_monai.data.patients import read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
-from lgg_monai.engines.scores import bounding_box
 from lgg_monai.errors import LggError
 
 TILE_WIDTH = 320

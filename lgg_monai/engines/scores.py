@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
+from lgg_monai.boxes import bounding_box
 from lgg_monai.errors import LggError
 
 HAUSDORFF_PERCENTILE = 95.0
@@ -120,22 +121,6 @@ def surface_scores(predicted: np.ndarray, true: np.ndarray, crop: bool = True) -
         hausdorff = compute_hausdorff_distance(y_pred, y, include_background=True, percentile=HAUSDORFF_PERCENTILE)
         surface_dice = compute_surface_dice(y_pred, y, [SURFACE_TOLERANCE_PX], include_background=True)
     return float(hausdorff), float(surface_dice)
-
-
-def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
-    """Give the smallest box around the true voxels of ``mask``, widened by ``margin`` voxels where there are any.
-
-    Args:
-        mask: boolean array of any dimension; where nothing is true, the box is the whole array.
-        margin: voxels added at either end of each axis, up to the array's border.
-    """
-    box = []
-    for axis, length in enumerate(mask.shape):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        first, last = (filled[0], filled[-1]) if filled.size else (0, length - 1)
-        box.append(slice(max(int(first) - margin, 0), min(int(last) + 1 + margin, length)))
-    return tuple(box)
 
 
 def _binary(mask: np.ndarray, name: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from lgg_monai.analysis.overlays import (
     outline_coverage,
 )
 from lgg_monai.analysis.panels import GAP, choose_slices
-from lgg_monai.engines.scores import bounding_box
+from lgg_monai.boxes import bounding_box
 from lgg_monai.viewer.volumes import Volumes
 
 THUMBNAIL = 112  # pixels of its longer side; shown smaller, so that it is sharp on dense screens
