@@ -23,6 +23,7 @@ def parser(net: str, overrides: dict[str, Any]) -> ConfigParser:
     """Read ``bundles/<net>.yaml`` with overrides (``a#b`` for nested keys), as `python -m monai.bundle run` does."""
     config = ConfigParser()
     config.read_config(f"bundles/{net}.yaml")
+    config.resolve_macro_and_relative_ids()  # so that nested keys of what another file holds can be overridden
     for key, value in overrides.items():
         config[key] = value
     config.parse(True)
