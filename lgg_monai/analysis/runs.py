@@ -129,6 +129,22 @@ def load_run(folder: Path, label: str = "") -> Run:
     return Run(label or folder.name, folder, record, history, datalist, patients, evaluation, unscored)
 
 
+def expand_folds(source: Path) -> list[Path]:
+    """Give the folds of a cross-validation's folder; anything else, such as a run folder or a bundle, is itself.
+
+    Raises:
+        LggError: it does not exist, or is a folder of neither.
+    """
+    if not source.exists():
+        raise LggError(f"no run folder or bundle {source}: give a run such as runs/unet, or bundles/unet.yaml")
+    if source.is_dir() and not (source / RUN).is_file():
+        folds = sorted(path.parent for path in source.glob(f"fold_*/{RUN}"))
+        if not folds:
+            raise LggError(f"no {RUN} in {source} or its folds: give a run folder such as runs/unet, or a bundle")
+        return folds
+    return [source]
+
+
 def distinct_labels(folders: Sequence[Path]) -> list[str]:
     """Name each folder by its last part, and by as many parts more as it takes to tell all of them apart."""
     for depth in range(1, max(len(folder.parts) for folder in folders) + 1):

@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from monai.inferers import Inferer
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
+from lgg_monai.analysis.runs import expand_folds
 from lgg_monai.data import evaluation_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
@@ -116,7 +117,7 @@ def load_models(
     Raises:
         LggError: no run or bundle, weights that are missing, or runs that share patients.
     """
-    folders = [run for source in sources for run in _expand(Path(source))]
+    folders = [run for source in sources for run in expand_folds(Path(source))]
     if checkpoints and len(folders) > 1:
         raise LggError(f"--checkpoint is given with {len(folders)} runs: give one run with it")
     models = [load_model(folder, dataset_dir, subset, checkpoints, device) for folder in folders]
@@ -184,17 +185,6 @@ def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
         "patients_seen_in_training_or_validation": sum(len(model.datalist["seen"]) for model in models),
         "device": str(models[0].device),
     }
-
-
-def _expand(source: Path) -> list[Path]:
-    if not source.exists():
-        raise LggError(f"no run folder or bundle {source}: give a run such as runs/unet, or bundles/unet.yaml")
-    if source.is_dir() and not (source / RUN).is_file():
-        folds = sorted(path.parent for path in source.glob(f"fold_*/{RUN}"))
-        if not folds:
-            raise LggError(f"no {RUN} in {source} or its folds: give a run folder such as runs/unet, or a bundle")
-        return folds
-    return [source]
 
 
 def _run_config(folder: Path) -> ConfigParser:

@@ -10,19 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.cli import main
 from lgg_monai.data.sequences import FLAIR
+from lgg_monai.engines.predictions import read_prediction
+from lgg_monai.engines.probabilities import write_probability
 from lgg_monai.errors import LggError
 from lgg_monai.robustness import table as table_module
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
+from lgg_monai.robustness.error_report import explain_errors
+from lgg_monai.robustness.error_types import GROUPS, TYPES
 from lgg_monai.robustness.table import measure_robustness, robustness_table, score_degraded
 from lgg_monai.robustness.trained import load_model, load_models, patients
 from lgg_monai.robustness.trust import judge_patient, measure_trust
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SCORES = Path("evaluation") / "patients.csv"
 FEW = [own for own in DEGRADATIONS if own.label in ("FLAIR alone", "noise 0.1", "left-right flip", "matrix size 1.25")]
 SETTINGS = {
     "device": "cpu",
@@ -166,6 +172,53 @@ def test_a_cross_validation_is_the_sum_of_its_folds(trained: Path, phantom: Path
         load_models([tmp_path / "cv"], phantom, checkpoints=[tmp_path / "a.pt"])
 
 
+def test_errors_are_those_that_were_scored(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    content = explain_errors([trained], tmp_path / "out", phantom)
+    assert content["volume_dice"]["mean"] == pytest.approx(np.mean(list(dice_of(trained / SCORES).values())), abs=1e-6)
+    rows = table(tmp_path / "out" / "patients.csv")
+    for row in rows:
+        differing = int(row["union"]) - int(row["intersection"])
+        assert sum(int(row[name]) for name in TYPES) == differing > 0
+    lines = table(tmp_path / "out" / "errors.csv")
+    assert [line["errors"] for line in lines] == list(GROUPS)
+    assert sum(float(line["share"]) for line in lines[: len(TYPES)]) == pytest.approx(1, abs=1e-5)
+    assert all(float(line["low"]) <= float(line["gain"]) <= float(line["high"]) for line in lines)
+    assert json.loads((tmp_path / "out" / "errors.json").read_text())["phantom"] is True
+    assert (tmp_path / "out" / "errors.png").stat().st_size > 5000
+
+
+def test_certain_errors_are_counted_from_kept_probabilities(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(trained, tmp_path / "run"))
+    for name in dice_of(copy / SCORES):
+        mask = read_prediction(copy / "evaluation" / "predictions" / f"{name}.npz")
+        write_probability(copy / "evaluation" / "probabilities" / f"{name}.npz", np.where(mask, 0.9, 0.01))
+    lines = {row["errors"]: row for row in explain_errors([copy], tmp_path / "out", phantom)["table"]}
+    assert lines["missed_rim"]["certain_share"] == 1  # 0.01 in tumour
+    assert lines["added_rim"]["certain_share"] == 0  # 0.9 is less than certain
+
+
+def test_errors_of_unscored_runs_and_changed_labels_are_refused(
+    trained: Path, own_phantom: Path, tmp_path: Path
+) -> None:
+    name = next(iter(dice_of(trained / SCORES)))
+    masks = sorted((own_phantom / name).glob("*_mask.tif"))
+    for mask in masks:
+        tifffile.imwrite(mask, 255 - tifffile.imread(mask))
+    with pytest.raises(LggError, match=rf"patient {name}: the label is not that of the evaluation"):
+        explain_errors([trained], tmp_path / "out", own_phantom)
+    for mask in masks:
+        mask.unlink()
+    with pytest.raises(LggError):
+        explain_errors([trained], tmp_path / "out", own_phantom)
+    copy = Path(shutil.copytree(trained, tmp_path / "run"))
+    with pytest.raises(LggError, match=r"is tested in .* and .*: give runs that were tested on different"):
+        explain_errors([trained, copy], tmp_path / "out", own_phantom)
+    shutil.rmtree(copy / "evaluation")
+    with pytest.raises(LggError, match="it was not evaluated: evaluate it first"):
+        explain_errors([copy], tmp_path / "out", own_phantom)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bundle_is_taken_with_its_shipped_weights(trained: Path, phantom: Path, tmp_path: Path) -> None:
     config = json.loads((trained / "run.json").read_text())["config"]
     bundle = tmp_path / "bundle.json"
@@ -235,7 +288,11 @@ def test_the_commands_write_print_and_refuse_a_folder_that_is_not_empty(
     assert code == 0
     assert "expected calibration error, head" in out
     assert "rank correlation with Dice" in out
-    for name in ("robustness", "calibration"):
+    code, out, _ = command("errors", *words, tmp_path / "errors")
+    assert code == 0
+    assert "mean volume Dice if they were mended" in out
+    assert "PHANTOM" in out
+    for name in ("robustness", "calibration", "errors"):
         code, out, err = command(name, *words, tmp_path / name)
         assert (code, out) == (1, "")
         assert err == f"lgg-monai: error: the output folder {tmp_path / name} is not empty: choose another --output\n"

@@ -1,0 +1,208 @@
+"""What the errors of scored runs consist of, and what mending each kind would bring, as tables, JSON and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgg_monai.analysis.cost import patient_of
+from lgg_monai.analysis.paired import paired_difference
+from lgg_monai.analysis.runs import Run, expand_folds, load_run
+from lgg_monai.data import Patient, find_patients, read_patient
+from lgg_monai.engines.evaluation import EVALUATION
+from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
+from lgg_monai.engines.probabilities import PROBABILITIES, read_probability
+from lgg_monai.engines.run_folder import commit, versions
+from lgg_monai.engines.scores import score_volume
+from lgg_monai.engines.summary import summarise, write_patients_csv
+from lgg_monai.errors import LggError
+from lgg_monai.files import write_json
+from lgg_monai.robustness.charts import draw, error_chart, require_matplotlib
+from lgg_monai.robustness.error_types import (
+    DEFINITIONS,
+    GROUPS,
+    TYPES,
+    count_parts,
+    error_types,
+    mended,
+    neighbour_dice,
+)
+from lgg_monai.robustness.output import new_folder, require_new_folder, write_table
+from lgg_monai.robustness.uncertainty import judge
+
+CERTAIN = 0.95
+COLUMNS = (
+    "errors", "voxels", "share", "patients", "mean_dice_mended", "gain", "low", "high", "certain_share", "definition",
+)  # fmt: skip
+METHOD = {
+    "share": "of all voxels in which prediction and label differ, patients pooled",
+    "patients": "patients with at least one such voxel",
+    "gain": "mean volume Dice had these voxels alone been right, minus what it is; 95 % interval over patients",
+    "certain_share": (
+        f"share of these voxels where the network is certain of the contrary: its probability of tumour is below "
+        f"{1 - CERTAIN:.2f} in tumour, above {CERTAIN} outside (needs the runs' kept probabilities)"
+    ),
+    "neighbour_dice": "mean Dice of every two neighbouring slices in which the label has tumour",
+}
+Progress = Callable[[int, int, str], None]
+
+
+def explain_errors(
+    sources: Sequence[Path], output: Path, dataset_dir: Path | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Divide the errors of every test patient, and write what they consist of.
+
+    Args:
+        sources: scored run folders that were tested on different patients, or the folder of a cross-validation.
+        output: a new or empty folder for ``errors.csv``, ``errors.json``, ``patients.csv`` and ``errors.png``.
+        dataset_dir: folder of the patients; by default where they lay in training.
+        progress: called with patients done, their number, and a name.
+
+    Returns:
+        What ``errors.json`` holds.
+
+    Raises:
+        LggError: a run is not scored, shares patients with another, or a label is missing or was changed since.
+    """
+    require_new_folder(output)
+    require_matplotlib()
+    runs = _scored([folder for source in sources for folder in expand_folds(Path(source))])
+    here = {patient.name: patient for patient in find_patients(dataset_dir)} if dataset_dir else {}
+    members = [(run, entry) for run in runs for entry in run.datalist["test"]]
+    rows = []
+    for number, (run, entry) in enumerate(members):
+        if progress is not None:
+            progress(number, len(members), entry["patient"])
+        rows.append(_judge(run, entry, here.get(entry["patient"]) or patient_of(entry)))
+    rows.sort(key=lambda row: row["patient"])
+    dice = [row["volume_dice"] for row in rows]
+    content = {
+        "runs": [str(run.folder) for run in runs],
+        "phantom": any(run.phantom for run in runs),
+        "fingerprint": runs[0].datalist.get("fingerprint"),
+        "versions": versions(),
+        "commit": commit(),
+        "method": METHOD,
+        "definitions": DEFINITIONS,
+        "patients": len(rows),
+        "volume_dice": summarise(rows)["volume_dice"],
+        "table": error_table(rows),
+        "parts": {
+            name: sum(row[name] for row in rows)
+            for name in ("label_parts", "missed_parts", "predicted_parts", "added_parts")
+        },
+        "neighbour_dice": {
+            name: {
+                "mean": float(np.nanmean([row[f"neighbour_dice_{name}"] for row in rows])),
+                **_correlation([row[f"neighbour_dice_{name}"] for row in rows], dice),
+            }
+            for name in ("label", "prediction")
+        },
+    }
+    with new_folder(output) as folder:
+        write_table(folder / "errors.csv", COLUMNS, content["table"])
+        write_json(folder / "errors.json", content)
+        write_patients_csv(folder / "patients.csv", rows)
+        draw(folder, error_chart(content["table"]), content["phantom"])
+    return content
+
+
+def error_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make one line a type of error, then one a kind, both sides together.
+
+    Args:
+        rows: one a patient, with what :func:`lgg_monai.robustness.error_types.mended` needs, ``volume_dice``, and
+            where probabilities are known ``certain_<type>``.
+
+    Returns:
+        Lines with the keys of `COLUMNS`.
+    """
+    total = sum(row[name] for row in rows for name in TYPES)
+    table = []
+    for name, types in GROUPS.items():
+        voxels = [sum(row[own] for own in types) for row in rows]
+        without = [{"volume_dice": mended(row, types)} for row in rows]
+        gain = paired_difference("volume_dice", rows, without)
+        low, high = gain["ci95"] or (None, None)
+        known = all(f"certain_{own}" in row for row in rows for own in types)
+        certain = sum(row[f"certain_{own}"] for row in rows for own in types) if known else 0
+        table.append(
+            {
+                "errors": name,
+                "voxels": sum(voxels),
+                "share": sum(voxels) / total if total else None,
+                "patients": sum(own > 0 for own in voxels),
+                "mean_dice_mended": float(np.mean([row["volume_dice"] for row in without])),
+                "gain": gain["difference"],
+                "low": low,
+                "high": high,
+                "certain_share": certain / sum(voxels) if known and sum(voxels) else None,
+                "definition": DEFINITIONS.get(name, "both sides together"),
+            }
+        )
+    return table
+
+
+def _scored(folders: Sequence[Path]) -> list[Run]:
+    """Read the runs, and refuse those that would mix up what is counted."""
+    runs = [load_run(folder, str(folder)) for folder in folders]
+    owners: dict[str, Path] = {}
+    for run in runs:
+        if run.unscored:
+            raise LggError(f"{run.folder}: {run.unscored}: evaluate it first")
+        for entry in run.datalist["test"]:
+            other = owners.setdefault(entry["patient"], run.folder)
+            if other != run.folder:
+                message = (
+                    f"patient {entry['patient']} is tested in {other} and {run.folder}: "
+                    "give runs that were tested on different patients"
+                )
+                raise LggError(message)
+    return runs
+
+
+def _judge(run: Run, entry: dict[str, Any], patient: Patient) -> dict[str, Any]:
+    """Divide one patient's errors."""
+    name, evaluation = entry["patient"], run.folder / EVALUATION
+    _, stored = read_patient(patient)
+    if stored is None:
+        raise LggError(f"patient {name} has no label in {patient.image}: give the labelled patients by --dataset_dir")
+    label = np.asarray(stored)[0] > 0
+    prediction = read_prediction(evaluation / PREDICTIONS / f"{name}.npz")
+    if prediction.shape != label.shape:
+        raise LggError(f"patient {name}: the label {label.shape} and the prediction {prediction.shape} differ in shape")
+    scores = score_volume(prediction, label)
+    # What was scored is what is divided here, or the table would explain other errors than those reported.
+    if any(scores[key] != run.patients[name][key] for key in ("intersection", "union")):
+        message = f"patient {name}: the label is not that of the evaluation in {evaluation}: evaluate the run again"
+        raise LggError(message)
+    masks = error_types(prediction, label)
+    row = {"patient": name, "site": entry["site"], "part": "test"} | scores
+    row |= {kind: int(mask.sum()) for kind, mask in masks.items()} | count_parts(prediction, label)
+    slices = label.any(axis=(0, 1))
+    row |= {
+        "neighbour_dice_label": neighbour_dice(label, slices),
+        "neighbour_dice_prediction": neighbour_dice(prediction, slices),
+    }
+    kept = evaluation / PROBABILITIES / f"{name}.npz"
+    if kept.is_file():
+        probability = read_probability(kept)
+        # Of the contrary to what the label says, on either side.
+        sure = np.where(label, probability < 1 - CERTAIN, probability > CERTAIN)
+        row |= {f"certain_{kind}": int((mask & sure).sum()) for kind, mask in masks.items()}
+    return row
+
+
+def _correlation(values: Sequence[float], dice: Sequence[float]) -> dict[str, Any]:
+    """Correlate a property of the patients with their Dice, by ranks, over those who have it."""
+    known = [(value, own) for value, own in zip(values, dice, strict=True) if np.isfinite(value)]
+    if len(known) < 3:
+        return {"rank_correlation_with_dice": None, "rank_correlation_ci95": None}
+    entry = judge([value for value, _ in known], [own for _, own in known])
+    return {
+        "rank_correlation_with_dice": entry["rank_correlation"],
+        "rank_correlation_ci95": entry["rank_correlation_ci95"],
+    }
