@@ -508,7 +508,7 @@ def test_the_scores_are_those_of_a_prediction_made_by_hand(evaluated: Path, phan
 
 def test_validation_scores_are_those_of_the_best_epoch_in_the_history(own_run: Path, phantom: Path) -> None:
     # So what was validated is what best.pt holds, and both engines score alike.
-    execute(EVALUATE, phantom, own_run, subset="val", pictures=False, smallest_component=0)
+    execute(EVALUATE, phantom, own_run, subset="val", pictures=False, smallest_component=0, smallest_share=0)
     best = max(history(own_run), key=lambda row: row["val_volume_iou"])
     summary = read(own_run / "evaluation" / "summary.json")
     assert summary["volume_iou"]["mean"] == pytest.approx(best["val_volume_iou"], rel=1e-5)

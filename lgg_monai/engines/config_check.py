@@ -63,13 +63,19 @@ def check_keys() -> None:
 
 
 @exits_with_one_line
-def check_numbers(counts: dict[str, Any], amounts: dict[str, Any], switchable: dict[str, Any] | None = None) -> None:
+def check_numbers(
+    counts: dict[str, Any],
+    amounts: dict[str, Any],
+    switchable: dict[str, Any] | None = None,
+    shares: dict[str, Any] | None = None,
+) -> None:
     """Refuse settings that no training can run with, before data are read.
 
     Args:
         counts: settings by name that must be whole numbers from 1 up.
         amounts: settings by name that must be numbers above 0.
         switchable: settings by name that must be whole numbers from 0 up, as 0 switches something off.
+        shares: settings by name that must be numbers from 0 up and below 1.
 
     Raises:
         SystemExit: with one line that names the setting and its value.
@@ -82,6 +88,9 @@ def check_numbers(counts: dict[str, Any], amounts: dict[str, Any], switchable: d
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             # YAML reads 1e-4 as text, 1.0e-4 as a number.
             raise LggError(f"{name} is {value!r}: give a number above 0 with --{name}, such as 1.0e-4")
+    for name, value in (shares or {}).items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise LggError(f"{name} is {value!r}: give a number from 0 up and below 1 with --{name}")
 
 
 @exits_with_one_line

@@ -13,7 +13,7 @@ from lgg_monai.prediction import outputs
 from lgg_monai.prediction.measurements import DEFINITIONS
 from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
-from lgg_monai.transforms.components import SMALLEST_COMPONENT
+from lgg_monai.transforms.components import SMALLEST_COMPONENT, SMALLEST_SHARE
 
 if TYPE_CHECKING:
     from lgg_monai.viewer import ReportPatient
@@ -59,7 +59,7 @@ def write_report_page(
     notes = [
         RESEARCH_USE,
         f"Masks by {_count(len(segmenter.networks))}{segmenter.name}, probability {THRESHOLD} and above; "
-        f"connected parts of up to {SMALLEST_COMPONENT} voxels are removed.",
+        f"connected parts of up to {SMALLEST_COMPONENT} voxels, or {SMALLEST_SHARE:.0%} of the largest, are removed.",
     ]
     known_spacing = {result["spacing_known"] for result in results}
     if False in known_spacing:

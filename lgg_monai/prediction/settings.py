@@ -11,7 +11,7 @@ from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
 from lgg_monai.prediction.outputs import SETTINGS
 from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
-from lgg_monai.transforms.components import SMALLEST_COMPONENT
+from lgg_monai.transforms.components import SMALLEST_COMPONENT, SMALLEST_SHARE
 
 FORMAT = 1  # of what is written; a new one makes old results be made again
 
@@ -26,6 +26,7 @@ def settings_of(segmenter: Segmenter) -> dict[str, Any]:
         "mirrored": segmenter.tta,
         "threshold": THRESHOLD,
         "smallest_component": SMALLEST_COMPONENT,
+        "smallest_share": SMALLEST_SHARE,
     }
 
 

@@ -17,6 +17,9 @@ from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Prepared, Segmenter
 from lgg_monai.transforms.components import without_specks
 
+REMOVED = 0.1
+"""Share of a mask's voxels; more than that removed from it is worth a word."""
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -27,7 +30,7 @@ class Drawn:
         placement: of the scan.
         probability: of tumour [X, Y, Z].
         mask: boolean, alike.
-        specks: voxels that were removed from the mask.
+        specks: voxels that were removed from the mask, as too small by themselves or beside the largest part.
     """
 
     scan: Scan
@@ -72,6 +75,9 @@ def assess(drawn: Drawn, label: np.ndarray | None = None, seen: Container[str] =
     warnings = flags(scan, placement, head, mask)
     if drawn.specks and not mask.any():
         warnings.append(f"all that was found are {drawn.specks} voxels in specks, which were removed")
+    elif drawn.specks > REMOVED * int(mask.sum()):
+        # Mostly a false alarm, but a second tumour would go the same way.
+        warnings.append(f"parts of {drawn.specks} voxels in all were removed beside the largest: look for a second one")
     if scan.name in seen:
         warnings.append("took part in the training of these weights: the result flatters them")
     return Prediction(scan, mask, drawn.probability, measurements, warnings, label)

@@ -100,10 +100,17 @@ def test_a_count_must_be_a_whole_number_from_1(value: object) -> None:
 
 @pytest.mark.parametrize("value", [-1, 2.5, "ten", None, True])
 def test_what_0_switches_off_must_be_a_whole_number_from_0(value: object) -> None:
-    check_numbers(counts={}, amounts={}, switchable={"smallest_component": 0})
+    check_numbers(counts={}, amounts={}, switchable={"smallest_component": 0}, shares={"smallest_share": 0})
     with pytest.raises(SystemExit) as caught:
         check_numbers(counts={}, amounts={}, switchable={"smallest_component": value})
     assert f"smallest_component is {value!r}: give a whole number from 0 up" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, float("nan"), "half", None, True])
+def test_a_share_must_be_a_number_below_1(value: object) -> None:
+    with pytest.raises(SystemExit) as caught:
+        check_numbers(counts={}, amounts={}, shares={"smallest_share": value})
+    assert f"smallest_share is {value!r}: give a number from 0 up and below 1" in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [0, -1e-3, float("nan"), float("inf"), "1e-4", None])
