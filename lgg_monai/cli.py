@@ -14,6 +14,7 @@ from lgg_monai.commands.package import package
 from lgg_monai.commands.predict import predict
 from lgg_monai.commands.publish import publish
 from lgg_monai.commands.robustness import robustness
+from lgg_monai.commands.rules import rules
 from lgg_monai.commands.view import view
 from lgg_monai.errors import LggError
 
@@ -36,6 +37,7 @@ for command in (
     robustness,
     calibration,
     errors,
+    rules,
     package,
     publish,
     inspect,

@@ -145,6 +145,31 @@ def expand_folds(source: Path) -> list[Path]:
     return [source]
 
 
+def require_scored_apart(sources: Sequence[Path]) -> list[Run]:
+    """Read scored runs that were tested on different patients.
+
+    Args:
+        sources: run folders, or the folder of a cross-validation (its folds are taken).
+
+    Raises:
+        LggError: one is unfinished or not scored, or two share a test patient.
+    """
+    runs = [load_run(folder, str(folder)) for source in sources for folder in expand_folds(Path(source))]
+    owners: dict[str, Path] = {}
+    for run in runs:
+        if run.unscored:
+            raise LggError(f"{run.folder}: {run.unscored}: evaluate it first")
+        for entry in run.datalist["test"]:
+            other = owners.setdefault(entry["patient"], run.folder)
+            if other != run.folder:
+                message = (
+                    f"patient {entry['patient']} is tested in {other} and {run.folder}: "
+                    "give runs that were tested on different patients"
+                )
+                raise LggError(message)
+    return runs
+
+
 def distinct_labels(folders: Sequence[Path]) -> list[str]:
     """Name each folder by its last part, and by as many parts more as it takes to tell all of them apart."""
     for depth in range(1, max(len(folder.parts) for folder in folders) + 1):

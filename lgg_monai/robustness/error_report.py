@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.analysis.cost import patient_of
 from lgg_monai.analysis.paired import paired_difference
-from lgg_monai.analysis.runs import Run, expand_folds, load_run
-from lgg_monai.data import Patient, find_patients, read_patient
+from lgg_monai.analysis.runs import Run, require_scored_apart
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.engines.probabilities import PROBABILITIES, read_probability
@@ -30,6 +28,7 @@ from lgg_monai.robustness.error_types import (
     mended,
     neighbour_dice,
 )
+from lgg_monai.robustness.labels import LabelReader
 from lgg_monai.robustness.output import new_folder, require_new_folder, write_table
 from lgg_monai.robustness.uncertainty import judge
 
@@ -69,14 +68,14 @@ def explain_errors(
     """
     require_new_folder(output)
     require_matplotlib()
-    runs = _scored([folder for source in sources for folder in expand_folds(Path(source))])
-    here = {patient.name: patient for patient in find_patients(dataset_dir)} if dataset_dir else {}
+    runs = require_scored_apart(sources)
+    reader = LabelReader(dataset_dir)
     members = [(run, entry) for run in runs for entry in run.datalist["test"]]
     rows = []
     for number, (run, entry) in enumerate(members):
         if progress is not None:
             progress(number, len(members), entry["patient"])
-        rows.append(_judge(run, entry, here.get(entry["patient"]) or patient_of(entry)))
+        rows.append(_judge(run, entry, reader))
     rows.sort(key=lambda row: row["patient"])
     dice = [row["volume_dice"] for row in rows]
     content = {
@@ -146,43 +145,19 @@ def error_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def _scored(folders: Sequence[Path]) -> list[Run]:
-    """Read the runs, and refuse those that would mix up what is counted."""
-    runs = [load_run(folder, str(folder)) for folder in folders]
-    owners: dict[str, Path] = {}
-    for run in runs:
-        if run.unscored:
-            raise LggError(f"{run.folder}: {run.unscored}: evaluate it first")
-        for entry in run.datalist["test"]:
-            other = owners.setdefault(entry["patient"], run.folder)
-            if other != run.folder:
-                message = (
-                    f"patient {entry['patient']} is tested in {other} and {run.folder}: "
-                    "give runs that were tested on different patients"
-                )
-                raise LggError(message)
-    return runs
-
-
-def _judge(run: Run, entry: dict[str, Any], patient: Patient) -> dict[str, Any]:
+def _judge(run: Run, entry: dict[str, Any], reader: LabelReader) -> dict[str, Any]:
     """Divide one patient's errors."""
     name, evaluation = entry["patient"], run.folder / EVALUATION
-    _, stored = read_patient(patient)
-    if stored is None:
-        raise LggError(f"patient {name} has no label in {patient.image}: give the labelled patients by --dataset_dir")
-    label = np.asarray(stored)[0] > 0
     prediction = read_prediction(evaluation / PREDICTIONS / f"{name}.npz")
-    if prediction.shape != label.shape:
-        raise LggError(f"patient {name}: the label {label.shape} and the prediction {prediction.shape} differ in shape")
+    label = reader.of(run, entry, prediction.shape)
     scores = score_volume(prediction, label)
     # What was scored is what is divided here, or the table would explain other errors than those reported.
     if any(scores[key] != run.patients[name][key] for key in ("intersection", "union")):
-        message = f"patient {name}: the label is not that of the evaluation in {evaluation}: evaluate the run again"
-        raise LggError(message)
+        raise LggError(f"patient {name}: the prediction is not the one scored in {evaluation}: evaluate again")
     masks = error_types(prediction, label)
     row = {"patient": name, "site": entry["site"], "part": "test"} | scores
     row |= {kind: int(mask.sum()) for kind, mask in masks.items()} | count_parts(prediction, label)
-    slices = label.any(axis=(0, 1))
+    slices = np.asarray(label.any(axis=(0, 1)))
     row |= {
         "neighbour_dice_label": neighbour_dice(label, slices),
         "neighbour_dice_prediction": neighbour_dice(prediction, slices),

@@ -23,6 +23,7 @@ from lgg_monai.robustness import table as table_module
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
 from lgg_monai.robustness.error_report import explain_errors
 from lgg_monai.robustness.error_types import GROUPS, TYPES
+from lgg_monai.robustness.mask_rules import RULES, choose_rule
 from lgg_monai.robustness.table import measure_robustness, robustness_table, score_degraded
 from lgg_monai.robustness.trained import load_model, load_models, patients
 from lgg_monai.robustness.trust import judge_patient, measure_trust
@@ -217,6 +218,41 @@ def test_errors_of_unscored_runs_and_changed_labels_are_refused(
     with pytest.raises(LggError, match="it was not evaluated: evaluate it first"):
         explain_errors([copy], tmp_path / "out", own_phantom)
     assert not (tmp_path / "out").exists()
+
+
+def test_rules_are_chosen_over_folds(
+    trained: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(LggError, match="is one run: give a cross-validation"):
+        choose_rule([trained], tmp_path / "out", phantom)
+    for fold, part in enumerate(("test", "validation")):
+        folder = Path(shutil.copytree(trained, tmp_path / "cv" / f"fold_{fold}"))
+        content = json.loads((folder / "datalist.json").read_text())
+        content["test"], content[part] = content[part], content["test"]
+        (folder / "datalist.json").write_text(json.dumps(content))
+    with pytest.raises(LggError, match="its evaluation scored 0 of its 2 test patients: evaluate it first"):
+        choose_rule([tmp_path / "cv"], tmp_path / "out", phantom)
+    monkeypatch.chdir(REPOSITORY)
+    settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(folder)}
+    execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "probabilities": True})
+    with pytest.raises(LggError, match=r"fold_0 holds no probabilities: evaluate it with --probabilities True"):
+        choose_rule([tmp_path / "cv"], tmp_path / "out", phantom)
+    settings["output_dir"] = str(tmp_path / "cv" / "fold_0")
+    execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "probabilities": True})
+
+    words = ("rules", tmp_path / "cv", "--dataset_dir", phantom, "--output", tmp_path / "out")
+    code, out, _ = Command(monkeypatch, capsys)(*words)
+    assert code == 0
+    assert "cross_fitted" in out
+    assert "PHANTOM" in out
+    rows = table(tmp_path / "out" / "patients.csv")
+    scored = dice_of(tmp_path / "cv/fold_0" / SCORES) | dice_of(tmp_path / "cv/fold_1" / SCORES)
+    # Probabilities are kept in 255 steps, so a voxel at the threshold may turn.
+    assert {row["patient"]: float(row["present"]) for row in rows} == pytest.approx(scored, abs=2e-3)
+    lines = table(tmp_path / "out" / "rules.csv")
+    assert len(lines) == len(RULES)
+    best = json.loads((tmp_path / "out" / "rules.json").read_text())["best"]
+    assert best["mean_dice"] == pytest.approx(max(float(line["mean_dice"]) for line in lines), abs=1e-6)
 
 
 def test_a_bundle_is_taken_with_its_shipped_weights(trained: Path, phantom: Path, tmp_path: Path) -> None:

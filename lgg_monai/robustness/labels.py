@@ -1,0 +1,44 @@
+"""True masks of the patients that runs were tested on, proved to be those of the evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgg_monai.analysis.cost import patient_of
+from lgg_monai.analysis.runs import Run
+from lgg_monai.data import find_patients, read_patient
+from lgg_monai.engines.evaluation import EVALUATION
+from lgg_monai.errors import LggError
+
+
+class LabelReader:
+    """Read labels from where they lay in training, or from another folder.
+
+    Args:
+        dataset_dir: folder of the patients; by default where they lay in training.
+    """
+
+    def __init__(self, dataset_dir: Path | None = None) -> None:
+        self._here = {patient.name: patient for patient in find_patients(dataset_dir)} if dataset_dir else {}
+
+    def of(self, run: Run, entry: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+        """Return a test patient's true mask, boolean ``[X, Y, Z]``.
+
+        Raises:
+            LggError: there is none, it has another shape, or as many voxels as that of the evaluation had not.
+        """
+        name = entry["patient"]
+        patient = self._here.get(name) or patient_of(dict(entry))
+        _, stored = read_patient(patient)
+        if stored is None:
+            raise LggError(f"patient {name} has no label in {patient.image}: give labelled patients by --dataset_dir")
+        label = np.asarray(stored)[0] > 0
+        # Otherwise what is told here would be of other labels than those that were scored.
+        if label.shape != tuple(shape) or int(label.sum()) != run.patients[name]["tumour_voxels"]:
+            evaluation = run.folder / EVALUATION
+            raise LggError(f"patient {name}: the label is not that of the evaluation in {evaluation}: evaluate again")
+        return label
