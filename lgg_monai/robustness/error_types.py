@@ -9,9 +9,10 @@ import numpy as np
 from skimage.measure import label as components
 from skimage.morphology import isotropic_dilation
 
+from lgg_monai.transforms.components import NEIGHBOURS
+
 RIM_PX = 2
 """Pixels within a slice; the tolerance of ``surface_dice_2px``."""
-NEIGHBOURS = 3  # parts hang together by face, edge or corner, as specks do
 KINDS = {
     "part": "in a connected part (26 neighbours) of one mask that the other does not touch",
     "slice": "of a part that is touched, in a slice where the other mask is empty (or has such untouched parts alone)",
