@@ -42,8 +42,9 @@ def error_types(prediction: np.ndarray, label: np.ndarray) -> dict[str, np.ndarr
     Returns:
         A boolean mask for each name in `TYPES`.
     """
-    missed = _one_side(label, prediction)
-    added = _one_side(prediction, label)
+    lost, alone = _untouched(label, prediction), _untouched(prediction, label)
+    missed = _one_side(label, prediction, lost, alone)
+    added = _one_side(prediction, label, alone, lost)
     return {f"missed_{kind}": mask for kind, mask in missed.items()} | {
         f"added_{kind}": mask for kind, mask in added.items()
     }
@@ -86,10 +87,9 @@ def mended(row: Mapping[str, Any], types: Sequence[str]) -> float:
     return 2 * (int(row["intersection"]) + found) / total if total else 1.0
 
 
-def _one_side(mask: np.ndarray, other: np.ndarray) -> dict[str, np.ndarray]:
-    """Divide what ``mask`` has and ``other`` has not."""
-    part = _untouched(mask, other)
-    met = other & ~_untouched(other, mask)
+def _one_side(mask: np.ndarray, other: np.ndarray, part: np.ndarray, other_part: np.ndarray) -> dict[str, np.ndarray]:
+    """Divide what ``mask`` has and ``other`` has not, given the parts of either that the other does not touch."""
+    met = other & ~other_part
     rest = mask & ~other & ~part
     empty = ~met.any(axis=(0, 1))
     near = _each_slice(met, lambda picture: isotropic_dilation(picture, RIM_PX))
