@@ -1,4 +1,4 @@
-"""Other tools that a user might pick, where they are installed; otherwise the reason why they were not compared."""
+"""segmentation_models.pytorch in a plain loop, where it is installed; otherwise the reason why it is not compared."""
 
 from __future__ import annotations
 
@@ -16,11 +16,6 @@ from benchmarks.bundle import parser
 from benchmarks.plain import KEYS, slices_of
 from benchmarks.variants import NotComparedError, Variant, synchronize
 from lgg_monai.transforms import RandomAffinePatch, RandomBlur, RandomContrast, RandomLowResolution, RandomNoise
-
-NNUNET = (
-    "nnU-Net's 2D trainer plans its own patches, batches and network and offers no single step to time: "
-    "run `nnUNetv2_train ... -tr nnUNetTrainerBenchmark_5epochs` on `lgg-monai convert DIR OUT --layout nnunet`"
-)
 
 
 class PictureDataset(Dataset):
@@ -94,11 +89,6 @@ class SegmentationModels:
             synchronize(self.device)
             seconds.append(time.perf_counter() - start)
         return {"step_seconds": sum(seconds) / steps, "first_step_seconds": seconds[0]}
-
-
-def not_compared() -> dict[str, str]:
-    """Say what no variant here stands for."""
-    return {"nnU-Net": NNUNET}
 
 
 def _albumentations(config: ConfigParser) -> Any:

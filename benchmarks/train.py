@@ -17,9 +17,10 @@ import torch
 import yaml
 
 from benchmarks.bundle import BareStep, BundleTrainer
-from benchmarks.others import SegmentationModels, not_compared
+from benchmarks.nnunet import NnUNet
 from benchmarks.plain import PlainMonai
 from benchmarks.report import finish, machine, ratio, summary, table
+from benchmarks.smp import SegmentationModels
 from benchmarks.variants import KINDS, OPTIONS, Measured, NotComparedError, Variant
 
 DEFAULT = (
@@ -41,6 +42,7 @@ DEFAULT = (
     "bundle/batch=32",
     "bundle/cache=disk",
     "smp",
+    "nnunet",
 )
 
 
@@ -54,7 +56,8 @@ def set_up(net: str, variant: Variant, settings: dict[str, Any], steps: int) -> 
         return BareStep(net, variant, settings)
     if variant.kind == "bundle":
         return BundleTrainer(net, variant, settings, steps)
-    return (PlainMonai if variant.kind == "monai" else SegmentationModels)(net, variant, settings)
+    others = {"monai": PlainMonai, "smp": SegmentationModels, "nnunet": NnUNet}
+    return others[variant.kind](net, variant, settings)
 
 
 def measure(
@@ -125,7 +128,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         settings["dataset_dir"] = given.dataset_dir
     variants = [Variant.parse(name) for name in given.variants]
     content: dict[str, Any] = {"benchmark": "train", "machine": machine(), "steps": given.steps, "settings": settings}
-    content["not_compared"] = not_compared()
     for net in given.nets:
         with tempfile.TemporaryDirectory(prefix="lgg-benchmark-") as folder:
             results = measure(net, variants, settings | {"output_dir": folder}, given.steps, given.repeats)
@@ -162,7 +164,7 @@ def lines(content: dict[str, Any], nets: Sequence[str]) -> list[str]:
         found += [f"\n{net}", table([{key: row.get(key) for key in keys} for row in rows])]
         best = [(name, value) for name, value in content[net]["ratios"].items() if "best plain" in name]
         found += [f"{name}: {value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})" for name, value in best]
-    return found + [f"not compared: {name}: {reason}" for name, reason in content["not_compared"].items()]
+    return found
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ KINDS = {
     "bundle": "the bundle's trainer: cache, augmentation, averaging, metrics and log included",
     "monai": "per-sample dictionary transforms, CacheDataset, DataLoader, plain loop, fp32",
     "smp": "segmentation_models.pytorch, with albumentations where they are installed, plain loop, fp32",
+    "nnunet": "nnU-Net's own trainer, with the bundle's patch, batch and channels or as planned",
 }
 OPTIONS = {
     "precision": str,
@@ -24,6 +25,7 @@ OPTIONS = {
     "workers": int,
     "batch": int,
     "patch": int,
+    "planned": bool,
     "cache": str,
 }
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from benchmarks import inference, profile, start, train
+from benchmarks.bundle import parser
+from benchmarks.nnunet import as_the_bundle
 from benchmarks.report import ratio, summary, table
 from benchmarks.variants import Variant
 
@@ -39,7 +41,7 @@ def test_every_variant_of_training_is_measured_or_says_why_not(
     assert list(results) == names
     for name, result in results.items():
         if "not_compared" in result:
-            assert name in ("smp", "bare/precision=bf16")
+            assert name in ("smp", "nnunet", "bare/precision=bf16")
             continue
         assert len(result["slices_per_second"]["repeats"]) == 2
         assert result["slices_per_second"]["median"] > 0
@@ -49,8 +51,21 @@ def test_every_variant_of_training_is_measured_or_says_why_not(
     written = json.loads(path.read_text())
     assert written["machine"]["threads"] == torch.get_num_threads()
     assert set(written["machine"]["versions"]) >= {"torch", "monai", "python"}
-    assert set(written["not_compared"]) == {"nnU-Net"}
     assert "slices/s" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("in_repository")
+def test_nnunets_plan_takes_the_bundles_patch_batch_and_channels() -> None:
+    arguments = {"n_stages": 8, "conv_bias": True}
+    plan = {"patch_size": [256, 256], "batch_size": 49, "architecture": {"arch_kwargs": arguments}}
+    as_the_bundle(plan, parser("unet", {"network_def#channels": [4, 8, 8], "patch_size": 96, "batch_size": 6}))
+    assert (plan["patch_size"], plan["batch_size"]) == ([96, 96], 6)
+    network = plan["architecture"]["arch_kwargs"]
+    assert network["n_stages"] == 3
+    assert network["features_per_stage"] == [4, 8, 8]
+    assert network["strides"] == [[1, 1], [2, 2], [2, 2]]
+    assert [len(network[f"n_conv_per_stage{end}"]) for end in ("", "_decoder")] == [3, 2]
+    assert network["conv_bias"] is True
 
 
 @pytest.mark.usefixtures("in_repository")
