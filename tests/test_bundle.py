@@ -186,6 +186,20 @@ def network() -> UNet:
     return UNet(2, 3, 1, channels=(4, 8, 8), strides=(2, 2), num_res_units=2, norm="batch")
 
 
+def test_training_goes_on_from_given_weights(phantom: Path, trained: Path, tmp_path: Path) -> None:
+    given = trained / "checkpoints" / "best.pt"
+    settings = {"initial_weights": str(given), "max_epochs": 1, "learning_rate": 1e-9}
+    execute(UNET, phantom, tmp_path / "run", **settings)
+    before, after = weights(trained, "best"), weights(tmp_path / "run", "best")
+    learnt = [name for name, _ in network().named_parameters()]
+    torch.testing.assert_close({name: after[name] for name in learnt}, {name: before[name] for name in learnt})
+    message = refusal(UNET, phantom, tmp_path / "other", fold=1, **settings)
+    assert f"is known to {given}, so its score would flatter" in message
+    assert not (tmp_path / "other" / "run.json").exists()
+    message = refusal(UNET, phantom, tmp_path / "none", **settings | {"initial_weights": str(tmp_path / "no.pt")})
+    assert message.startswith(f"no checkpoint {tmp_path / 'no.pt'}")
+
+
 def test_checkpoints_hold_the_best_and_the_last_epoch(trained: Path) -> None:
     last = weights(trained)
     scores = [row["val_volume_iou"] for row in history(trained)]

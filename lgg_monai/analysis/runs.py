@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lgg_monai.data.datalist import DATALIST
+from lgg_monai.data.seen import DATALIST
 from lgg_monai.data.split import PARTS
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.history import HISTORY, read_history

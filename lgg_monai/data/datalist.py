@@ -10,13 +10,13 @@ from typing import Any
 from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, require_sound
 from lgg_monai.data.phantom import is_phantom, write_phantom
 from lgg_monai.data.report_cache import ReportCache
+from lgg_monai.data.seen import DATALIST, datalist_of, require_unseen
 from lgg_monai.data.split import FOLDS, PARTS, require_disjoint, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_json, writable_folder, write_json
 
 logger = logging.getLogger(__name__)
 
-DATALIST = "datalist.json"
 KAGGLE_DIR = Path("data/kaggle_3m")
 PHANTOM_DIR = Path("data/phantom")
 SUBSETS = {"test": ("test",), "val": ("validation",), "train": ("training",)}
@@ -43,6 +43,7 @@ def prepare_datalist(
     resume: bool = False,
     cache_dir: str | None = None,
     split: str = FOLDS,
+    initial_weights: str | None = None,
 ) -> dict[str, Any]:
     """Read and check the data, split it, prove that nothing leaks, and write ``datalist.json`` to the run folder.
 
@@ -57,6 +58,7 @@ def prepare_datalist(
         resume: the run folder's own list has to be that of the data and the split asked for now.
         cache_dir: keeps what was read of each patient; files that have not changed are not read again.
         split: ``folds``, or ``sites``: a fold for each site.
+        initial_weights: file of weights that the training begins with, which must not know those it is judged by.
 
     Returns:
         ``training``, ``validation`` and ``test`` entries (``patient``, ``site``, ``image``, ``label``, …) and what is
@@ -85,6 +87,8 @@ def prepare_datalist(
         "seed": seed if datalist is None else None,
         **{part: _entries(parts[part], report) for part in PARTS},
     }
+    if initial_weights is not None:
+        require_unseen(content, Path(str(initial_weights)))
     if resume and (run_folder / DATALIST).is_file():
         _require_same(read_json(run_folder / DATALIST, "datalist"), content, run_folder)
     write_json(run_folder / DATALIST, content)
@@ -120,7 +124,7 @@ def evaluation_datalist(
     if subset is None:
         subset = "test" if path.is_file() else "all"
     if not path.is_file() and isinstance(checkpoint, str):  # several are of different trainings
-        path = Path(checkpoint).parent / DATALIST
+        path = datalist_of(Path(checkpoint)) or path
     if subset != "all" and not path.is_file():
         message = (
             f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 import lgg_monai
-from lgg_monai.data.datalist import DATALIST
+from lgg_monai.data.seen import training_patients
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
 from lgg_monai.errors import LggError
@@ -111,18 +111,6 @@ def load_segmenter(
         notes=model.notes,
         seen=seen,
     )
-
-
-def training_patients(checkpoint: Path) -> set[str]:
-    """Name the patients that took part in training or validation, where a ``datalist.json`` lies by the weights.
-
-    It lies beside shipped weights, and in the folder of a run above its ``checkpoints``.
-    """
-    for folder in (checkpoint.parent, checkpoint.parent.parent):
-        if (folder / DATALIST).is_file():
-            known = read_json(folder / DATALIST, "datalist")
-            return {entry["patient"] for part in ("training", "validation") for entry in known.get(part, [])}
-    return set()
 
 
 @contextmanager

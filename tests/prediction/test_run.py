@@ -23,7 +23,6 @@ from lgg_monai.prediction.checks import flags
 from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.measurements import DEFINITIONS, head_mask
-from lgg_monai.prediction.models import training_patients
 from lgg_monai.prediction.processes import Processes
 from lgg_monai.prediction.run import RESEARCH_USE, predict
 from lgg_monai.prediction.scan import ScanSource
@@ -307,12 +306,3 @@ def test_a_patient_that_the_weights_were_trained_on_is_flagged(cohort: Path, tmp
     run(cohort, tmp_path / "out", segment=segmenter(seen=frozenset({"b"})))
     flagged = [row["patient"] for row in table(tmp_path / "out") if "took part in the training" in row["warnings"]]
     assert flagged == ["b"]
-
-
-def test_training_patients_are_read_beside_shipped_weights_and_above_a_runs(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    assert training_patients(tmp_path / "checkpoints/best.pt") == set()
-    parts = {"training": [{"patient": "a"}], "validation": [{"patient": "b"}], "test": [{"patient": "c"}]}
-    (tmp_path / "datalist.json").write_text(json.dumps(parts))
-    assert training_patients(tmp_path / "checkpoints/best.pt") == {"a", "b"}
-    assert training_patients(tmp_path / "model.pt") == {"a", "b"}

@@ -1,0 +1,59 @@
+"""Which patients weights have seen, by the ``datalist.json`` beside them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_json
+
+logger = logging.getLogger(__name__)
+
+DATALIST = "datalist.json"
+
+
+def datalist_of(checkpoint: Path) -> Path | None:
+    """Find the patients of a file of weights: beside it, as in a bundle, or in the run folder that it lies in."""
+    places = (checkpoint.parent / DATALIST, checkpoint.parent.parent / DATALIST)
+    return next((path for path in places if path.is_file()), None)
+
+
+def training_patients(checkpoint: Path) -> set[str]:
+    """Name the patients that took part in the training or validation of weights; none where no list is found."""
+    path = datalist_of(checkpoint)
+    known = read_json(path, "datalist") if path else {}
+    return {entry["patient"] for part in ("training", "validation") for entry in known.get(part, [])}
+
+
+def require_unseen(datalist: dict[str, Any], weights: Path) -> None:
+    """Refuse to begin with weights that know patients by which this training is to be judged.
+
+    Patients are the same by name or by pixels. Where nothing says what the weights have seen, a warning is logged.
+
+    Args:
+        datalist: of the run that begins.
+        weights: the file that it begins with.
+
+    Raises:
+        LggError: they were trained on, or chosen by, a test patient, or were trained on a validation patient.
+    """
+    path = datalist_of(weights)
+    if path is None:
+        logger.warning("no %s says which patients %s has seen: scores may flatter", DATALIST, weights)
+        return
+    known = read_json(path, "datalist")
+    for part, before in (("test", ("training", "validation")), ("validation", ("training",))):
+        seen = {
+            entry.get(key) for other in before for entry in known.get(other, []) for key in ("patient", "fingerprint")
+        }
+        clash = [
+            entry["patient"] for entry in datalist[part] if {entry["patient"], entry["fingerprint"]} & seen - {None}
+        ]
+        if clash:
+            message = (
+                f"{part} patient {clash[0]} (of {len(clash)}) is known to {weights}, so its score would flatter: "
+                "take weights that have not seen it, the split that they were trained with, or --fold all"
+            )
+            raise LggError(message)

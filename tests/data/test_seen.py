@@ -1,0 +1,76 @@
+"""Weights that a training begins with must not know the patients that judge it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lgg_monai.data.seen import datalist_of, require_unseen, training_patients
+from lgg_monai.errors import LggError
+
+PARTS = ("training", "validation", "test")
+
+
+def datalist(**parts: str) -> dict[str, Any]:
+    """A list with one-letter patients, whose pixels have a fingerprint of the same letter in lower case."""
+    letters = {part: parts.get(part, "") for part in PARTS}
+    return {part: [{"patient": c, "fingerprint": c.lower()} for c in letters[part]] for part in PARTS}
+
+
+def weights_of(folder: Path, **parts: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "datalist.json").write_text(json.dumps(datalist(**parts)))
+    return folder / "model.pt"
+
+
+@pytest.mark.parametrize(
+    ("part", "before"),
+    [("test", {"training": "AX"}), ("test", {"validation": "X"}), ("validation", {"training": "XY"})],
+)
+def test_weights_that_know_a_judging_patient_are_refused(tmp_path: Path, part: str, before: dict[str, str]) -> None:
+    weights = weights_of(tmp_path, **before)
+    with pytest.raises(LggError, match=rf"^{part} patient X \(of 1\) is known to {weights}, .*take weights that"):
+        require_unseen(datalist(training="B", **{part: "CX"}), weights)
+
+
+def test_a_patient_under_another_name_is_known_by_its_pixels(tmp_path: Path) -> None:
+    renamed = datalist(test="C")
+    renamed["test"][0]["fingerprint"] = "x"
+    with pytest.raises(LggError, match="test patient C"):
+        require_unseen(renamed, weights_of(tmp_path, training="X"))
+
+
+def test_the_same_split_and_a_final_training_may_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    split = {"training": "AB", "validation": "C", "test": "D"}
+    weights = weights_of(tmp_path, **split)
+    with caplog.at_level(logging.WARNING):
+        require_unseen(datalist(**split), weights)
+        require_unseen(datalist(training="ABCD"), weights)
+    assert not caplog.text
+
+
+def test_weights_of_unknown_origin_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        require_unseen(datalist(test="A"), tmp_path / "model.pt")
+    assert f"no datalist.json says which patients {tmp_path / 'model.pt'} has seen" in caplog.text
+
+
+def test_the_list_lies_beside_the_weights_or_in_their_run_folder(tmp_path: Path) -> None:
+    weights_of(tmp_path / "run")
+    assert datalist_of(tmp_path / "run" / "checkpoints" / "best.pt") == tmp_path / "run" / "datalist.json"
+    weights_of(tmp_path / "run" / "checkpoints")
+    assert datalist_of(tmp_path / "run" / "checkpoints" / "best.pt") == tmp_path / "run/checkpoints/datalist.json"
+    assert datalist_of(tmp_path / "elsewhere" / "model.pt") is None
+
+
+def test_training_patients_are_read_beside_shipped_weights_and_above_a_runs(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    assert training_patients(tmp_path / "checkpoints/best.pt") == set()
+    parts = {"training": [{"patient": "a"}], "validation": [{"patient": "b"}], "test": [{"patient": "c"}]}
+    (tmp_path / "datalist.json").write_text(json.dumps(parts))
+    assert training_patients(tmp_path / "checkpoints/best.pt") == {"a", "b"}
+    assert training_patients(tmp_path / "model.pt") == {"a", "b"}
