@@ -16,6 +16,7 @@ from lgg_monai.commands.publish import publish
 from lgg_monai.commands.robustness import robustness
 from lgg_monai.commands.rules import rules
 from lgg_monai.commands.view import view
+from lgg_monai.commands.weights import weights
 from lgg_monai.errors import LggError
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ for command in (
     calibration,
     errors,
     rules,
+    weights,
     package,
     publish,
     inspect,

@@ -29,6 +29,13 @@ def calibration(
         low, high = own["ece_ci95"] or (None, None)
         error = "-" if own["ece"] is None else f"{own['ece']:.4f}"
         typer.echo(f"expected calibration error, {region:5}{error}{interval(low, high, 4)}")
+    if content["temperature"]:
+        own = content["temperature"]
+        typer.echo(f"logits divided by {own['value']:.2f} ({own['lowest']:.2f} to {own['highest']:.2f} by parts):")
+        for region, softened in own["calibration"].items():
+            if softened["ece"] is not None:
+                low, high = softened["ece_ci95"]
+                typer.echo(f"expected calibration error, {region:5}{softened['ece']:.4f}{interval(low, high, 4)}")
     for name, own in content["uncertainty"].items():
         correlation = "-" if own["rank_correlation"] is None else f"{own['rank_correlation']:+.2f}"
         rise = "-" if own["rise"] is None else f"{own['rise']:+.3f}"

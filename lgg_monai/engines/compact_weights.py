@@ -1,15 +1,12 @@
 """Weights as one byte each, for networks whose float32 weights are too large for the repository.
 
-    from lgg_monai.engines.compact_weights import write
-    write("runs/pspnet/checkpoints/best.pt", "bundles/pspnet/models/model.pt")
+`lgg-monai weights --compact` writes them.
 
 A convolution's weights are held as int8 with a float32 scale for each output channel; all else stays as it is.
 PyTorch's own quantized tensors are deprecated (2.13), so the two are plain tensors, and any reader may load them.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import torch
 
@@ -50,14 +47,3 @@ def expand(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         for name, value in state.items()
         if name not in scales
     }
-
-
-def write(source: str, target: str) -> None:
-    """Write the weights of a checkpoint, its averaged ones where it has both, compact.
-
-    Raises:
-        LggError: the checkpoint cannot be read.
-    """
-    from lgg_monai.engines.checkpoints import read_weights, save_checkpoint
-
-    save_checkpoint(Path(target), compact(read_weights(Path(source))))

@@ -57,7 +57,7 @@ def trust_chart(content: Mapping[str, Any], rows: Rows) -> Plot:
     """Plot reliability, the flips' disagreement against Dice, and what referral gains."""
     from lgg_monai.analysis.figures import Plot
 
-    panels = (_reliability(content["calibration"]), _scatter(rows), _referral(content["uncertainty"]))
+    panels = (_reliability(content), _scatter(rows), _referral(content["uncertainty"]))
     title = "reliability diagram; disagreement of the mirror image against Dice; mean Dice as patients are referred"
     return Plot("calibration", "calibration and uncertainty", title, panels, columns=3)
 
@@ -103,15 +103,19 @@ def _differences(rows: Rows, limits: tuple[float, float]) -> Draw:
     return draw_panel
 
 
-def _reliability(regions: Mapping[str, Mapping[str, Any]]) -> Draw:
+def _reliability(content: Mapping[str, Any]) -> Draw:
+    regions, temperature = content["calibration"], content["temperature"]
+    curves = [("head", regions["head"], 0, "o-"), ("band", regions["band"], 1, "s-")]
+    if temperature:
+        curves.append((f"band, logits / {temperature['value']:.2f}", temperature["calibration"]["band"], 1, "s:"))
+
     def draw_panel(axis: Axes, theme: Theme) -> None:
         axis.plot([0, 1], [0, 1], color=theme.ink, lw=0.8, ls=":")
-        for number, (name, mark) in enumerate((("head", "o"), ("band", "s"))):
-            bins = [own for own in regions[name]["bins"] if own["voxels"]]
-            x, y = [own["mean_probability"] for own in bins], [own["tumour_share"] for own in bins]
-            ece = regions[name]["ece"]
-            label = f"{name}: ECE {ece:.4f}" if ece is not None else name
-            axis.plot(x, y, color=theme.runs[number], marker=mark, ms=4, lw=1.2, label=label)
+        for name, own, number, mark in curves:
+            bins = [each for each in own["bins"] if each["voxels"]]
+            x, y = [each["mean_probability"] for each in bins], [each["tumour_share"] for each in bins]
+            label = f"{name}: ECE {own['ece']:.4f}" if own["ece"] is not None else name
+            axis.plot(x, y, mark, color=theme.runs[number], ms=4, lw=1.2, label=label)
         axis.set(title="reliability", xlabel="mean probability", ylabel="share of tumour", xlim=(0, 1), ylim=(0, 1))
         axis.legend(loc="upper left")
 

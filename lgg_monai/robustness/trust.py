@@ -16,6 +16,7 @@ from lgg_monai.files import write_json
 from lgg_monai.robustness.calibration import DEFINITIONS, Counts, calibration, count_voxels, head_of
 from lgg_monai.robustness.charts import draw, require_matplotlib, trust_chart
 from lgg_monai.robustness.output import new_folder, require_new_folder
+from lgg_monai.robustness.temperature import DEFINITION, count_logits, judge_temperature
 from lgg_monai.robustness.trained import TrainedModel, describe, load_models, patients
 from lgg_monai.robustness.uncertainty import MEASURES, judge, uncertainties
 
@@ -52,23 +53,25 @@ def measure_trust(
     require_new_folder(output)
     require_matplotlib()
     models = load_models(sources, dataset_dir, subset, checkpoints, device)
-    rows, counts = [], []
+    rows, counts, logits = [], [], []
     members = list(patients(models))
     for number, (model, entry) in enumerate(members):
         if progress is not None:
             progress(number, len(members), entry["patient"])
-        row, own = judge_patient(model, entry)
+        row, own, own_logits = judge_patient(model, entry)
         rows.append(row)
         counts.append(own)
+        logits.append(own_logits)
     dice = [row["volume_dice"] for row in rows]
     names = [name for name in MEASURES if all(name in row for row in rows)]
     content = {
         **describe(models),
         "versions": versions(),
         "commit": commit(),
-        "definitions": DEFINITIONS | {name: MEASURES[name] for name in names},
+        "definitions": DEFINITIONS | {"temperature": DEFINITION} | {name: MEASURES[name] for name in names},
         "volume_dice": summarise(rows)["volume_dice"],
         "calibration": {region: calibration([own[region] for own in counts]) for region in REGIONS},
+        "temperature": judge_temperature(logits, [model.label for model, _ in members]),
         "uncertainty": {name: judge([row[name] for row in rows], dice) for name in names},
     }
     with new_folder(output) as folder:
@@ -78,20 +81,23 @@ def measure_trust(
     return content
 
 
-def judge_patient(model: TrainedModel, entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Counts]]:
+def judge_patient(model: TrainedModel, entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Counts], np.ndarray]:
     """Segment one patient with every network, as it is and mirrored.
 
     Returns:
-        The patient's row (scores, calibration error of its own, uncertainties), and its counts by region.
+        The patient's row (scores, calibration error of its own, uncertainties), its counts by region, and those of the
+        head by logit.
     """
     image, label = model.read(entry), model.label_of(entry)[0].numpy().astype(bool)
     plain = [model.probability(image, number) for number in range(len(model.networks))]
     mirrored = [model.probability(image, number, mirrored=True) for number in range(len(model.networks))]
     probability = torch.stack(plain).mean(dim=0)
     mask = model.mask(probability).numpy()
-    counts = count_voxels(probability[0].numpy(), label, head_of(np.asarray(image)))
+    head = head_of(np.asarray(image))
+    counts = count_voxels(probability[0].numpy(), label, head)
     row = {key: entry[key] for key in ("patient", "site", "part")} | score_volume(mask, label)
     for region in REGIONS:
         row[f"ece_{region}"] = calibration([counts[region]], resamples=1)["ece"]
     masks, mirrors = ([model.mask(own).numpy() for own in several] for several in (plain, mirrored))
-    return row | uncertainties(probability[0].numpy(), mask, masks, mirrors), counts
+    row |= uncertainties(probability[0].numpy(), mask, masks, mirrors)
+    return row, counts, count_logits(probability[0].numpy(), label, head)

@@ -1,0 +1,97 @@
+"""Weights to share: the same network, calibrated and small, with the patients that they saw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.networks.nets import UNet
+
+from lgg_monai.engines.checkpoints import read_weights
+from lgg_monai.errors import LggError
+from lgg_monai.sharing.weights import write_weights
+
+NETWORK: dict[str, Any] = {
+    **{"spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [8, 16], "strides": [2]},
+    **{"num_res_units": 2, "norm": "batch"},
+}
+
+
+def network(weights: Path | None = None) -> UNet:
+    built = UNet(**NETWORK)
+    if weights is not None:
+        built.load_state_dict(read_weights(weights))
+    return built.eval()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A packaged bundle, of which nothing but the network is read."""
+    folder = tmp_path / "bundle" / "configs"
+    folder.mkdir(parents=True)
+    (folder / "inference.json").write_text(json.dumps({"network_def": {"_target_": "UNet", **NETWORK}}))
+    return folder.parent
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A run's last checkpoint, whose averaged weights are others than the last step's."""
+    torch.manual_seed(0)
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    path.parent.mkdir(parents=True)
+    torch.save({"model": network().state_dict(), "averaged_model": network().state_dict()}, path)
+    folder = str(tmp_path / "data")
+    entry = {
+        "patient": "a",
+        "fingerprint": "f",
+        "image": f"{folder}/a",
+        "label": [f"{folder}/a_0.nii", f"{folder}/a_1.nii"],
+    }
+    datalist = {"dataset_dir": folder, "fold": 0, "training": [entry], "validation": [], "test": []}
+    (tmp_path / "run" / "datalist.json").write_text(json.dumps(datalist))
+    return path
+
+
+@torch.inference_mode()
+def test_averaged_weights_are_written_and_calibrated(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    image = torch.randn(1, 3, 32, 32)
+    expected = network(checkpoint)(image)
+    write_weights(checkpoint, tmp_path / "plain" / "model.pt", str(bundle))
+    assert torch.equal(network(tmp_path / "plain" / "model.pt")(image), expected)
+    write_weights(checkpoint, tmp_path / "soft" / "model.pt", str(bundle), temperature=2.0)
+    torch.testing.assert_close(network(tmp_path / "soft" / "model.pt")(image), expected / 2, rtol=1e-4, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_compact_weights_are_smaller_and_nearly_the_same(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    image = torch.randn(1, 3, 32, 32)
+    write_weights(checkpoint, tmp_path / "small.pt", str(bundle), temperature=2.0, compact=True)
+    kinds = {value.dtype for value in torch.load(tmp_path / "small.pt", weights_only=True).values()}
+    assert torch.int8 in kinds
+    found, expected = network(tmp_path / "small.pt")(image), network(checkpoint)(image) / 2
+    assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.999
+
+
+def test_the_patients_come_along_without_the_folders_they_lay_in(
+    checkpoint: Path, bundle: Path, tmp_path: Path
+) -> None:
+    write_weights(checkpoint, tmp_path / "models" / "model.pt", str(bundle))
+    text = (tmp_path / "models" / "datalist.json").read_text()
+    assert str(tmp_path) not in text
+    (entry,) = json.loads(text)["training"]
+    assert entry == {"patient": "a", "fingerprint": "f", "image": "a", "label": ["a_0.nii", "a_1.nii"]}
+
+
+def test_what_cannot_be_written_is_refused(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(LggError, match="would replace the weights that are read"):
+        write_weights(checkpoint, checkpoint, str(bundle))
+    other = tmp_path / "other.pt"
+    torch.save(UNet(**NETWORK | {"channels": [4, 8]}).state_dict(), other)
+    with pytest.raises(LggError, match="is of another network"):
+        write_weights(other, tmp_path / "out" / "model.pt", str(bundle))
+    with pytest.raises(LggError, match="no checkpoint"):
+        write_weights(tmp_path / "absent.pt", tmp_path / "out" / "model.pt", str(bundle))
+    assert not (tmp_path / "out").exists()
