@@ -209,7 +209,7 @@ def test_errors_of_unscored_runs_and_changed_labels_are_refused(
         explain_errors([trained], tmp_path / "out", own_phantom)
     for mask in masks:
         mask.unlink()
-    with pytest.raises(LggError):
+    with pytest.raises(LggError, match=rf"no masks .* in .*{name}"):
         explain_errors([trained], tmp_path / "out", own_phantom)
     copy = Path(shutil.copytree(trained, tmp_path / "run"))
     with pytest.raises(LggError, match=r"is tested in .* and .*: give runs that were tested on different"):
