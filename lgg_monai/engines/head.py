@@ -10,7 +10,6 @@ from monai.inferers import Inferer
 from torch.nn import functional
 
 from lgg_monai.data.sequences import FLAIR
-from lgg_monai.engines.precision import DIVISOR
 
 NO_TUMOUR = -20.0
 """The logit given to voxels outside: a probability of 2e-9."""
@@ -29,7 +28,7 @@ class HeadInferer(Inferer):
         threshold: share of FLAIR's range above which a voxel is of the head.
         share: of head voxels that a row or column of the volume needs to count, so that noise does not widen the box.
         margin: voxels of air kept on every side, at least.
-        divisor: a multiple of the product of the network's strides.
+        divisor: the product of the network's strides.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class HeadInferer(Inferer):
         threshold: float = 0.1,
         share: float = 0.01,
         margin: int = 4,
-        divisor: int = DIVISOR,
+        divisor: int = 16,
     ) -> None:
         super().__init__()
         self.inferer = inferer

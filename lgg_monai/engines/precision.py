@@ -79,9 +79,6 @@ class AutocastInferer(Inferer):
 CPU_SLICES = 4
 """Slices at a time on a CPU: more no longer fit into its cache between one layer and the next."""
 
-DIVISOR = 32
-"""What the sides of slices are padded to a multiple of: the product of the UNet's strides; PSPNet's divides it."""
-
 
 class SlicewiseInferer(Inferer):
     """Run a 2D network over all slices of a volume.
@@ -91,10 +88,10 @@ class SlicewiseInferer(Inferer):
 
     Args:
         batch_size: slices given to the network at a time; on a CPU at most `CPU_SLICES`, which is faster.
-        divisor: a multiple of the product of the network's strides.
+        divisor: the product of the network's strides.
     """
 
-    def __init__(self, batch_size: int = 16, divisor: int = DIVISOR) -> None:
+    def __init__(self, batch_size: int = 16, divisor: int = 16) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.divisor = divisor

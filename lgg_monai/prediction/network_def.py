@@ -12,7 +12,6 @@ import torch
 
 import lgg_monai.networks
 from lgg_monai.data.sequences import SEQUENCES
-from lgg_monai.engines.precision import DIVISOR
 from lgg_monai.errors import LggError
 
 
@@ -75,9 +74,9 @@ def require_one_logit(network: torch.nn.Module, network_def: dict[str, Any], nam
 
 
 def divisor(network_def: dict[str, Any]) -> int:
-    """Return what sides of a slice are padded to a multiple of: 32, or more for a deeper UNet."""
+    """Return what sides of a slice are padded to a multiple of: 16, or more for a deeper UNet."""
     strides = [stride for stride in network_def.get("strides") or [] if isinstance(stride, int)]
-    return math.lcm(DIVISOR, math.prod(strides))
+    return math.lcm(16, math.prod(strides))
 
 
 def strange_value(network_def: dict[str, Any]) -> str | None:

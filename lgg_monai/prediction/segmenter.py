@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lgg_monai.engines.precision import DIVISOR, AutocastInferer, SlicewiseInferer
+from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer
 from lgg_monai.engines.tta import both_ways, mean_probability
 from lgg_monai.prediction.geometry import Placement, place
 from lgg_monai.prediction.scan import Scan
@@ -57,7 +57,7 @@ class Segmenter:
     precision: str = "auto"
     tta: bool = False
     batch_size: int = 16
-    divisor: int = DIVISOR
+    divisor: int = 16
     name: str = ""
     digests: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

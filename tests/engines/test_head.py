@@ -75,7 +75,7 @@ def test_far_from_the_edges_a_strided_network_predicts_the_same() -> None:
     torch.manual_seed(0)
     network = UNet(2, 3, 1, channels=(4, 8), strides=(2,), num_res_units=1, norm="batch").eval()
     image = volume(noise=0.05)
-    inferer = HeadInferer(SlicewiseInferer(), divisor=16)
+    inferer = HeadInferer(SlicewiseInferer())
     assert inferer.box(image) == ((16, 64), (16, 48))
     with torch.no_grad():
         cropped, whole = inferer(image, network), SlicewiseInferer()(image, network)

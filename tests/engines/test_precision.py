@@ -49,7 +49,7 @@ def test_slicewise_equals_looping_over_slices(batch_size: int) -> None:
 @torch.no_grad()
 def test_slicewise_gives_the_network_no_more_than_its_batch_size() -> None:
     network = Spy()
-    SlicewiseInferer(4, divisor=16)(noise(1, 3, 16, 16, 10), network)
+    SlicewiseInferer(4)(noise(1, 3, 16, 16, 10), network)
     assert network.batches == [(4, 3, 16, 16), (4, 3, 16, 16), (2, 3, 16, 16)]
 
 
