@@ -90,18 +90,28 @@ class TumourSliceSampler(Sampler[int]):
     Args:
         dataset: the slices.
         oversampling: share of an epoch that is drawn from the tumour slices alone.
-        slices_per_epoch: length of an epoch; by default so many that the share shows every tumour slice once.
+        slices_per_epoch: length of an epoch; by default as many as show every tumour slice once, were all drawn alike.
         seed: of the drawing.
+        balance: 0 draws tumour slices alike; 1 draws patients alike, so that a tumour of three slices is seen as often
+            as one of thirty; between them, patients count by their number of tumour slices to the power 1 - balance.
     """
 
     def __init__(
-        self, dataset: SliceDataset, oversampling: float = 0.5, slices_per_epoch: int | None = None, seed: int = 0
+        self,
+        dataset: SliceDataset,
+        oversampling: float = 0.5,
+        slices_per_epoch: int | None = None,
+        seed: int = 0,
+        balance: float = 0.0,
     ) -> None:
         if not 0 < oversampling <= 1:
             raise ValueError(f"oversampling is {oversampling}: use a share above 0, up to 1")
-        self.tumour = torch.nonzero(dataset.has_tumour).flatten()
+        if not 0 <= balance <= 1:
+            raise ValueError(f"balance is {balance}: use a number from 0 (slices alike) to 1 (patients alike)")
+        tumour = torch.nonzero(dataset.has_tumour).flatten()
+        self.tumour = _balanced(tumour, [dataset.index[number][0] for number in tumour.tolist()], balance)
         self.all = torch.arange(len(dataset))
-        self.length = slices_per_epoch or round(len(self.tumour) / oversampling) or len(self.all)
+        self.length = slices_per_epoch or round(len(tumour) / oversampling) or len(self.all)
         self.tumour_count = round(self.length * oversampling) if len(self.tumour) else 0
         self.seed = seed
         self.epoch = 0
@@ -122,6 +132,19 @@ class TumourSliceSampler(Sampler[int]):
             ]
         )
         return iter(drawn[torch.randperm(len(drawn), generator=generator)].tolist())
+
+
+def _balanced(slices: torch.Tensor, patients: list[int], balance: float) -> torch.Tensor:
+    """Repeat the slices of patients with few of them."""
+    own: dict[int, list[int]] = {}
+    for number, patient in zip(slices.tolist(), patients, strict=True):
+        own.setdefault(patient, []).append(number)
+    most = max(map(len, own.values()), default=0)
+    pool: list[int] = []
+    for numbers in own.values():
+        entries = round(len(numbers) ** (1 - balance) * most**balance)
+        pool += (numbers * (entries // len(numbers) + 1))[:entries]
+    return torch.tensor(pool, dtype=slices.dtype)
 
 
 def _draw(pool: torch.Tensor, count: int, epoch: int, seed: int) -> torch.Tensor:

@@ -186,3 +186,26 @@ def test_sets_with_or_without_tumour_alone_fill_their_epochs() -> None:
 def test_impossible_share_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=f"oversampling is {share}: use a share above 0, up to 1"):
         TumourSliceSampler(with_tumour(2, 2), oversampling=share)
+
+
+def tumour_share(slices: SliceDataset, balance: float) -> list[float]:
+    """Share of the oversampled half of many epochs that is each patient's."""
+    sampler = TumourSliceSampler(slices, oversampling=1, slices_per_epoch=600, balance=balance)
+    count = Counter(slices.index[number][0] for number in drawn(sampler, 0))
+    return [count[patient] / 600 for patient in range(3)]
+
+
+def test_balance_goes_from_slices_alike_to_patients_alike() -> None:
+    slices = dataset([volume(0, (4, 5, 3), (1,)), volume(1, (4, 5, 9), tuple(range(9))), volume(2, (4, 5, 4), (0, 1))])
+    assert tumour_share(slices, 0) == pytest.approx([1 / 12, 9 / 12, 2 / 12], abs=0.01)
+    assert tumour_share(slices, 0.5) == pytest.approx([3 / 16, 9 / 16, 4 / 16], abs=0.01)
+    assert tumour_share(slices, 1) == pytest.approx([1 / 3, 1 / 3, 1 / 3], abs=0.01)
+    sampler = TumourSliceSampler(slices, oversampling=1, slices_per_epoch=27, balance=1)
+    assert len(set(drawn(sampler, 0))) == 12  # every tumour slice is still shown
+    assert TumourSliceSampler(slices, balance=1).length == TumourSliceSampler(slices).length == 24
+
+
+@pytest.mark.parametrize("balance", [-0.1, 1.5])
+def test_a_balance_outside_of_its_range_is_refused(balance: float) -> None:
+    with pytest.raises(ValueError, match="use a number from 0"):
+        TumourSliceSampler(with_tumour(2, 2), balance=balance)
