@@ -68,6 +68,7 @@ def check_numbers(
     amounts: dict[str, Any],
     switchable: dict[str, Any] | None = None,
     shares: dict[str, Any] | None = None,
+    fractions: dict[str, Any] | None = None,
 ) -> None:
     """Refuse settings that no training can run with, before data are read.
 
@@ -76,6 +77,7 @@ def check_numbers(
         amounts: settings by name that must be numbers above 0.
         switchable: settings by name that must be whole numbers from 0 up, as 0 switches something off.
         shares: settings by name that must be numbers from 0 up and below 1.
+        fractions: settings by name that must be numbers from 0 to 1.
 
     Raises:
         SystemExit: with one line that names the setting and its value.
@@ -91,6 +93,9 @@ def check_numbers(
     for name, value in (shares or {}).items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
             raise LggError(f"{name} is {value!r}: give a number from 0 up and below 1 with --{name}")
+    for name, value in (fractions or {}).items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise LggError(f"{name} is {value!r}: give a number from 0 to 1 with --{name}")
 
 
 @exits_with_one_line

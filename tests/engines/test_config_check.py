@@ -113,6 +113,14 @@ def test_a_share_must_be_a_number_below_1(value: object) -> None:
     assert f"smallest_share is {value!r}: give a number from 0 up and below 1" in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "half", None, True])
+def test_a_fraction_may_be_all(value: object) -> None:
+    check_numbers(counts={}, amounts={}, fractions={"balance": 1})
+    with pytest.raises(SystemExit) as caught:
+        check_numbers(counts={}, amounts={}, fractions={"balance": value})
+    assert f"balance is {value!r}: give a number from 0 to 1" in str(caught.value)
+
+
 @pytest.mark.parametrize("value", [0, -1e-3, float("nan"), float("inf"), "1e-4", None])
 def test_an_amount_must_be_a_number_above_0(value: object) -> None:
     check_numbers(counts={}, amounts={"learning_rate": 1e-4})
