@@ -43,7 +43,8 @@ def write_weights(
     known = read_json(datalist, "datalist") if datalist else None
     writable_folder(output.parent)
     save_checkpoint(output, make_compact(state) if compact else state)
-    if known is not None:
+    # Written into the run's own folder, they are described already, and the run needs its list as it is.
+    if datalist is not None and known is not None and datalist.resolve() != (output.parent / DATALIST).resolve():
         write_json(output.parent / DATALIST, without_paths(known))
 
 

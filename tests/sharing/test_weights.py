@@ -95,3 +95,10 @@ def test_what_cannot_be_written_is_refused(checkpoint: Path, bundle: Path, tmp_p
     with pytest.raises(LggError, match="no checkpoint"):
         write_weights(tmp_path / "absent.pt", tmp_path / "out" / "model.pt", str(bundle))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_runs_own_list_of_patients_stays_as_it_is(checkpoint: Path, bundle: Path) -> None:
+    run = checkpoint.parents[1]
+    before = (run / "datalist.json").read_text()
+    write_weights(checkpoint, run / "model.pt", str(bundle))
+    assert (run / "datalist.json").read_text() == before
