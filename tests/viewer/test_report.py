@@ -104,6 +104,12 @@ def test_a_failed_patient_appears_with_its_reason_and_stops_no_other(make_patien
     )
     assert "2 failed" in page
     assert "failed: the scan is a CT" in page
+    # Its empty measurements are passed over, so that the reason stands beside the name.
+    columns = page.partition("</thead>")[0].count('scope="col"')
+    row = page.partition('data-name="gone"')[2].partition("</tr>")[0]
+    assert re.findall(r"<td [^>]*?(hidden|colspan=\"\d+\")>", row) == ["hidden"] * (columns - 2) + [
+        f'colspan="{columns - 1}"'
+    ]
     assert "failed: cannot read the volume" in page
     assert page.count("data-volumes=") == 1
 
