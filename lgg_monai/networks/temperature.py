@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,8 +28,8 @@ def soften(network: nn.Module, temperature: float) -> nn.Module:
     Raises:
         LggError: the temperature is not above 0, or it is not known how the network ends.
     """
-    if not temperature > 0:
-        raise LggError(f"temperature is {temperature}: give a number above 0")
+    if not 0 < temperature < math.inf:
+        raise LggError(f"temperature is {temperature}: give a number above 0, such as `lgg-monai calibration` proposes")
     for weight in _last(network):
         weight /= temperature
     return network

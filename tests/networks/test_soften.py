@@ -45,7 +45,7 @@ def test_networks_that_end_otherwise_are_refused(network: nn.Module) -> None:
     torch.testing.assert_close(network.state_dict(), before)
 
 
-@pytest.mark.parametrize("temperature", [0, -1, float("nan")])
+@pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf")])
 def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
     with pytest.raises(LggError, match="give a number above 0"):
         soften(unet(), temperature)
