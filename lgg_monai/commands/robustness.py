@@ -34,12 +34,20 @@ def robustness(
     subset: Subset = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights to use instead of the run's best.")] = None,
     device: Device = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="This degradation alone, such as 'FLAIR alone' or noise; several times for several."
+        ),
+    ] = None,
 ) -> None:
     """Score patients with degraded scans: sequences missing, other intensities, noise, positions and grids."""
+    from lgg_monai.robustness.degradations import DEGRADATIONS, choose_degradations
     from lgg_monai.robustness.table import measure_robustness
 
+    chosen = choose_degradations(only) if only else DEGRADATIONS
     with progress_bar() as progress:
-        content = measure_robustness(source, output, dataset_dir, subset, checkpoint, device, progress=progress)
+        content = measure_robustness(source, output, dataset_dir, subset, checkpoint, device, chosen, progress=progress)
     for row in content["table"]:
         name = f"{row['degradation']} {row['severity']}".strip()
         typer.echo(f"{name:28}{row['mean_dice']:.3f}  {row['difference']:+.3f}{interval(row['low'], row['high'])}")

@@ -24,6 +24,7 @@ from monai.transforms import (
 )
 
 from lgg_monai.data.sequences import FLAIR, SEQUENCES
+from lgg_monai.errors import LggError
 from lgg_monai.robustness.degrade import Build, Degradation
 
 
@@ -156,3 +157,18 @@ DEGRADATIONS = (
     _crop(0.75),
     _padding(0.25),
 )
+
+
+def choose_degradations(names: Sequence[str]) -> tuple[Degradation, ...]:
+    """Find degradations by name (``noise``: every severity) or label (``noise 0.1``), in the table's order.
+
+    Raises:
+        LggError: a name that none has.
+    """
+    wanted = {name.lower(): name for name in names}
+    known = {kind.lower() for degradation in DEGRADATIONS for kind in (degradation.name, degradation.label)}
+    for key, name in wanted.items():
+        if key not in known:
+            kinds = ", ".join(dict.fromkeys(degradation.name for degradation in DEGRADATIONS))
+            raise LggError(f"no degradation is called {name!r}: give {kinds}, or one with its severity (noise 0.1)")
+    return tuple(each for each in DEGRADATIONS if wanted.keys() & {each.name.lower(), each.label.lower()})

@@ -8,7 +8,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from lgg_monai.data.sequences import FLAIR
-from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
+from lgg_monai.errors import LggError
+from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS, choose_degradations
 from lgg_monai.robustness.degrade import Degradation, degrade, restore
 
 SIZE = (40, 48, 5)
@@ -38,6 +39,25 @@ def test_labels_are_unique_and_every_kind_of_the_table_is_there() -> None:
         *("cropped field of view", "zero padding"),
     }
     assert all(degradation.definition for degradation in DEGRADATIONS)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["FLAIR alone"], ["FLAIR alone"]),
+        (["noise 0.1", "flair ALONE"], ["FLAIR alone", "noise 0.1"]),
+        (["noise", "noise 0.1"], ["noise 0.05", "noise 0.1", "noise 0.2"]),
+    ],
+)
+def test_some_are_chosen_by_name_or_label_in_the_tables_order(names: list[str], labels: list[str]) -> None:
+    assert [degradation.label for degradation in choose_degradations(names)] == labels
+
+
+def test_a_name_that_none_has_is_refused_with_those_there_are() -> None:
+    with pytest.raises(
+        LggError, match=r"^no degradation is called 'noise 0\.3': give missing pre, .*, zero padding, or"
+    ):
+        choose_degradations(["blur", "noise 0.3"])
 
 
 @pytest.mark.parametrize("degradation", DEGRADATIONS, ids=BY_LABEL)
