@@ -28,7 +28,8 @@ def write_weights(
         compact: hold the weights of convolutions as one byte each, see :mod:`lgg_monai.engines.compact_weights`.
 
     Raises:
-        LggError: the checkpoint cannot be read or is of another network, or the network cannot be softened.
+        LggError: the checkpoint cannot be read or is of another network, the network cannot be softened, or the folder
+            has a ``datalist.json`` that describes other weights.
     """
     if output.resolve() == checkpoint.resolve():
         raise LggError(f"{output} would replace the weights that are read: give another --output")
@@ -41,11 +42,26 @@ def write_weights(
     state = network.state_dict()
     datalist = datalist_of(checkpoint)
     known = read_json(datalist, "datalist") if datalist else None
+    # Written into the run's own folder, they are described already, and the run needs its list as it is.
+    if datalist is None or datalist.resolve() == (output.parent / DATALIST).resolve():
+        known = None
+    if known is not None:
+        _require_alone(output)
     writable_folder(output.parent)
     save_checkpoint(output, make_compact(state) if compact else state)
-    # Written into the run's own folder, they are described already, and the run needs its list as it is.
-    if datalist is not None and known is not None and datalist.resolve() != (output.parent / DATALIST).resolve():
+    if known is not None:
         write_json(output.parent / DATALIST, without_paths(known))
+
+
+def _require_alone(output: Path) -> None:
+    """Refuse a folder whose ``datalist.json`` says of other weights what they have seen."""
+    others = sorted(path.name for path in output.parent.glob("*.pt") if path.name != output.name)
+    if others and (output.parent / DATALIST).exists():
+        message = (
+            f"{output.parent / DATALIST} says which patients {', '.join(others)} saw and would be replaced: "
+            "give an --output in another folder"
+        )
+        raise LggError(message)
 
 
 def without_paths(datalist: dict) -> dict:

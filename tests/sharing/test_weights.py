@@ -102,3 +102,15 @@ def test_a_runs_own_list_of_patients_stays_as_it_is(checkpoint: Path, bundle: Pa
     before = (run / "datalist.json").read_text()
     write_weights(checkpoint, run / "model.pt", str(bundle))
     assert (run / "datalist.json").read_text() == before
+
+
+def test_a_list_that_describes_other_weights_is_not_replaced(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    write_weights(checkpoint, folder / "model.pt", str(bundle))
+    (folder / "datalist.json").write_text("{}")
+    with pytest.raises(LggError, match=r"says which patients model\.pt saw and would be replaced: give an --output in"):
+        write_weights(checkpoint, folder / "soft.pt", str(bundle), temperature=2.0)
+    assert (folder / "datalist.json").read_text() == "{}"
+    assert not (folder / "soft.pt").exists()
+    write_weights(checkpoint, folder / "model.pt", str(bundle))  # the weights themselves are replaced, list and all
+    assert json.loads((folder / "datalist.json").read_text())["fold"] == 0
