@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,17 +25,11 @@ def calibration(
 
     with progress_bar() as progress:
         content = measure_trust(source, output, dataset_dir, subset, checkpoint or [], device, progress)
-    for region, own in content["calibration"].items():
-        low, high = own["ece_ci95"] or (None, None)
-        error = "-" if own["ece"] is None else f"{own['ece']:.4f}"
-        typer.echo(f"expected calibration error, {region:5}{error}{interval(low, high, 4)}")
+    _print_errors(content["calibration"])
     if content["temperature"]:
         own = content["temperature"]
         typer.echo(f"logits divided by {own['value']:.2f} ({own['lowest']:.2f} to {own['highest']:.2f} by parts):")
-        for region, softened in own["calibration"].items():
-            if softened["ece"] is not None:
-                low, high = softened["ece_ci95"]
-                typer.echo(f"expected calibration error, {region:5}{softened['ece']:.4f}{interval(low, high, 4)}")
+        _print_errors(own["calibration"])
     for name, own in content["uncertainty"].items():
         correlation = "-" if own["rank_correlation"] is None else f"{own['rank_correlation']:+.2f}"
         rise = "-" if own["rise"] is None else f"{own['rise']:+.3f}"
@@ -44,3 +38,10 @@ def calibration(
             f"without the least certain {own['referred']} of {own['n']}"
         )
     typer.echo(f"{'PHANTOM: ' if content['phantom'] else ''}written to {output}")
+
+
+def _print_errors(calibration: dict[str, Any]) -> None:
+    for region, own in calibration.items():
+        low, high = own["ece_ci95"] or (None, None)
+        error = "-" if own["ece"] is None else f"{own['ece']:.4f}"
+        typer.echo(f"expected calibration error, {region:5}{error}{interval(low, high, 4)}")
