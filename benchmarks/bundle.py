@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 
-from benchmarks.variants import NotComparedError, Variant, synchronize
+from benchmarks.variants import NotComparedError, Variant, synchronize, time_steps
 from lgg_monai.engines.acceleration import require_compiler
 from lgg_monai.engines.precision import AutocastInferer, autocast_dtype
 from lgg_monai.errors import LggError
@@ -89,16 +89,13 @@ class BareStep:
 
     def run(self, steps: int) -> dict[str, float]:
         """Train some steps."""
-        seconds = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.inferer(self.image, self.network), self.label)
-            loss.backward()
-            self.optimizer.step()
-            synchronize(self.device)
-            seconds.append(time.perf_counter() - start)
-        return {"step_seconds": sum(seconds) / steps, "first_step_seconds": seconds[0]}
+        return time_steps(self._step, steps, self.device)
+
+    def _step(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.inferer(self.image, self.network), self.label)
+        loss.backward()
+        self.optimizer.step()
 
 
 class BundleTrainer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from benchmarks.bundle import parser
-from benchmarks.variants import NotComparedError, Variant, synchronize
+from benchmarks.variants import NotComparedError, Variant, time_steps
 from lgg_monai.data.convert import convert
 
 PATIENTS = 10  # of the training part: nnU-Net prepares them all beforehand, and their number changes no step's time
@@ -66,13 +65,7 @@ class NnUNet:
 
     def run(self, steps: int) -> dict[str, float]:
         """Train some steps."""
-        seconds = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            self.trainer.train_step(next(self.trainer.dataloader_train))
-            synchronize(self.device)
-            seconds.append(time.perf_counter() - start)
-        return {"step_seconds": sum(seconds) / steps, "first_step_seconds": seconds[0]}
+        return time_steps(lambda: self.trainer.train_step(next(self.trainer.dataloader_train)), steps, self.device)
 
 
 def prepare(config: ConfigParser, root: Path) -> None:

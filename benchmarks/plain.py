@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch.utils.data import DataLoader
 
 import lgg_monai.transforms as ours
 from benchmarks.bundle import overrides_of, parser
-from benchmarks.variants import NotComparedError, Variant, synchronize
+from benchmarks.variants import NotComparedError, Variant, time_steps
 from lgg_monai.data.sequences import FLAIR
 
 KEYS = ["image", "label"]
@@ -142,11 +141,7 @@ class PlainMonai:
             worker_init_fn=worker_init_fn,  # else all workers would draw the same random numbers
             persistent_workers=workers > 0,
         )
-        self._batches = self._endless()
-
-    def _endless(self) -> Iterator[dict[str, torch.Tensor]]:
-        for _ in itertools.count():
-            yield from self.loader
+        self._batches = endless(self.loader)
 
     def step(self, batch: dict[str, torch.Tensor], max_norm: float | None = None) -> None:
         """Take one step of the optimizer, with gradients clipped to ``max_norm`` where it is given."""
@@ -160,13 +155,13 @@ class PlainMonai:
 
     def run(self, steps: int) -> dict[str, float]:
         """Train some steps."""
-        seconds = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            self.step(next(self._batches))
-            synchronize(self.device)
-            seconds.append(time.perf_counter() - start)
-        return {"step_seconds": sum(seconds) / steps, "first_step_seconds": seconds[0]}
+        return time_steps(lambda: self.step(next(self._batches)), steps, self.device)
+
+
+def endless(loader: DataLoader) -> Iterator[Any]:
+    """Give a loader's batches epoch after epoch."""
+    for _ in itertools.count():
+        yield from loader
 
 
 def slices_of(config: ConfigParser, count: int | None = SLICES) -> list[dict[str, np.ndarray]]:

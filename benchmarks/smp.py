@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from typing import Any
 
 import monai
@@ -13,8 +12,8 @@ from monai.bundle import ConfigParser
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.bundle import parser
-from benchmarks.plain import KEYS, slices_of
-from benchmarks.variants import NotComparedError, Variant, synchronize
+from benchmarks.plain import KEYS, endless, slices_of
+from benchmarks.variants import NotComparedError, Variant, time_steps
 from lgg_monai.transforms import RandomAffinePatch, RandomBlur, RandomContrast, RandomLowResolution, RandomNoise
 
 
@@ -70,25 +69,18 @@ class SegmentationModels:
         self.loader = DataLoader(
             dataset, self.batch, shuffle=True, drop_last=True, num_workers=variant.options.get("workers", 0)
         )
-        self._batches = iter(self.loader)
+        self._batches = endless(self.loader)
 
     def run(self, steps: int) -> dict[str, float]:
         """Train some steps."""
-        seconds = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            try:
-                image, label = next(self._batches)
-            except StopIteration:
-                self._batches = iter(self.loader)
-                image, label = next(self._batches)
-            self.optimizer.zero_grad()
-            loss = self.loss(self.network(image.to(self.device)), label.to(self.device))
-            loss.backward()
-            self.optimizer.step()
-            synchronize(self.device)
-            seconds.append(time.perf_counter() - start)
-        return {"step_seconds": sum(seconds) / steps, "first_step_seconds": seconds[0]}
+        return time_steps(self._step, steps, self.device)
+
+    def _step(self) -> None:
+        image, label = next(self._batches)
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network(image.to(self.device)), label.to(self.device))
+        loss.backward()
+        self.optimizer.step()
 
 
 def _albumentations(config: ConfigParser) -> Any:

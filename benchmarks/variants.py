@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -91,3 +92,14 @@ def synchronize(device: torch.device) -> None:
     """Wait for what a GPU was told to do, so that a clock read now includes it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def time_steps(step: Callable[[], object], steps: int, device: torch.device) -> dict[str, float]:
+    """Take some steps, each until the device has done it; what `Measured.run` returns of a plain loop."""
+    seconds = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        step()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return {"step_seconds": sum(seconds) / steps, "first_step_seconds": seconds[0]}
