@@ -131,6 +131,7 @@ def _row(folder: Path, patient: ReportPatient, columns: Sequence[str], phantom: 
         "name": patient.name,
         "identity": identity_of(patient.name),
         "error": error,
+        "measured": bool(patient.measurements),
         "warnings": patient.warnings,
         "spacing_known": patient.spacing_known,
         "cells": [format_value(patient.measurements.get(name)) for name in columns],

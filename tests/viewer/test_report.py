@@ -111,6 +111,7 @@ def test_a_failed_patient_appears_with_its_reason_and_stops_no_other(make_patien
         f'colspan="{columns - 1}"'
     ]
     assert "failed: cannot read the volume" in page
+    assert " hidden>" not in page.partition('data-name="bad"')[2].partition("</td>")[0]  # it was measured
     assert page.count("data-volumes=") == 1
 
 
