@@ -61,6 +61,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     return expand(state)
 
 
+@exits_with_one_line
 def default_checkpoint(output_dir: str, bundle_root: str) -> str:
     """Name the weights to use where the user named none: the run's best, else those that are shipped with the bundle.
 
@@ -70,8 +71,18 @@ def default_checkpoint(output_dir: str, bundle_root: str) -> str:
 
     Returns:
         A path; that of the run where neither is there, so that the message on the missing file says to train.
+
+    Raises:
+        SystemExit: with one line, where the run was trained without a validated epoch: its own weights are meant then.
     """
     trained, shipped = Path(output_dir) / "checkpoints" / BEST, Path(bundle_root) / SHIPPED
+    last = trained.with_name(LAST)
+    if last.is_file() and not trained.is_file():
+        message = (
+            f"the run in {output_dir} has no {BEST}, as none of its epochs was validated: resume it with a smaller "
+            f"--val_interval, or name its last weights with --checkpoint {last}"
+        )
+        raise LggError(message)
     if trained.is_file() or not shipped.is_file():
         return str(trained)
     logger.info("no trained run in %s: using the weights shipped with the bundle, %s", output_dir, shipped)

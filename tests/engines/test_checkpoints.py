@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from lgg_monai.engines.checkpoints import LAST, load_weights, read_checkpoint, save_checkpoint
+from lgg_monai.engines.checkpoints import (
+    BEST,
+    LAST,
+    SHIPPED,
+    default_checkpoint,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+)
 from lgg_monai.errors import LggError
 
 
@@ -112,3 +120,18 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
 def test_read_checkpoint_raises_the_project_s_own_error(tmp_path: Path) -> None:
     with pytest.raises(LggError, match="no checkpoint"):
         read_checkpoint(tmp_path / "none.pt")
+
+
+def test_a_run_without_a_validated_epoch_is_not_scored_with_the_shipped_weights(tmp_path: Path) -> None:
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    shipped = bundle / SHIPPED
+    shipped.parent.mkdir(parents=True)
+    save_checkpoint(shipped, network().state_dict())
+    assert default_checkpoint(str(run), str(bundle)) == str(shipped)
+    last = run / "checkpoints" / LAST
+    last.parent.mkdir(parents=True)
+    save_checkpoint(last, network().state_dict())
+    with pytest.raises(SystemExit, match=rf"the run in {run} has no best\.pt.*--val_interval.*--checkpoint {last}$"):
+        default_checkpoint(str(run), str(bundle))
+    save_checkpoint(last.with_name(BEST), network().state_dict())
+    assert default_checkpoint(str(run), str(bundle)) == str(last.with_name(BEST))
