@@ -55,7 +55,8 @@ def write_weights(
 
 def _require_alone(output: Path) -> None:
     """Refuse a folder whose ``datalist.json`` says of other weights what they have seen."""
-    others = sorted(path.name for path in output.parent.glob("*.pt") if path.name != output.name)
+    beside = [path.name for path in sorted(output.parent.glob("*.pt")) if path.name != output.name]
+    others = beside + [f"checkpoints/{path.name}" for path in sorted(output.parent.glob("checkpoints/*.pt"))]  # a run's
     if others and (output.parent / DATALIST).exists():
         message = (
             f"{output.parent / DATALIST} says which patients {', '.join(others)} saw and would be replaced: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,13 @@ def test_a_list_that_describes_other_weights_is_not_replaced(checkpoint: Path, b
     assert not (folder / "soft.pt").exists()
     write_weights(checkpoint, folder / "model.pt", str(bundle))  # the weights themselves are replaced, list and all
     assert json.loads((folder / "datalist.json").read_text())["fold"] == 0
+
+
+def test_the_list_of_another_run_is_not_replaced(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "checkpoints").mkdir(parents=True)
+    shutil.copy(checkpoint, other / "checkpoints" / "best.pt")
+    (other / "datalist.json").write_text("{}")
+    with pytest.raises(LggError, match=r"says which patients checkpoints/best\.pt saw and would be replaced"):
+        write_weights(checkpoint, other / "model.pt", str(bundle))
+    assert (other / "datalist.json").read_text() == "{}"
