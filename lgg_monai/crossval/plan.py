@@ -77,7 +77,8 @@ def make_plan(
         tokens: overrides as on the command line: ``--key``, ``value``, ...
 
     Raises:
-        LggError: no such bundle, an override that is none or belongs to an option, or fewer than two sites.
+        LggError: no such bundle, an override that is none or belongs to an option, fewer than two sites, or no epoch
+            that would be validated.
     """
     config = bundle if bundle.endswith((".yaml", ".yml", ".json")) else f"bundles/{bundle}.yaml"
     missing = next((file for file in (config, EVALUATE) if not Path(file).is_file()), None)
@@ -98,6 +99,8 @@ def make_plan(
         overrides["split"] = "sites"
     else:
         overrides["folds"] = folds
+    settings = effective_settings(config, overrides)
+    _require_validation(settings.get("val_interval"), settings.get("max_epochs"))
     return Plan(
         bundle=config,
         split="sites" if sites else "folds",
@@ -105,8 +108,16 @@ def make_plan(
         sites=sites,
         overrides=overrides,
         evaluation=evaluation,
-        settings=shared_settings(effective_settings(config, overrides)),
+        settings=shared_settings(settings),
     )
+
+
+def _require_validation(interval: Any, epochs: Any) -> None:
+    """Refuse a training without a best epoch, whose weights are what a fold is scored with."""
+    # What is no number at all, training refuses in its own words.
+    if isinstance(interval, int) and isinstance(epochs, int) and interval > epochs > 0:
+        message = f"val_interval is {interval} and max_epochs {epochs}, so no epoch would be validated"
+        raise LggError(f"{message} and none the best: give --val_interval {epochs} or less")
 
 
 def parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:

@@ -324,6 +324,13 @@ def test_overrides_of_the_evaluation_are_kept_from_the_training(phantom: Path) -
     assert not {"fold", "device", "output_dir"} & set(plan.settings)
 
 
+def test_folds_without_a_validated_epoch_are_refused_before_they_train(phantom: Path) -> None:
+    tokens = ["--max_epochs", "2", "--val_interval"]
+    message = refusal(lambda: make_plan("pspnet", 3, dataset_dir=phantom, tokens=[*tokens, "5"]))
+    assert message.endswith("no epoch would be validated and none the best: give --val_interval 2 or less")
+    assert make_plan("pspnet", 3, dataset_dir=phantom, tokens=[*tokens, "2"]).settings["val_interval"] == 2
+
+
 def test_a_bundle_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "no config bundles/vnet.yaml here" in refusal(lambda: make_plan("vnet"))
     monkeypatch.chdir(tmp_path)
