@@ -189,6 +189,13 @@ def test_missing_sequences_become_exact_copies_of_flair_which_never_changes() ->
     assert [float(part.float().mean()) for part in share] == pytest.approx([1 / 3] * 3, abs=0.09)
 
 
+def test_channels_beyond_the_sequences_are_never_lost() -> None:
+    image = torch.cat([noise(64), noise(64)[:, :2] + 1], dim=1)
+    changed = apply(RandomMissingSequence(1), image)
+    assert torch.equal(changed[:, 3:], image[:, 3:])
+    assert not torch.equal(changed[:, :3], image[:, :3])
+
+
 def test_main_output_is_the_first_of_several() -> None:
     main, auxiliary = torch.zeros(1), torch.ones(1)
     data = {"pred": [main, auxiliary], "label": main}
