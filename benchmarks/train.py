@@ -122,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the bundle, for all")
     options.add_argument("--json", type=Path)
     given = options.parse_args(arguments)
+    if strange := [pair for pair in given.set if "=" not in pair]:
+        options.error(f"--set takes KEY=VALUE, not {strange[0]!r}")
     settings = {key: yaml.safe_load(text) for key, text in (pair.split("=", 1) for pair in given.set)}
     settings["cache_dir"] = given.cache_dir
     if given.dataset_dir:

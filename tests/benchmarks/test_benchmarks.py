@@ -143,3 +143,9 @@ def test_tables_are_laid_out() -> None:
     lines = table([{"variant": "bare", "slices/s": 22.123}, {"variant": "a longer one", "slices/s": None}]).split("\n")
     assert [line.split() for line in lines] == [["variant", "slices/s"], ["bare", "22.1"], ["a", "longer", "one"]]
     assert len({line.index(end) for line, end in zip(lines[:2], ("slices/s", "22.1"), strict=True)}) == 1
+
+
+def test_a_setting_without_a_value_is_refused(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--set", "max_epochs"])
+    assert "--set takes KEY=VALUE, not 'max_epochs'" in capsys.readouterr().err
