@@ -76,14 +76,16 @@ def default_checkpoint(output_dir: str, bundle_root: str) -> str:
         SystemExit: with one line, where the run was trained without a validated epoch: its own weights are meant then.
     """
     trained, shipped = Path(output_dir) / "checkpoints" / BEST, Path(bundle_root) / SHIPPED
+    if trained.is_file():
+        return str(trained)
     last = trained.with_name(LAST)
-    if last.is_file() and not trained.is_file():
+    if last.is_file():
         message = (
             f"the run in {output_dir} has no {BEST}, as none of its epochs was validated: resume it with a smaller "
             f"--val_interval, or name its last weights with --checkpoint {last}"
         )
         raise LggError(message)
-    if trained.is_file() or not shipped.is_file():
+    if not shipped.is_file():
         return str(trained)
     logger.info("no trained run in %s: using the weights shipped with the bundle, %s", output_dir, shipped)
     return str(shipped)
