@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,19 +155,29 @@ def require_scored_apart(sources: Sequence[Path]) -> list[Run]:
         LggError: one is unfinished or not scored, or two share a test patient.
     """
     runs = [load_run(folder, str(folder)) for source in sources for folder in expand_folds(Path(source))]
-    owners: dict[str, Path] = {}
     for run in runs:
         if run.unscored:
             raise LggError(f"{run.folder}: {run.unscored}: evaluate it first")
-        for entry in run.datalist["test"]:
-            other = owners.setdefault(entry["patient"], run.folder)
-            if other != run.folder:
-                message = (
-                    f"patient {entry['patient']} is tested in {other} and {run.folder}: "
-                    "give runs that were tested on different patients"
-                )
-                raise LggError(message)
+    require_apart((str(run.folder), [entry["patient"] for entry in run.datalist["test"]]) for run in runs)
     return runs
+
+
+def require_apart(patients: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """Prove that no patient is counted twice.
+
+    Args:
+        patients: of each run its name and the patients that it is judged by.
+
+    Raises:
+        LggError: names a patient of two runs, and both.
+    """
+    owners: dict[str, str] = {}
+    for run, names in patients:
+        for name in names:
+            other = owners.setdefault(name, run)
+            if other != run:
+                where = f"patient {name} is tested in {other} and {run}"
+                raise LggError(f"{where}: give runs that were tested on different patients")
 
 
 def distinct_labels(folders: Sequence[Path]) -> list[str]:

@@ -33,8 +33,8 @@ def cross_validate(
     """Train and score every fold, and pool the scores: each patient once, by a model that never saw it.
 
     Repeat the command to go on after an interruption: finished folds are passed over, unfinished ones resumed. The
-    folds may be run by several processes or machines with --fold; put the folders fold_<k> into one folder, and the
-    same command merges them.
+    folds may be run by several processes or machines with --fold; put the folders fold_<k> (of each at least run.json,
+    datalist.json, history.csv and evaluation) into one folder, and the same command merges them.
     """
     from lgg_monai.crossval.run import cross_validate as run
     from lgg_monai.engines.summary import format_summary

@@ -73,7 +73,7 @@ def default_checkpoint(output_dir: str, bundle_root: str) -> str:
         A path; that of the run where neither is there, so that the message on the missing file says to train.
 
     Raises:
-        SystemExit: with one line, where the run was trained without a validated epoch: its own weights are meant then.
+        SystemExit: with one line, where the run has no validation score yet: its own weights are meant then.
     """
     trained, shipped = Path(output_dir) / "checkpoints" / BEST, Path(bundle_root) / SHIPPED
     if trained.is_file():
@@ -81,8 +81,8 @@ def default_checkpoint(output_dir: str, bundle_root: str) -> str:
     last = trained.with_name(LAST)
     if last.is_file():
         message = (
-            f"the run in {output_dir} has no {BEST}, as none of its epochs was validated: resume it with a smaller "
-            f"--val_interval, or name its last weights with --checkpoint {last}"
+            f"the run in {output_dir} has no {BEST}, as no epoch of it gave a validation score: resume it, or with a "
+            f"smaller --val_interval, or name its last weights with --checkpoint {last}"
         )
         raise LggError(message)
     if not shipped.is_file():

@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 from monai.inferers import Inferer
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from lgg_monai.analysis.runs import expand_folds
+from lgg_monai.analysis.runs import expand_folds, require_apart
 from lgg_monai.data import evaluation_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
@@ -121,16 +121,7 @@ def load_models(
     if checkpoints and len(folders) > 1:
         raise LggError(f"--checkpoint is given with {len(folders)} runs: give one run with it")
     models = [load_model(folder, dataset_dir, subset, checkpoints, device) for folder in folders]
-    owners: dict[str, str] = {}
-    for model in models:
-        for entry in model.datalist["patients"]:
-            other = owners.setdefault(entry["patient"], model.label)
-            if other != model.label:
-                message = (
-                    f"patient {entry['patient']} belongs to {other} and {model.label}: "
-                    "give runs that were tested on different patients"
-                )
-                raise LggError(message)
+    require_apart((model.label, [entry["patient"] for entry in model.datalist["patients"]]) for model in models)
     return models
 
 

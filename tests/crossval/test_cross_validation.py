@@ -215,6 +215,19 @@ def test_settings_of_the_machine_may_differ(own: Path, phantom: Path) -> None:
     assert summary is not None
 
 
+def test_the_records_of_folds_are_enough_to_merge_them(finished: Path, phantom: Path, tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    for fold in range(FOLDS):
+        for kept in ("run.json", "datalist.json", "history.csv", "evaluation/summary.json", "evaluation/patients.csv"):
+            copy = records / f"fold_{fold}" / kept
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(finished / f"fold_{fold}" / kept, copy)
+    summary, waiting = run(phantom, records)
+    assert waiting == []
+    assert summary == read(finished / "summary.json")
+    assert table(records / "patients.csv") == table(finished / "patients.csv")
+
+
 def learnt(name: str | None = None, fingerprint: str | None = None, part: str = "training") -> Callable[[Any], None]:
     """Put a patient into a part of a datalist's training: its first test patient, under another name or pixels."""
 
