@@ -19,8 +19,12 @@ def predict(
         typer.Argument(metavar="INPUT...", help="Scans, or folders of them: NIfTI, DICOM, kaggle_3m TIFF."),
     ] = None,
     bundle: Annotated[
-        str, typer.Option(metavar="unet|pspnet|PATH", help="Or a bundle's folder or zip, or a run.")
-    ] = "unet",
+        list[str] | None,
+        typer.Option(
+            metavar="unet|pspnet|PATH",
+            help="Or a bundle's folder or zip, or a run; several make an ensemble. Default: unet.",
+        ),
+    ] = None,
     checkpoint: Annotated[
         list[Path] | None, typer.Option(metavar="F", help="Weights; several make an ensemble. Default: the bundle's.")
     ] = None,
@@ -67,7 +71,9 @@ def predict(
     from lgg_monai.prediction.run import predict as run
 
     with processes() as own:
-        segmenter = load_segmenter(bundle, checkpoint or [], device=own_device(device), precision=precision, tta=tta)
+        segmenter = load_segmenter(
+            bundle or "unet", checkpoint or [], device=own_device(device), precision=precision, tta=tta
+        )
         if own.first:
             typer.echo(RESEARCH_USE)
             for note in segmenter.notes:

@@ -52,7 +52,7 @@ def segment(
     scan: Any,
     affine: np.ndarray | None = None,
     *,
-    bundle: str | Path = "unet",
+    bundle: str | Path | Sequence[str | Path] = "unet",
     checkpoint: str | Path | Sequence[str | Path] = (),
     device: str | None = None,
     precision: str = "auto",
@@ -66,7 +66,7 @@ def segment(
             sequences last; or the path of anything that ``lgg-monai predict`` takes, holding one scan.
         affine: of an array: voxel indices to RAS millimetres. Without one, X is taken to grow to the patient's left, Y
             to the back, Z is the slice, and spacing is unknown.
-        bundle: see `lgg_monai.prediction.models.load_segmenter`.
+        bundle: one, or several that make an ensemble; see `lgg_monai.prediction.models.load_segmenter`.
         checkpoint: weights to use rather than the bundle's own; several make an ensemble.
         device: such as ``cpu`` or ``cuda:0``; the first GPU by default, where there is one.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -89,8 +89,7 @@ def segment(
         volume = _scan_of_array(scan, affine)
     require_sound(volume)
     if segmenter is None:
-        checkpoints = (checkpoint,) if isinstance(checkpoint, str | os.PathLike) else tuple(checkpoint)
-        segmenter = _loaded(str(bundle), tuple(map(str, checkpoints)), device, precision, tta)
+        segmenter = _loaded(_names(bundle), _names(checkpoint), device, precision, tta)
     found = assess(draw(segmenter, segmenter.prepare(volume)), label, segmenter.seen)
     return Segmentation(
         found.mask, found.probability.astype(np.float32), volume.affine, found.measurements, found.warnings
@@ -98,8 +97,14 @@ def segment(
 
 
 @lru_cache(maxsize=2)
-def _loaded(bundle: str, checkpoints: tuple[str, ...], device: str | None, precision: str, tta: bool) -> Segmenter:
-    return load_segmenter(bundle, checkpoints, device=device, precision=precision, tta=tta)
+def _loaded(
+    bundles: tuple[str, ...], checkpoints: tuple[str, ...], device: str | None, precision: str, tta: bool
+) -> Segmenter:
+    return load_segmenter(bundles, checkpoints, device=device, precision=precision, tta=tta)
+
+
+def _names(given: str | os.PathLike[str] | Sequence[str | Path]) -> tuple[str, ...]:
+    return (str(given),) if isinstance(given, str | os.PathLike) else tuple(map(str, given))
 
 
 def _scan_of_array(array: Any, affine: np.ndarray | None) -> Scan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import inspect
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -64,7 +65,7 @@ class Model:
 
 
 def load_segmenter(
-    bundle: str | Path = "unet",
+    bundle: str | Path | Sequence[str | Path] = "unet",
     checkpoints: Sequence[str | Path] = (),
     *,
     device: str | None = None,
@@ -75,20 +76,30 @@ def load_segmenter(
     """Load networks and weights, and put them on the device.
 
     Args:
-        bundle: ``unet`` or ``pspnet``; a packaged bundle, as a folder or zip; or a run's folder.
+        bundle: ``unet`` or ``pspnet``; a packaged bundle, as a folder or zip; or a run's folder. Several make an
+            ensemble, be their networks alike or not.
         checkpoints: weights to use rather than the bundle's own; several make an ensemble.
         device: ``cpu``, ``cuda:0``, …; the first GPU by default, where there is one.
         precision: ``auto``, ``fp32`` or ``bf16``.
         tta: average with the predictions of the mirrored slices.
-        batch_size: slices given to the network at a time.
+        batch_size: slices given to a network at a time.
 
     Raises:
-        LggError: no such bundle or weights, or they do not fit each other or these images.
+        LggError: no such bundle or weights, or they do not fit each other or these images; a bundle is given twice, or
+            checkpoints with several.
     """
+    bundles = [bundle] if isinstance(bundle, str | Path) else list(bundle)
+    if len(bundles) > 1 and checkpoints:
+        raise LggError(f"--checkpoint is given with {len(bundles)} bundles: give one bundle with it")
+    twice = next((own for number, own in enumerate(bundles) if own in bundles[:number]), None)
+    if twice is not None:
+        raise LggError(f"the bundle {twice} is given twice: give each bundle of an ensemble once")
     chosen: torch.device = inspect.unwrap(select_device)(device)
     networks, digests = [], []
-    with resolve(bundle, [Path(path) for path in checkpoints]) as model:
-        for checkpoint in model.checkpoints:
+    with ExitStack() as stack:
+        models = [stack.enter_context(resolve(own, [Path(path) for path in checkpoints])) for own in bundles]
+        members = [(model, checkpoint) for model in models for checkpoint in model.checkpoints]
+        for model, checkpoint in members:
             network = build_network(model.network_def, model.name)
             # Unwrapped, a mistake is an exception rather than the end of the program.
             inspect.unwrap(load_weights)(network, str(checkpoint))
@@ -97,7 +108,7 @@ def load_segmenter(
             networks.append(network)
             with checkpoint.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-        seen = frozenset(name for checkpoint in model.checkpoints for name in training_patients(checkpoint))
+        seen = frozenset(name for _, checkpoint in members for name in training_patients(checkpoint))
     return Segmenter(
         networks=networks,
         preprocessing=array_preprocessing(),
@@ -105,10 +116,10 @@ def load_segmenter(
         precision=precision,
         tta=tta,
         batch_size=batch_size,
-        divisor=divisor(model.network_def),
-        name=model.name,
+        divisor=math.lcm(*(divisor(model.network_def) for model in models)),
+        name=" + ".join(model.name for model in models),
         digests=tuple(digests),
-        notes=model.notes,
+        notes=tuple(note for model in models for note in model.notes),
         seen=seen,
     )
 

@@ -58,7 +58,7 @@ def write_report_page(
     phantom = any(result["phantom"] for result in results) or any(source.phantom for source in sources)
     notes = [
         RESEARCH_USE,
-        f"Masks by {_count(len(segmenter.networks))}{segmenter.name}, probability {THRESHOLD} and above; "
+        f"Masks by {_mean_of(len(segmenter.networks))}{segmenter.name}, probability {THRESHOLD} and above; "
         f"connected parts of up to {SMALLEST_COMPONENT} voxels, or {SMALLEST_SHARE:.0%} of the largest, are removed.",
     ]
     known_spacing = {result["spacing_known"] for result in results}
@@ -89,5 +89,5 @@ def _report_patient(result: dict[str, Any]) -> ReportPatient:
     )
 
 
-def _count(networks: int) -> str:
-    return "" if networks == 1 else f"the mean of {networks} x "
+def _mean_of(networks: int) -> str:
+    return "" if networks == 1 else f"the mean of {networks} networks of "

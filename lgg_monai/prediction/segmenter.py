@@ -45,9 +45,9 @@ class Segmenter:
         tta: average with the predictions of the slices mirrored left to right, as training showed them too.
         batch_size: slices given to a network at a time.
         divisor: sides of a slice are padded to a multiple of it.
-        name: of the bundle.
+        name: of the bundle, or of those that make the ensemble.
         digests: SHA-256 of the files of weights.
-        notes: what the user should know of the bundle.
+        notes: what the user should know of them.
         seen: names of the patients that took part in training or validation.
     """
 

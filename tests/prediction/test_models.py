@@ -23,6 +23,7 @@ from lgg_monai.errors import LggError
 from lgg_monai.prediction import models
 from lgg_monai.prediction.models import array_preprocessing, load_segmenter, resolve
 from lgg_monai.prediction.network_def import build_network
+from lgg_monai.prediction.scan import Scan
 
 SMALL: dict[str, Any] = {
     "_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4, 8], "strides": [2],
@@ -154,6 +155,33 @@ def test_an_ensemble_of_checkpoints(tmp_path: Path, weights: Path) -> None:
     segmenter = load_segmenter(packaged(tmp_path / "b", weights), [weights, weights], device="cpu", tta=True)
     assert len(segmenter.networks) == len(segmenter.digests) == 2
     assert segmenter.tta
+
+
+def test_an_ensemble_of_different_networks_has_their_mean_probability(tmp_path: Path, weights: Path) -> None:
+    torch.manual_seed(1)
+    deep = {**SMALL, "channels": [4] * 6, "strides": [2] * 5}
+    torch.save(build_network(deep, "deep").state_dict(), tmp_path / "deep.pt")
+    folders = [packaged(tmp_path / "small", weights), packaged(tmp_path / "deep", tmp_path / "deep.pt", deep)]
+    alone = [load_segmenter(folder, device="cpu") for folder in folders]
+    both = load_segmenter(folders, device="cpu")
+    assert both.name == "small + deep"
+    assert both.digests == alone[0].digests + alone[1].digests
+    assert len(both.notes) == 2
+    scan = Scan("s", np.random.default_rng(0).normal(size=(3, 40, 24, 2)).astype(np.float32), np.eye(4), False)
+    # Slices are padded to what the deeper one needs, which the other one is therefore given too.
+    assert both.divisor == alone[1].divisor == 32
+    alone[0].inferer = both.inferer
+    found = [segmenter(segmenter.prepare(scan)) for segmenter in (both, *alone)]
+    np.testing.assert_allclose(found[0], (found[1] + found[2]) / 2, atol=1e-5)
+    assert np.abs(found[1] - found[2]).max() > 0.01
+
+
+def test_an_ensemble_that_says_less_than_it_seems_is_refused(tmp_path: Path, weights: Path) -> None:
+    folder = packaged(tmp_path / "b", weights)
+    with pytest.raises(LggError, match=r"the bundle .*/b is given twice"):
+        load_segmenter([folder, folder], device="cpu")
+    with pytest.raises(LggError, match="--checkpoint is given with 2 bundles: give one bundle with it"):
+        load_segmenter([folder, "unet"], [weights], device="cpu")
 
 
 def test_a_run_folder(tmp_path: Path, weights: Path) -> None:
