@@ -8,6 +8,7 @@ from lgg_monai.commands.calibration import calibration
 from lgg_monai.commands.compare import compare
 from lgg_monai.commands.cross_validate import cross_validate
 from lgg_monai.commands.dataset import check, convert, download, phantom
+from lgg_monai.commands.ensemble import ensemble
 from lgg_monai.commands.errors import errors
 from lgg_monai.commands.inspect import inspect
 from lgg_monai.commands.package import package
@@ -39,6 +40,7 @@ for command in (
     calibration,
     errors,
     rules,
+    ensemble,
     weights,
     package,
     publish,

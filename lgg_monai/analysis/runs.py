@@ -13,7 +13,7 @@ from lgg_monai.data.seen import DATALIST
 from lgg_monai.data.split import PARTS
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.history import HISTORY, read_history
-from lgg_monai.engines.run_folder import RUN
+from lgg_monai.engines.run_folder import RUN, commit, versions
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
 
@@ -178,6 +178,17 @@ def require_apart(patients: Iterable[tuple[str, Iterable[str]]]) -> None:
             if other != run:
                 where = f"patient {name} is tested in {other} and {run}"
                 raise LggError(f"{where}: give runs that were tested on different patients")
+
+
+def describe_runs(runs: Sequence[Run]) -> dict[str, Any]:
+    """Say which runs the numbers of a report belong to, and what made the report."""
+    return {
+        "runs": [str(run.folder) for run in runs],
+        "phantom": any(run.phantom for run in runs),
+        "fingerprint": runs[0].datalist.get("fingerprint"),
+        "versions": versions(),
+        "commit": commit(),
+    }
 
 
 def distinct_labels(folders: Sequence[Path]) -> list[str]:

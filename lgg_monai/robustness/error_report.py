@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.paired import paired_difference
-from lgg_monai.analysis.runs import Run, require_scored_apart
+from lgg_monai.analysis.runs import Run, describe_runs, require_scored_apart
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.engines.probabilities import PROBABILITIES, read_probability
-from lgg_monai.engines.run_folder import commit, versions
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.errors import LggError
@@ -79,11 +78,7 @@ def explain_errors(
     rows.sort(key=lambda row: row["patient"])
     dice = [row["volume_dice"] for row in rows]
     content = {
-        "runs": [str(run.folder) for run in runs],
-        "phantom": any(run.phantom for run in runs),
-        "fingerprint": runs[0].datalist.get("fingerprint"),
-        "versions": versions(),
-        "commit": commit(),
+        **describe_runs(runs),
         "method": METHOD,
         "definitions": DEFINITIONS,
         "patients": len(rows),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,10 @@ import numpy as np
 from skimage.measure import label as components
 
 from lgg_monai.analysis.paired import paired_difference
-from lgg_monai.analysis.runs import Run, require_scored_apart
-from lgg_monai.engines.evaluation import EVALUATION
-from lgg_monai.engines.probabilities import PROBABILITIES, read_probability
-from lgg_monai.engines.run_folder import commit, versions
+from lgg_monai.analysis.runs import describe_runs, require_scored_apart
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
+from lgg_monai.robustness.kept import kept_probability, require_probabilities
 from lgg_monai.robustness.labels import LabelReader
 from lgg_monai.robustness.output import new_folder, require_new_folder, write_table
 from lgg_monai.transforms.components import NEIGHBOURS, SMALLEST_COMPONENT, SMALLEST_SHARE
@@ -86,16 +84,14 @@ def choose_rule(
     if len(runs) < 2:
         message = f"{runs[0].folder} is one run: give a cross-validation, so that rules are judged on other patients"
         raise LggError(message)
-    for run in runs:
-        if not (run.folder / EVALUATION / PROBABILITIES).is_dir():
-            raise LggError(f"{run.folder} holds no probabilities: evaluate it with --probabilities True")
+    require_probabilities(runs)
     reader = LabelReader(dataset_dir)
     members = [(number, run, entry) for number, run in enumerate(runs) for entry in run.datalist["test"]]
     names, folds, dice = [], [], []
     for done, (number, run, entry) in enumerate(members):
         if progress is not None:
             progress(done, len(members), entry["patient"])
-        probability = _probability(run, entry)
+        probability = kept_probability(run, entry)
         dice.append(rule_scores(probability, reader.of(run, entry, probability.shape), rules))
         names.append(entry["patient"])
         folds.append(number)
@@ -104,11 +100,7 @@ def choose_rule(
     chosen = cross_fitted(scores, fold_of)
     own = scores[np.arange(len(scores)), chosen[fold_of]]
     content = {
-        "runs": [str(run.folder) for run in runs],
-        "phantom": any(run.phantom for run in runs),
-        "fingerprint": runs[0].datalist.get("fingerprint"),
-        "versions": versions(),
-        "commit": commit(),
+        **describe_runs(runs),
         "method": METHOD,
         "rule": list(KEYS),
         "patients": len(names),
@@ -171,10 +163,6 @@ def _parts(mask: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     numbers = components(mask, connectivity=NEIGHBOURS)
     sizes = np.bincount(numbers.ravel())
     return sizes[1:], np.bincount(numbers[label], minlength=len(sizes))[1:]
-
-
-def _probability(run: Run, entry: Mapping[str, Any]) -> np.ndarray:
-    return read_probability(run.folder / EVALUATION / PROBABILITIES / f"{entry['patient']}.npz")
 
 
 def _line(rule: MaskRule, dice: np.ndarray, present: np.ndarray) -> dict[str, Any]:

@@ -15,14 +15,16 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.cli import main
+from lgg_monai.data import find_patients, read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.predictions import read_prediction
 from lgg_monai.engines.probabilities import write_probability
 from lgg_monai.errors import LggError
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
+from lgg_monai.robustness.ensemble import score_ensemble
 from lgg_monai.robustness.error_report import explain_errors
 from lgg_monai.robustness.error_types import GROUPS, TYPES
-from lgg_monai.robustness.mask_rules import RULES, choose_rule
+from lgg_monai.robustness.mask_rules import RULES, MaskRule, choose_rule
 from lgg_monai.robustness.table import measure_robustness, robustness_table, score_degraded
 from lgg_monai.robustness.trained import load_model, load_models, patients
 from lgg_monai.robustness.trust import judge_patient, measure_trust
@@ -252,6 +254,74 @@ def test_rules_are_chosen_over_folds(
     assert len(lines) == len(RULES)
     best = json.loads((tmp_path / "out" / "rules.json").read_text())["best"]
     assert best["mean_dice"] == pytest.approx(max(float(line["mean_dice"]) for line in lines), abs=1e-6)
+
+
+def halves(trained: Path, phantom: Path, folder: Path) -> list[Path]:
+    """Two scored runs: each is sure of one half of every tumour, by a little more than the other one doubts it."""
+    members = [Path(shutil.copytree(trained, folder / name)) for name in ("left", "right")]
+    labels = {patient.name: patient for patient in find_patients(phantom)}
+    for name in dice_of(trained / SCORES):
+        label = np.asarray(read_patient(labels[name])[1])[0] > 0
+        left = np.arange(len(label))[:, None, None] < np.nonzero(label)[0].mean()
+        for member, half in zip(members, (left, ~left), strict=True):
+            probability = np.where(label, np.where(half, 0.9, 0.2), 0.1)
+            write_probability(member / "evaluation" / "probabilities" / f"{name}.npz", probability)
+    return members
+
+
+def test_an_ensemble_finds_what_either_member_misses(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    members = halves(trained, phantom, tmp_path)
+    content = score_ensemble(members, tmp_path / "out", phantom, MaskRule(0.5, 0, 0))
+    assert content == json.loads((tmp_path / "out" / "ensemble.json").read_text())
+    assert content["ensemble"]["volume_dice"]["mean"] == 1
+    rows = table(tmp_path / "out" / "patients.csv")
+    assert [row["patient"] for row in rows] == sorted(dice_of(trained / SCORES))
+    assert all(float(row["volume_dice"]) == 1 for row in rows)
+    for label in ("left", "right"):
+        own = content["members"][label]
+        alone = [float(row[f"volume_dice {label}"]) for row in rows]
+        assert 0 < np.mean(alone) < 0.9
+        assert own["volume_dice"]["mean"] == pytest.approx(np.mean(alone), abs=1e-6)
+        assert own["difference"]["volume_dice"]["difference"] == pytest.approx(1 - np.mean(alone), abs=1e-6)
+        assert own["difference"]["volume_dice"]["higher"] == len(rows)
+
+
+def test_the_ensemble_command_scores_members_as_their_evaluations_did(
+    trained: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = halves(trained, phantom, tmp_path)
+    for name in dice_of(trained / SCORES):
+        mask = read_prediction(trained / "evaluation" / "predictions" / f"{name}.npz")
+        write_probability(members[0] / "evaluation" / "probabilities" / f"{name}.npz", mask.astype(float))
+    words = ("ensemble", *members, "--dataset_dir", phantom, "--output", tmp_path / "out")
+    code, out, _ = Command(monkeypatch, capsys)(*words)
+    assert code == 0
+    expected = dice_of(trained / SCORES)
+    found = {row["patient"]: float(row["volume_dice left"]) for row in table(tmp_path / "out" / "patients.csv")}
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert f"left      {np.mean(list(expected.values())):.3f}, median" in out
+    assert "PHANTOM" in out
+
+
+def test_members_that_do_not_fit_together_are_refused(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    members = halves(trained, phantom, tmp_path)
+
+    def refused(message: str, *sources: Path) -> None:
+        with pytest.raises(LggError, match=message):
+            score_ensemble(sources, tmp_path / "out", phantom)
+        assert not (tmp_path / "out").exists()
+
+    refused("1 model given: give two or more", members[0])
+    refused("right is given twice", *members, members[1])
+    refused("unet holds no probabilities: evaluate it with --probabilities True", members[0], trained)
+    name = next(iter(dice_of(trained / SCORES)))
+    path = members[1] / "datalist.json"
+    content = json.loads(path.read_text())
+    content["test"] = [entry for entry in content["test"] if entry["patient"] != name]
+    path.write_text(json.dumps(content))
+    scores = (members[1] / SCORES).read_text().splitlines(keepends=True)
+    (members[1] / SCORES).write_text("".join(line for line in scores if not line.startswith(name)))
+    refused(rf"patient {name} is tested in left but not in right \(1 such patients\)", *members)
 
 
 def test_a_bundle_is_taken_with_its_shipped_weights(trained: Path, phantom: Path, tmp_path: Path) -> None:
