@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import ConfigParser, verify_metadata
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-BUNDLES = ("unet", "pspnet")
+BUNDLES = ("unet", "pspnet", "ensemble")
 
 SCHEMA = REPOSITORY / "tests" / "resources" / "meta_schema_20240725.json"
 
@@ -37,6 +38,10 @@ def test_metadata_agrees_with_the_network(bundle: str, in_repository: Path) -> N
     parser.read_config(f"bundles/{bundle}.yaml")
     parser.read_meta(f"bundles/{bundle}/metadata.json")
     formats = parser["_meta_"]["network_data_format"]
-    assert formats["inputs"]["image"]["num_channels"] == parser["network_def"]["in_channels"]
-    assert formats["outputs"]["pred"]["num_channels"] == parser["network_def"]["out_channels"]
-    assert len(formats["inputs"]["image"]["channel_def"]) == parser["network_def"]["in_channels"]
+    image = formats["inputs"]["image"]
+    assert len(image["channel_def"]) == image["num_channels"]
+    network = parser.get_parsed_content("network_def").eval()
+    sides = [eval(side, {"n": 4}) for side in image["spatial_shape"]]
+    with torch.no_grad():
+        output = network(torch.zeros(1, image["num_channels"], *sides))
+    assert output.shape == (1, formats["outputs"]["pred"]["num_channels"], *sides)

@@ -9,9 +9,14 @@ import typer
 
 
 def weights(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt of a run, or a model.pt.")],
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CHECKPOINT...", help="best.pt of a run, or a model.pt; of an ensemble all, in its order."
+        ),
+    ],
     output: Annotated[Path, typer.Option(metavar="FILE", help="File to write, with datalist.json beside it.")],
-    bundle: Annotated[str, typer.Option(metavar="unet|pspnet|RUN", help="Whose network it is.")],
+    bundle: Annotated[str, typer.Option(metavar="unet|pspnet|ensemble|RUN", help="Whose network it is.")],
     temperature: Annotated[
         float | None, typer.Option(metavar="T", help="Divide the logits by T, as `calibration` proposes.")
     ] = None,
@@ -20,5 +25,5 @@ def weights(
     """Write averaged weights alone, calibrated by a temperature or compact where asked, and which patients they saw."""
     from lgg_monai.sharing.weights import write_weights
 
-    write_weights(checkpoint, output, bundle, temperature, compact)
+    write_weights(checkpoints, output, bundle, temperature, compact)
     typer.echo(f"written to {output} ({output.stat().st_size / 1e6:.1f} MB)")

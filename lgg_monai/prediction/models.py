@@ -138,7 +138,7 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
     notes: tuple[str, ...] = ()
     with ExitStack() as stack:
         if len(path.parts) == 1 and not path.exists() and config.is_file():
-            network_def = yaml.safe_load(config.read_text(encoding="utf-8"))["network_def"]
+            network_def = _written_out(config)
             name, own = str(bundle), config.parent / str(bundle) / SHIPPED
             hint = "name some with --checkpoint, or choose another --bundle"
         elif (path / "run.json").is_file():
@@ -158,6 +158,8 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
         if not isinstance(network_def, dict):
             raise LggError(f"no network_def with plain values in the bundle {bundle}: give another bundle")
         if not checkpoints and not own.is_file():
+            if len(network_def.get("networks") or []) > 1:  # an ensemble
+                hint = "join its members' by `lgg-monai weights`, or give each of these with a --bundle of its own"
             raise LggError(f"no trained weights for the bundle {bundle}: {hint}")
         yield Model(name, network_def, tuple(checkpoints) or (own,), notes)
 
@@ -185,6 +187,14 @@ def array_preprocessing() -> Any:
     ]
     parser = ConfigParser({"preprocessing": config}, globals={"torch": "torch"})
     return parser.get_parsed_content("preprocessing")
+
+
+def _written_out(config: Path) -> Any:
+    """Read the network_def of a bundle of the repository, with those of other bundles that it refers to."""
+    from lgg_monai.sharing.flatten import flatten, parse
+
+    known = {f"bundles/{path.name}": str(path) for path in config.parent.glob("*.yaml")}
+    return parse(flatten(f'network_def: "%bundles/{config.name}::network_def"\n', known))["network_def"]
 
 
 def _unpack(bundle: Path, folder: Path) -> Any:

@@ -14,6 +14,8 @@ import lgg_monai.networks
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
 
+_MEMBERS = "networks"  # argument of an ensemble
+
 
 def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
     """Build a network from plain values alone: no expression of a config is evaluated, and only known classes are used.
@@ -28,6 +30,10 @@ def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
     strange = strange_value(network_def)
     if strange is not None:
         raise LggError(f"network_def of the bundle {name} is not made of plain values ({strange}): write them out")
+    arguments = _arguments(network_def)
+    members = _members(network_def)
+    if members:
+        arguments[_MEMBERS] = [build_network(member, name) for member in members]
     target = str(network_def.get("_target_", ""))
     # A packaged bundle calls this package's modules `scripts`; the installed ones are used.
     homes = {
@@ -41,7 +47,7 @@ def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
     if not (inspect.isclass(network_class) and issubclass(network_class, torch.nn.Module)):
         raise LggError(f"the bundle {name} names the network {target!r}: only MONAI's and this package's are used")
     try:
-        return network_class(**_arguments(network_def))
+        return network_class(**arguments)
     except Exception as error:  # whatever a network makes of wrong arguments
         reason = " ".join(str(error).split())[:160]
         raise LggError(f"cannot build the network {kind} of the bundle {name} ({reason}): correct it") from error
@@ -76,13 +82,20 @@ def require_one_logit(network: torch.nn.Module, network_def: dict[str, Any], nam
 def divisor(network_def: dict[str, Any]) -> int:
     """Return what sides of a slice are padded to a multiple of: 16, or more for a deeper UNet."""
     strides = [stride for stride in network_def.get("strides") or [] if isinstance(stride, int)]
-    return math.lcm(16, math.prod(strides))
+    return math.lcm(16, math.prod(strides), *(divisor(member) for member in _members(network_def)))
 
 
-def strange_value(network_def: dict[str, Any]) -> str | None:
-    """Return the first expression, reference or instruction among a network's arguments; None where all are plain."""
-    arguments = _arguments(network_def)
+def strange_value(network_def: dict[str, Any], member: bool = False) -> str | None:
+    """Return the first expression, reference or instruction among a network's arguments; None where all are plain.
+
+    Args:
+        network_def: as in a bundle's config; that of an ensemble may hold those of its members.
+        member: it is one of these, which cannot be an ensemble again.
+    """
+    members = [] if member else _members(network_def)
+    arguments = {key: value for key, value in _arguments(network_def).items() if not (members and key == _MEMBERS)}
     first = next((key for key in arguments if key.startswith("_")), None)
+    first = first or next((found for inner in members if (found := strange_value(inner, True)) is not None), None)
     return first or next(
         (text for text in _texts(arguments) if text[:1] in ("$", "@", "%") or text == "_target_"), None
     )
@@ -90,6 +103,13 @@ def strange_value(network_def: dict[str, Any]) -> str | None:
 
 def _arguments(network_def: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in network_def.items() if key not in ("_target_", "_desc_")}
+
+
+def _members(network_def: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the definitions of an ensemble's networks; of any other network none."""
+    given = network_def.get(_MEMBERS)
+    named = isinstance(given, list) and all(isinstance(item, dict) and "_target_" in item for item in given)
+    return given if named and given is not None else []
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
+
+from torch import nn
 
 from lgg_monai.data.seen import DATALIST, datalist_of
 from lgg_monai.engines.checkpoints import load_weights, save_checkpoint
 from lgg_monai.engines.compact_weights import compact as make_compact
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, writable_folder, write_json
+from lgg_monai.networks.ensemble import Ensemble
 from lgg_monai.networks.temperature import soften
 from lgg_monai.prediction.models import resolve
 from lgg_monai.prediction.network_def import build_network
 
 
 def write_weights(
-    checkpoint: Path, output: Path, bundle: str, temperature: float | None = None, compact: bool = False
+    checkpoints: Sequence[Path], output: Path, bundle: str, temperature: float | None = None, compact: bool = False
 ) -> None:
     """Write the weights of a checkpoint, and beside them which patients they have seen.
 
     Args:
-        checkpoint: ``best.pt`` or ``last.pt`` of a run, or a ``model.pt``.
+        checkpoints: ``best.pt`` or ``last.pt`` of a run, or a ``model.pt``; of an ensemble one for each of its
+            networks, in their order, which are joined.
         output: file to write; ``datalist.json`` is written into its folder, with the names of folders instead of paths.
         bundle: whose network it is, see :func:`lgg_monai.prediction.models.resolve`.
         temperature: that the logits are divided by, see :func:`lgg_monai.networks.temperature.soften`.
         compact: hold the weights of convolutions as one byte each, see :mod:`lgg_monai.engines.compact_weights`.
 
     Raises:
-        LggError: the checkpoint cannot be read or is of another network, the network cannot be softened, or the folder
-            has a ``datalist.json`` that describes other weights.
+        LggError: a checkpoint cannot be read or is of another network, their number is not that of the networks, the
+            network cannot be softened, or the folder has a ``datalist.json`` that describes other weights.
     """
-    if output.resolve() == checkpoint.resolve():
+    if output.resolve() in [checkpoint.resolve() for checkpoint in checkpoints]:
         raise LggError(f"{output} would replace the weights that are read: give another --output")
-    with resolve(bundle, [checkpoint]) as model:
+    with resolve(bundle, checkpoints) as model:
         network = build_network(model.network_def, model.name)
-    # Unwrapped, a mistake is an exception rather than the end of the program.
-    inspect.unwrap(load_weights)(network, str(checkpoint))
+    for part, checkpoint in zip(_parts(network, len(checkpoints), bundle), checkpoints, strict=True):
+        # Unwrapped, a mistake is an exception rather than the end of the program.
+        inspect.unwrap(load_weights)(part, str(checkpoint))
     if temperature is not None:
         soften(network, temperature)
     state = network.state_dict()
-    datalist = datalist_of(checkpoint)
-    known = read_json(datalist, "datalist") if datalist else None
+    datalists = [datalist_of(checkpoint) for checkpoint in checkpoints]
+    known = joined([read_json(path, "datalist") if path else None for path in datalists])
     # Written into the run's own folder, they are described already, and the run needs its list as it is.
-    if datalist is None or datalist.resolve() == (output.parent / DATALIST).resolve():
+    if (output.parent / DATALIST).resolve() in [path.resolve() for path in datalists if path]:
         known = None
     if known is not None:
         _require_alone(output)
@@ -51,6 +57,42 @@ def write_weights(
     save_checkpoint(output, make_compact(state) if compact else state)
     if known is not None:
         write_json(output.parent / DATALIST, without_paths(known))
+
+
+def joined(datalists: Sequence[dict | None]) -> dict | None:
+    """Say which patients several networks together have seen, be it one of them or all.
+
+    Args:
+        datalists: of each network; None where it is not known, and then nothing is known of all together.
+    """
+    known = [datalist for datalist in datalists if datalist is not None]
+    if len(known) < len(datalists):
+        return None
+    if len(known) == 1:
+        return known[0]
+    seen: set[str] = set()
+    parts: dict[str, list[dict]] = {}
+    for part in ("training", "validation", "test"):
+        parts[part] = []
+        for entry in (entry for datalist in known for entry in datalist.get(part, [])):
+            if entry["patient"] not in seen:
+                seen.add(entry["patient"])
+                parts[part].append(entry)
+    return {"phantom": any(datalist.get("phantom", False) for datalist in known), **parts}
+
+
+def _parts(network: nn.Module, checkpoints: int, bundle: str) -> list[nn.Module]:
+    """Give the networks that so many checkpoints are of: one, or the members of an ensemble."""
+    if checkpoints == 1:
+        return [network]
+    if not isinstance(network, Ensemble):
+        message = f"{checkpoints} checkpoints for {bundle}, which is one network: give one, or --bundle ensemble"
+        raise LggError(message)
+    if len(network.networks) != checkpoints:
+        raise LggError(
+            f"{checkpoints} checkpoints for the {len(network.networks)} networks of {bundle}: give one for each"
+        )
+    return list(network.networks)
 
 
 def _require_alone(output: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from monai.networks.nets import UNet
 from scans import image_of
 
 from lgg_monai.data import find_patients
@@ -22,7 +23,7 @@ from lgg_monai.data.phantom import write_phantom
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import models
 from lgg_monai.prediction.models import array_preprocessing, load_segmenter, resolve
-from lgg_monai.prediction.network_def import build_network
+from lgg_monai.prediction.network_def import build_network, divisor
 from lgg_monai.prediction.scan import Scan
 
 SMALL: dict[str, Any] = {
@@ -106,6 +107,28 @@ def test_a_hostile_or_wrong_bundle_is_refused(
         load_segmenter(packaged(tmp_path / "bundle", weights, network_def), device="cpu")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "pwned").exists()
+
+
+MEMBERS = {"_target_": "scripts.networks.ensemble.Ensemble", "networks": [SMALL, SMALL | {"strides": [2, 2, 2, 4]}]}
+
+
+def test_an_ensemble_is_built_from_the_definitions_of_its_networks() -> None:
+    network = build_network(MEMBERS, "both")
+    assert [type(member) for member in network.networks.children()] == [UNet, UNet]
+    assert divisor(MEMBERS) == 32
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (SMALL | {"channels": "$print('hello')"}, "not made of plain values"),
+        (MEMBERS, "not made of plain values"),
+        ({"_target_": "os.system"}, "only MONAI's and this package's are used"),
+    ],
+)
+def test_a_strange_member_of_an_ensemble_is_refused(member: dict[str, Any], message: str) -> None:
+    with pytest.raises(LggError, match=message):
+        build_network(MEMBERS | {"networks": [SMALL, member]}, "both")
 
 
 def test_a_network_of_this_package_is_found_under_the_bundles_name_for_it() -> None:
@@ -195,7 +218,7 @@ def test_a_run_folder(tmp_path: Path, weights: Path) -> None:
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(LggError, match="no bundle absent: give one of pspnet, unet, or the path"), resolve("absent"):
+    with pytest.raises(LggError, match="no bundle absent: give one of ensemble, pspnet, unet, or"), resolve("absent"):
         pass
     (tmp_path / "empty").mkdir()
     with pytest.raises(LggError, match=r"no configs/inference\.json"), resolve(tmp_path / "empty"):
