@@ -1,6 +1,7 @@
 """Networks that MONAI lacks."""
 
+from lgg_monai.networks.efficient_unet import EfficientUNet, begin_with_imagenet
 from lgg_monai.networks.ensemble import Ensemble
 from lgg_monai.networks.pspnet import PSPNet
 
-__all__ = ["Ensemble", "PSPNet"]
+__all__ = ["EfficientUNet", "Ensemble", "PSPNet", "begin_with_imagenet"]

@@ -1,0 +1,75 @@
+"""A U-Net whose encoder can begin with what it learnt from photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.nets.flexible_unet import FlexibleUNet
+from torch.nn import functional as F
+
+from lgg_monai.errors import LggError, exits_with_one_line
+from lgg_monai.networks.efficientnet_lite import NAME, load_imagenet
+
+STRIDE = 32  # pixels of the input to a cell of the deepest features
+
+
+class EfficientUNet(FlexibleUNet):
+    """MONAI's FlexibleUNet with an EfficientNet-Lite0 encoder, for slices of any size.
+
+    Slices are padded at their far edges to a multiple of 32 by repeating the border, and the logits are cut back.
+
+    Args:
+        spatial_dims: 2.
+        in_channels: channels of the input; 3 for an encoder that begins with ImageNet's weights.
+        out_channels: channels of the logits.
+        decoder_channels: channels of the decoder, from the deepest level to full resolution.
+
+    Raises:
+        LggError: not 2 dimensions, or not five decoder levels.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
+    ) -> None:
+        if len(decoder_channels) != 5:
+            raise LggError(f"decoder_channels is {list(decoder_channels)} in EfficientUNet: give five numbers")
+        if spatial_dims != 2:
+            raise LggError(f"spatial_dims is {spatial_dims} in EfficientUNet: it works on slices, use 2")
+        super().__init__(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            backbone=NAME,
+            decoder_channels=tuple(decoder_channels),
+            spatial_dims=spatial_dims,
+            is_pad=False,
+        )
+        self.stride = STRIDE  # TorchScript sees attributes, not a module's constants
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return logits [B, out_channels, H, W] of `inputs` [B, in_channels, H, W]."""
+        height, width = inputs.shape[-2], inputs.shape[-1]
+        padded = F.pad(inputs, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
+        decoded = self.decoder(self.encoder(padded), self.skip_connect)
+        return self.segmentation_head(decoded)[..., :height, :width]
+
+
+@exits_with_one_line
+def begin_with_imagenet(network: torch.nn.Module) -> torch.nn.Module:
+    """Load ImageNet's weights into a network's encoder, see `lgg_monai.networks.efficientnet_lite.load_imagenet`.
+
+    Returns:
+        The network itself.
+
+    Raises:
+        SystemExit: with one line, where the weights are not installed or fit no part of this network.
+    """
+    if not isinstance(network, EfficientUNet):
+        message = f"there are ImageNet weights for the encoder of EfficientUNet, and not for {type(network).__name__}"
+        raise LggError(f"{message}: give --pretrained False")
+    load_imagenet(network.encoder)
+    return network

