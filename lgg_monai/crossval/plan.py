@@ -70,7 +70,7 @@ def make_plan(
     """Read the bundle and the overrides.
 
     Args:
-        bundle: ``unet``, ``pspnet`` or a config file.
+        bundle: ``unet``, ``effunet``, ``pspnet`` or a config file.
         folds: number of folds; of no account with ``leave_one_site_out``.
         leave_one_site_out: test each fold on all patients of one site.
         dataset_dir: folder of the patients, whose names tell the sites.
@@ -84,7 +84,8 @@ def make_plan(
     missing = next((file for file in (config, EVALUATE) if not Path(file).is_file()), None)
     if missing:
         message = (
-            f"no config {missing} here: run from the repository's root, with --bundle unet, pspnet or a config file"
+            f"no config {missing} here: run from the repository's root, "
+            "with --bundle unet, effunet, pspnet or a config file"
         )
         raise LggError(message)
     everything = parse_overrides(tokens)

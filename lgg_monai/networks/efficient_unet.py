@@ -70,6 +70,6 @@ def begin_with_imagenet(network: torch.nn.Module) -> torch.nn.Module:
     """
     if not isinstance(network, EfficientUNet):
         message = f"there are ImageNet weights for the encoder of EfficientUNet, and not for {type(network).__name__}"
-        raise LggError(f"{message}: give --pretrained False")
+        raise LggError(f"{message}: give --imagenet False")
     load_imagenet(network.encoder)
     return network

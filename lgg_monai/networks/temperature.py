@@ -11,6 +11,7 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from lgg_monai.errors import LggError
+from lgg_monai.networks.efficient_unet import EfficientUNet
 from lgg_monai.networks.pspnet import PSPNet
 
 
@@ -19,7 +20,7 @@ def soften(network: nn.Module, temperature: float) -> nn.Module:
     """Change a network's weights so that its logits are divided; masks stay as they are.
 
     Args:
-        network: MONAI's UNet with residual units, or PSPNet (its main output); changed in place.
+        network: MONAI's UNet with residual units, EfficientUNet, or PSPNet (its main output); changed in place.
         temperature: such as `lgg-monai calibration` proposes; above 1 takes certainty back.
 
     Returns:
@@ -40,6 +41,9 @@ def _last(network: nn.Module) -> list[torch.Tensor]:
     if isinstance(network, PSPNet):
         head: Any = network.main_head[-1]
         return [head.weight, head.bias]
+    if isinstance(network, EfficientUNet):
+        end_conv: Any = network.segmentation_head[0]
+        return [end_conv.weight, end_conv.bias]
     layers = network.model if isinstance(network, UNet) else None
     end = layers[-1] if isinstance(layers, nn.Sequential) else None
     if isinstance(end, nn.Sequential) and len(end) == 2 and isinstance(end[1], ResidualUnit):
@@ -51,5 +55,6 @@ def _last(network: nn.Module) -> list[torch.Tensor]:
         if kinds == (nn.BatchNorm2d, nn.PReLU, nn.Identity) and single:
             return [adn.N.weight, adn.N.bias, conv[0].conv.bias]
     raise LggError(
-        f"it is not known how the logits of this {type(network).__name__} can be divided: use UNet or PSPNet"
+        f"it is not known how the logits of this {type(network).__name__} can be divided: "
+        "use UNet, EfficientUNet or PSPNet"
     )

@@ -12,7 +12,7 @@ from monai.networks.nets import AttentionUnet, SegResNet, UNet
 from monai.networks.utils import convert_to_torchscript
 from torch import nn
 
-from lgg_monai.networks import PSPNet
+from lgg_monai.networks import EfficientUNet, PSPNet
 
 
 def unet() -> nn.Module:
@@ -27,6 +27,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, bool]] = {
     "pspnet_group_norm": (lambda: PSPNet(in_channels=1, norm=("group", {"num_groups": 8}), features=64), 1, True),
     "pspnet_instance_norm": (lambda: PSPNet(in_channels=4, norm="instance", features=64), 4, True),
     "pspnet_resnet18_1_channel": (lambda: PSPNet(in_channels=1, features=64), 1, True),
+    "efficient_unet": (lambda: EfficientUNet(), 3, True),
+    "efficient_unet_1_channel": (lambda: EfficientUNet(in_channels=1, decoder_channels=(32, 16, 16, 8, 8)), 1, True),
     "segresnet": (lambda: SegResNet(2, init_filters=8, in_channels=3, out_channels=1), 3, False),
     "attention_unet": (lambda: AttentionUnet(2, 3, 1, channels=(8, 16, 32), strides=(2, 2)), 3, False),
 }

@@ -10,7 +10,7 @@ from monai.networks.nets import BasicUNet, UNet
 from torch import nn
 
 from lgg_monai.errors import LggError
-from lgg_monai.networks import PSPNet
+from lgg_monai.networks import EfficientUNet, PSPNet
 from lgg_monai.networks.temperature import soften
 
 
@@ -19,7 +19,7 @@ def unet(**settings: object) -> UNet:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("build", [unet, lambda: PSPNet(features=16)])
+@pytest.mark.parametrize("build", [unet, EfficientUNet, lambda: PSPNet(features=16)])
 @pytest.mark.parametrize("temperature", [2.3, 0.4])
 def test_logits_are_divided_and_nothing_else_changes(build: object, temperature: float) -> None:
     torch.manual_seed(0)
@@ -40,7 +40,9 @@ def test_logits_are_divided_and_nothing_else_changes(build: object, temperature:
 )
 def test_networks_that_end_otherwise_are_refused(network: nn.Module) -> None:
     before = copy.deepcopy(network.state_dict())
-    with pytest.raises(LggError, match=r"not known how the logits of this \w+ can be divided: use UNet or PSPNet"):
+    with pytest.raises(
+        LggError, match=r"not known how the logits of this \w+ can be divided: use UNet, EfficientUNet or PSPNet"
+    ):
         soften(network, 2)
     torch.testing.assert_close(network.state_dict(), before)
 

@@ -218,7 +218,10 @@ def test_a_run_folder(tmp_path: Path, weights: Path) -> None:
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(LggError, match="no bundle absent: give one of ensemble, pspnet, unet, or"), resolve("absent"):
+    with (
+        pytest.raises(LggError, match="no bundle absent: give one of effunet, ensemble, pspnet, unet, or"),
+        resolve("absent"),
+    ):
         pass
     (tmp_path / "empty").mkdir()
     with pytest.raises(LggError, match=r"no configs/inference\.json"), resolve(tmp_path / "empty"):

@@ -329,7 +329,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     weights = random_weights("unet", tmp_path / "model.pt")
     (tmp_path / "file").write_text("")
     for arguments, message in (
-        ({"bundle": "vnet"}, r"no bundles/vnet.yaml: .* --bundle one of ensemble, pspnet, unet"),
+        ({"bundle": "vnet"}, r"no bundles/vnet.yaml: .* --bundle one of effunet, ensemble, pspnet, unet"),
         ({"bundle": "unet"}, r"no weights in bundles/unet/models/model.pt: name a run with --run"),
         ({"bundle": "unet", "run": tmp_path, "checkpoint": weights}, "both --run and --checkpoint"),
         (
