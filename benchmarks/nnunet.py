@@ -28,7 +28,7 @@ class NnUNet:
     every scale. ``nnunet/planned`` takes the plan as nnU-Net makes it.
 
     Args:
-        net: ``unet``.
+        net: ``plain_unet``, whose channels its plan can take.
         variant: ``planned``, ``workers`` (processes that augment; by default one a processor, as nnU-Net has it).
         settings: overrides of the bundle that all variants share.
 
@@ -37,7 +37,7 @@ class NnUNet:
     """
 
     def __init__(self, net: str, variant: Variant, settings: dict[str, Any]) -> None:
-        if net != "unet":
+        if net != "plain_unet":
             raise NotComparedError(f"nnU-Net has no {net}")
         if importlib.util.find_spec("nnunetv2") is None:
             raise NotComparedError("nnunetv2 is not installed")

@@ -40,8 +40,8 @@ class SegmentationModels:
     """The nearest network of segmentation_models.pytorch in a plain loop, float32.
 
     Args:
-        net: ``unet`` or ``pspnet``; both with a ResNet-18 encoder, as the library has no smaller U-Net. Its PSPNet ends
-            the encoder at an eighth of the resolution and is far smaller than the bundle's, whose last stages dilate.
+        net: ``unet``, ``plain_unet`` or ``pspnet``; each with a ResNet-18 encoder. Its PSPNet ends the encoder
+            where the resolution is an eighth, and dilates nothing.
         variant: ``workers``.
         settings: overrides of the bundle that all variants share.
 
@@ -60,7 +60,7 @@ class SegmentationModels:
         self.device = torch.device(config.get_parsed_content("device"))
         monai.utils.set_determinism(seed=0)
         self.batch = config.get_parsed_content("batch_size")
-        kind = {"unet": smp.Unet, "pspnet": smp.PSPNet}[net]
+        kind = smp.PSPNet if net == "pspnet" else smp.Unet
         # timm's ResNet ("tu-"), which needs no code of torchvision's.
         self.network = kind("tu-resnet18", encoder_weights=None, in_channels=3, classes=1).to(self.device).train()
         self.loss = smp.losses.DiceLoss("binary")

@@ -29,7 +29,7 @@ from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.history import COLUMNS, read_history
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-UNET = "bundles/unet.yaml"
+UNET = "bundles/plain_unet.yaml"
 EVALUATE = [UNET, "configs/evaluate.yaml"]
 TINY = {
     "device": "cpu",
@@ -63,7 +63,7 @@ def workflow(config: str | list[str], data: Path, run: Path, **override: Any) ->
     return ConfigWorkflow(
         config_file=config,
         logging_file=False,
-        meta_file=str(REPOSITORY / "bundles/unet/metadata.json"),
+        meta_file=str(REPOSITORY / "bundles/plain_unet/metadata.json"),
         workflow_type="train" if config == UNET else "eval",
         **settings,
     )

@@ -48,8 +48,8 @@ def predict(data: Path, output: Path, **override: Any) -> dict[str, nibabel.Nift
     settings = {**NETWORK, "device": "cpu", "precision": "fp32", "progress": False, "batch_size": 4, **override}
     with contextlib.chdir(REPOSITORY):
         workflow = ConfigWorkflow(
-            config_file=["bundles/unet.yaml", "configs/inference.yaml"],
-            meta_file=str(REPOSITORY / "bundles/unet/metadata.json"),
+            config_file=["bundles/plain_unet.yaml", "configs/inference.yaml"],
+            meta_file=str(REPOSITORY / "bundles/plain_unet/metadata.json"),
             logging_file=False,
             workflow_type="infer",
             dataset_dir=str(data),

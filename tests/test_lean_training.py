@@ -37,7 +37,7 @@ def train(data: Path, run: Path, watch: Any = None, **override: Any) -> list[dic
     """Train the bundle; return the rows of its history, without what differs from machine to machine."""
     with contextlib.chdir(REPOSITORY):
         bundle = ConfigWorkflow(
-            config_file="bundles/unet.yaml",
+            config_file="bundles/plain_unet.yaml",
             logging_file=False,
             meta_file=str(REPOSITORY / "bundles/metadata.json"),
             workflow_type="train",

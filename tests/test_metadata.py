@@ -10,7 +10,7 @@ import torch
 from monai.bundle import ConfigParser, verify_metadata
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-BUNDLES = ("unet", "effunet", "pspnet", "ensemble")
+BUNDLES = ("unet", "plain_unet", "pspnet", "ensemble")
 
 SCHEMA = REPOSITORY / "tests" / "resources" / "meta_schema_20240725.json"
 

@@ -13,7 +13,7 @@ from monai import bundle
 from monai.bundle import ConfigParser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-UNET, EFFUNET, PSPNET = "bundles/unet.yaml", "bundles/effunet.yaml", "bundles/pspnet.yaml"
+UNET, PLAIN, PSPNET = "bundles/unet.yaml", "bundles/plain_unet.yaml", "bundles/pspnet.yaml"
 EVALUATE = "configs/evaluate.yaml"
 
 
@@ -24,9 +24,9 @@ def switches(path: str) -> list[str]:
 
 
 TRAINING = [*switches(UNET), "progress"]  # whose default is an expression
-CASES = [(config, key) for config in (UNET, EFFUNET, PSPNET) for key in TRAINING]
-CASES += [(EFFUNET, key) for key in switches(EFFUNET)]
-CASES += [(f"['{config}','{EVALUATE}']", key) for config in (UNET, EFFUNET, PSPNET) for key in switches(EVALUATE)]
+CASES = [(config, key) for config in (UNET, PLAIN, PSPNET) for key in TRAINING]
+CASES += [(PLAIN, key) for key in switches(PLAIN)]
+CASES += [(f"['{config}','{EVALUATE}']", key) for config in (UNET, PLAIN, PSPNET) for key in switches(EVALUATE)]
 
 
 def test_every_switch_is_a_case() -> None:
@@ -48,7 +48,7 @@ def test_text_is_refused_before_anything_is_done(config: str, key: str, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("config", [UNET, EFFUNET, PSPNET, [UNET, EVALUATE], [EFFUNET, EVALUATE], [PSPNET, EVALUATE]])
+@pytest.mark.parametrize("config", [UNET, PLAIN, PSPNET, [UNET, EVALUATE], [PLAIN, EVALUATE], [PSPNET, EVALUATE]])
 def test_what_the_configs_say_and_what_the_command_line_hands_on_passes(config: str | list[str]) -> None:
     shipped, changed = ConfigParser(), ConfigParser()
     with contextlib.chdir(REPOSITORY):

@@ -14,7 +14,7 @@ def cross_validate(
         list[str] | None,
         typer.Argument(metavar="[-- --key value ...]", help="Overrides of the bundle's config.", show_default=False),
     ] = None,
-    bundle: Annotated[str, typer.Option(help="unet, effunet, pspnet, or a config file.")] = "unet",
+    bundle: Annotated[str, typer.Option(help="unet, pspnet, plain_unet, or a config file.")] = "unet",
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     fold: Annotated[
         list[int] | None, typer.Option(help="Run this fold alone (or several): one a process, GPU or machine.")

@@ -9,7 +9,9 @@ import typer
 
 
 def package(
-    bundle: Annotated[str, typer.Option(metavar="unet|effunet|pspnet|ensemble", help="A bundle of this repository.")],
+    bundle: Annotated[
+        str, typer.Option(metavar="unet|pspnet|plain_unet|ensemble", help="A bundle of this repository.")
+    ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the package and its zip.")] = Path("dist"),
     run: Annotated[
         Path | None, typer.Option(metavar="RUN", help="A run folder: its best weights, and its figures.")

@@ -21,7 +21,7 @@ def predict(
     bundle: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="unet|effunet|pspnet|PATH",
+            metavar="unet|pspnet|plain_unet|PATH",
             help="Or a bundle's folder or zip, or a run; several make an ensemble. Default: unet.",
         ),
     ] = None,

@@ -16,7 +16,7 @@ def weights(
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="FILE", help="File to write, with datalist.json beside it.")],
-    bundle: Annotated[str, typer.Option(metavar="unet|effunet|pspnet|ensemble|RUN", help="Whose network it is.")],
+    bundle: Annotated[str, typer.Option(metavar="unet|pspnet|plain_unet|ensemble|RUN", help="Whose network it is.")],
     temperature: Annotated[
         float | None, typer.Option(metavar="T", help="Divide the logits by T, as `calibration` proposes.")
     ] = None,

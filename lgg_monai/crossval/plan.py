@@ -70,7 +70,7 @@ def make_plan(
     """Read the bundle and the overrides.
 
     Args:
-        bundle: ``unet``, ``effunet``, ``pspnet`` or a config file.
+        bundle: ``unet``, ``pspnet``, ``plain_unet`` or a config file.
         folds: number of folds; of no account with ``leave_one_site_out``.
         leave_one_site_out: test each fold on all patients of one site.
         dataset_dir: folder of the patients, whose names tell the sites.
@@ -85,7 +85,7 @@ def make_plan(
     if missing:
         message = (
             f"no config {missing} here: run from the repository's root, "
-            "with --bundle unet, effunet, pspnet or a config file"
+            "with --bundle unet, pspnet, plain_unet or a config file"
         )
         raise LggError(message)
     everything = parse_overrides(tokens)

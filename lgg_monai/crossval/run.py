@@ -41,7 +41,7 @@ def cross_validate(
     """Train and score folds, and merge them when all are there.
 
     Args:
-        bundle: ``unet``, ``effunet``, ``pspnet`` or a config file.
+        bundle: ``unet``, ``pspnet``, ``plain_unet`` or a config file.
         output: folder of the cross-validation; each fold is a run folder ``fold_<k>`` in it.
         folds: number of folds.
         chosen: the folds to run in this process; by default all that no other process is running.

@@ -1,6 +1,6 @@
 """Finding, checking, reading and splitting patients, and the slices of their volumes."""
 
-from lgg_monai.data.datalist import default_dataset_dir, evaluation_datalist, prepare_datalist
+from lgg_monai.data.datalist import default_dataset_dir, evaluation_datalist, inference_datalist, prepare_datalist
 from lgg_monai.data.patients import Patient, find_patients, read_patient
 from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.slices import SliceDataset, TumourSliceSampler, gathered
@@ -21,6 +21,7 @@ __all__ = [
     "evaluation_datalist",
     "find_patients",
     "gathered",
+    "inference_datalist",
     "prepare_datalist",
     "read_patient",
 ]

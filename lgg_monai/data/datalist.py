@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, require_sound
+from lgg_monai.data.patients import find_patients
 from lgg_monai.data.phantom import is_phantom, write_phantom
 from lgg_monai.data.report_cache import ReportCache
 from lgg_monai.data.seen import DATALIST, datalist_of, require_unseen
@@ -95,6 +96,16 @@ def prepare_datalist(
     counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
     logger.info("%s%d patients: %s", "PHANTOM: " if content["phantom"] else "", len(report.patients), counts)
     return content
+
+
+@exits_with_one_line
+def inference_datalist(dataset_dir: str) -> list[dict[str, str]]:
+    """List the image of every patient of a folder, outlined or not.
+
+    Raises:
+        SystemExit: with one line, where there are none.
+    """
+    return [{"image": str(patient.image)} for patient in find_patients(Path(dataset_dir))]
 
 
 @exits_with_one_line

@@ -17,6 +17,7 @@ from lgg_monai.errors import LggError, exits_with_one_line
 # Keys that MONAI or this project reads by name, so that no `@key` in a config has to mention them.
 RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "name", "description", "workflow_type"}
 RESERVED |= {"displayable_configs", "evaluate", "train", "validate"}
+RESERVED |= {"imagenet"}  # of the bundles' `network`, which configs/inference.yaml replaces
 _REFERENCE = re.compile(r"@([A-Za-z_]\w*)")
 
 

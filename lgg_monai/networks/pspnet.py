@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lgg_monai.errors import LggError
-from lgg_monai.networks.resnet import DilatedResNet, Norm, conv_norm
+from lgg_monai.networks.efficientnet_lite import NAME, DilatedEfficientNetLite
+from lgg_monai.networks.resnet import BACKBONES, DilatedResNet, Norm, conv_norm
 
 SMALLEST_INPUT = 64  # pixels; 9 feature cells a side, enough for 6 bins
 FEATURES_SHARE = 4  # of the channels, a head keeps one in so many: the paper has 2048 to 512 and 1024 to 256
@@ -112,6 +113,21 @@ def head(inputs: int, features: int, outputs: int, norm: Norm, dropout: float) -
     )
 
 
+def dilated_backbone(name: str, in_channels: int, norm: Norm) -> DilatedResNet | DilatedEfficientNetLite:
+    """Return the network whose two features, at 1/8 of the input, PSPNet is built on.
+
+    Raises:
+        LggError: there is no such backbone, or it has no such norm.
+    """
+    if name == NAME:
+        if norm != "batch":
+            raise LggError(f"Norm {norm!r} with the backbone {NAME} in the network: its weights are for batch norm")
+        return DilatedEfficientNetLite(in_channels)
+    if name not in BACKBONES:
+        raise LggError(f"Unknown backbone {name!r} in the network: use one of {', '.join((*BACKBONES, NAME))}")
+    return DilatedResNet(name, in_channels, norm)
+
+
 class PSPNet(nn.Module):
     """PSPNet with a dilated ResNet (Zhao et al., CVPR 2017, arXiv:1612.01105; authors' code hszhao/semseg).
 
@@ -132,7 +148,8 @@ class PSPNet(nn.Module):
         spatial_dims: 2; here because MONAI's networks have it.
         in_channels: channels of the input.
         out_channels: channels of the logits.
-        backbone: "resnet18" where there is only a CPU, "resnet34" or "resnet50" on a GPU.
+        backbone: "resnet18" where there is only a CPU, "resnet34" or "resnet50" on a GPU; "efficientnet-lite0", which
+            can begin with ImageNet's weights (`lgg_monai.networks.begin_with_imagenet`) and has a fifth of the cost.
         norm: as in MONAI: "batch", "instance", ("group", {"num_groups": 8}). Batch norm wants 16 or more slices a step.
         bins: cells a side of each level of the pyramid.
         dropout: probability of dropping a channel before the last convolution.
@@ -169,7 +186,7 @@ class PSPNet(nn.Module):
             raise LggError(f"dropout is {dropout} in PSPNet: give a probability from 0 to below 1")
         self.smallest_input = SMALLEST_INPUT  # TorchScript sees attributes, not a module's constants
         self.aux = aux
-        self.backbone = DilatedResNet(backbone, in_channels, norm)
+        self.backbone = dilated_backbone(backbone, in_channels, norm)
         stage3_channels, stage4_channels = self.backbone.channels
         self.pyramid = PyramidPooling(stage4_channels, bins, norm)
         features = stage4_channels // FEATURES_SHARE if features is None else features

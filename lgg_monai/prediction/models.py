@@ -76,8 +76,8 @@ def load_segmenter(
     """Load networks and weights, and put them on the device.
 
     Args:
-        bundle: ``unet``, ``effunet`` or ``pspnet``; a packaged bundle, as a folder or zip; or a run's folder. Several
-            make an ensemble, be their networks alike or not.
+        bundle: ``unet``, ``pspnet`` or ``plain_unet``; a packaged bundle, as a folder or zip; or a run's folder.
+            Several make an ensemble, be their networks alike or not.
         checkpoints: weights to use rather than the bundle's own; several make an ensemble.
         device: ``cpu``, ``cuda:0``, …; the first GPU by default, where there is one.
         precision: ``auto``, ``fp32`` or ``bf16``.

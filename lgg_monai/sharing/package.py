@@ -42,7 +42,7 @@ def package(
     """Write ``<output>/lgg_mri_segmentation_<bundle>`` and its zip; both appear complete or not at all.
 
     Args:
-        bundle: ``unet``, ``effunet`` or ``pspnet``.
+        bundle: ``unet``, ``pspnet`` or ``plain_unet``.
         output: folder to write into.
         run: a run folder, whose best weights and figures are packaged.
         checkpoint: weights to package; by default those of ``run``, or those in ``bundles/<bundle>/models``.

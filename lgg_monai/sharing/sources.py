@@ -75,7 +75,7 @@ def model_card(bundle: str, name: str, metadata: dict[str, Any], shipped: bool =
     """Write a package's model card: of its weights, and of the use that all packages share.
 
     Args:
-        bundle: ``unet``, ``effunet`` or ``pspnet``.
+        bundle: ``unet``, ``pspnet`` or ``plain_unet``.
         name: of the package.
         metadata: of the package, filled.
         shipped: the weights are those of the repository, which the bundle's own card describes.

@@ -56,7 +56,7 @@ def write_run(
         "parameters": 1_000_000,
         "data": {"dataset_dir": str(dataset), "fingerprint": fingerprint, "fold": 0, "folds": 5},
         "versions": {"torch": "2.13.0"},
-        "config": {"network_def": definition, "patch_size": 32, "bundle_root": "bundles/unet"},
+        "config": {"network_def": definition, "patch_size": 32, "bundle_root": "bundles/plain_unet"},
     }
     (folder / "run.json").write_text(json.dumps(record))
     write_history(folder / "history.csv", [_epoch(i, value, seconds, memory) for i, value in enumerate(val_iou, 1)])

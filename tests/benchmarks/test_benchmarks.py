@@ -34,10 +34,10 @@ def test_every_variant_of_training_is_measured_or_says_why_not(
     left_out = ("monai/workers=2", "bare/compile")
     names = [name for name in train.DEFAULT if name not in left_out]
     path = tmp_path / "train.json"
-    arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--cache_dir", str(tmp_path / "cache")]
+    arguments = ["--dataset_dir", str(phantom), "--nets", "plain_unet", "--cache_dir", str(tmp_path / "cache")]
     arguments += ["--steps", "1", "--repeats", "2", "--json", str(path), "--set", *TINY, "--variants", *names]
     content = train.main(arguments)
-    results = content["unet"]["variants"]
+    results = content["plain_unet"]["variants"]
     assert list(results) == names
     for name, result in results.items():
         if "not_compared" in result:
@@ -46,8 +46,8 @@ def test_every_variant_of_training_is_measured_or_says_why_not(
         assert len(result["slices_per_second"]["repeats"]) == 2
         assert result["slices_per_second"]["median"] > 0
         assert result["warm_up_seconds"] > 0
-    assert content["unet"]["ratios"]["bundle : bare"]["median"] > 0
-    assert any("best plain pipeline" in name for name in content["unet"]["ratios"])
+    assert content["plain_unet"]["ratios"]["bundle : bare"]["median"] > 0
+    assert any("best plain pipeline" in name for name in content["plain_unet"]["ratios"])
     written = json.loads(path.read_text())
     assert written["machine"]["threads"] == torch.get_num_threads()
     assert set(written["machine"]["versions"]) >= {"torch", "monai", "python"}
@@ -58,7 +58,7 @@ def test_every_variant_of_training_is_measured_or_says_why_not(
 def test_nnunets_plan_takes_the_bundles_patch_batch_and_channels() -> None:
     arguments = {"n_stages": 8, "conv_bias": True}
     plan = {"patch_size": [256, 256], "batch_size": 49, "architecture": {"arch_kwargs": arguments}}
-    as_the_bundle(plan, parser("unet", {"network_def#channels": [4, 8, 8], "patch_size": 96, "batch_size": 6}))
+    as_the_bundle(plan, parser("plain_unet", {"network_def#channels": [4, 8, 8], "patch_size": 96, "batch_size": 6}))
     assert (plan["patch_size"], plan["batch_size"]) == ([96, 96], 6)
     network = plan["architecture"]["arch_kwargs"]
     assert network["n_stages"] == 3
@@ -71,9 +71,9 @@ def test_nnunets_plan_takes_the_bundles_patch_batch_and_channels() -> None:
 @pytest.mark.usefixtures("in_repository")
 def test_inference_is_measured(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "load_weights", lambda network, path: network)
-    arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--cache_dir", str(tmp_path / "cache")]
+    arguments = ["--dataset_dir", str(phantom), "--nets", "plain_unet", "--cache_dir", str(tmp_path / "cache")]
     arguments += ["--volumes", "2", "--repeats", "1", "--variants", "bundle", "contiguous", "crop", "batch=2"]
-    result = inference.main([*arguments, "--json", str(tmp_path / "inference.json")])["unet"]
+    result = inference.main([*arguments, "--json", str(tmp_path / "inference.json")])["plain_unet"]
     assert set(result["volumes_per_second"]) == {"bare", "bundle", "contiguous", "crop", "batch=2"}
     assert result["volumes"] == 2
     assert 8 <= result["one_patient"]["slices"] <= 10
@@ -87,8 +87,8 @@ def test_the_profile_accounts_for_the_whole_epoch(
 ) -> None:
     original = profile.parser
     monkeypatch.setattr(profile, "parser", lambda net, overrides: original(net, overrides | SMALL))
-    arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--cache_dir", str(tmp_path / "cache")]
-    result = profile.main([*arguments, "--slices", "8"])["unet"]
+    arguments = ["--dataset_dir", str(phantom), "--nets", "plain_unet", "--cache_dir", str(tmp_path / "cache")]
+    result = profile.main([*arguments, "--slices", "8"])["plain_unet"]
     assert result["steps"] == 2
     expected = {"gathering", "augmentation", "forward", "loss", "backward", "optimizer", "validation: forward"}
     expected |= {"RunCheckpoints", "HistoryWriter", "TensorBoardWriter", "WeightAveraging", "GradientClipping", "rest"}
@@ -110,9 +110,20 @@ def test_starts_and_memory_are_measured(phantom: Path, tmp_path: Path, monkeypat
 
     real = start.training
     monkeypatch.setattr(start, "training", training)
-    arguments = ["--dataset_dir", str(phantom), "--nets", "unet", "--repeats", "1", "--epochs", "2", "--slices", "8"]
+    arguments = [
+        "--dataset_dir",
+        str(phantom),
+        "--nets",
+        "plain_unet",
+        "--repeats",
+        "1",
+        "--epochs",
+        "2",
+        "--slices",
+        "8",
+    ]
     content = start.main([*arguments, "--json", str(tmp_path / "start.json")])
-    second = content["unet"]["second start"]
+    second = content["plain_unet"]["second start"]
     assert set(second["seconds_since_start"]) == {"imports", "set up", "first step"}
     assert [epoch["epoch"] for epoch in second["memory"]] == [1, 2]
     assert all(epoch["peak_mb"] >= epoch["resident_mb"] * 0.9 > 0 for epoch in second["memory"])

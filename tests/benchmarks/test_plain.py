@@ -93,7 +93,7 @@ def test_what_has_probability_0_never_happens_and_1_always(kind: str) -> None:
 
 
 @pytest.mark.usefixtures("in_repository")
-@pytest.mark.parametrize("net", ["unet", "pspnet"])
+@pytest.mark.parametrize("net", ["unet", "plain_unet", "pspnet"])
 def test_every_step_of_the_bundles_has_a_counterpart(net: str) -> None:
     config = parser(net, {"patch_size": 32})
     result = augmentation(config, (SIZE, SIZE))(a_slice())

@@ -18,7 +18,8 @@ SHORT = {"max_epochs": 2, "slices_per_epoch": 5, "patch_size": 32}
 
 def given(phantom: Path, tmp_path: Path, *more: str) -> list[str]:
     pairs = [f"{key}={json.dumps(value)}" for key, value in (TINY | {"patch_size": 32}).items()]
-    arguments = ["--dataset_dir", str(phantom), "--cache_dir", str(tmp_path / "cache"), "--epochs", "2"]
+    arguments = ["--net", "plain_unet", "--dataset_dir", str(phantom)]
+    arguments += ["--cache_dir", str(tmp_path / "cache"), "--epochs", "2"]
     arguments += ["--slices_per_epoch", "5", "--results", str(tmp_path / "results"), "--set", *pairs]
     return [*arguments, *more]
 
@@ -34,7 +35,7 @@ def test_without_augmentation_both_paths_train_the_same_network(phantom: Path, t
     states = {}
     for path in quality.PATHS:
         arguments = (settings,) if path == "fast" else (settings, 0)
-        config, engine, run = getattr(quality, f"{path}_path")("unet", *arguments)
+        config, engine, run = getattr(quality, f"{path}_path")("plain_unet", *arguments)
         before = {key: value.clone() for key, value in config.get_parsed_content("network").state_dict().items()}
         run()
         assert engine.state.iteration == 4
@@ -64,7 +65,7 @@ def test_both_paths_are_compared_and_kept(
     content = quality.main(given(phantom, tmp_path, "--seeds", "0", "1", "--json", str(tmp_path / "quality.json")))
     assert trained == [(1, "fast"), (1, "plain")]
 
-    split = quality.parser("unet", {"dataset_dir": str(phantom), "output_dir": str(tmp_path), "cache_dir": None})
+    split = quality.parser("plain_unet", {"dataset_dir": str(phantom), "output_dir": str(tmp_path), "cache_dir": None})
     validation = {entry["patient"] for entry in split.get_parsed_content("datalist")["validation"]}
     compared = content["compared"]["fp32"]
     assert list(compared) == [0, 1, "all"]
@@ -104,9 +105,9 @@ def test_other_settings_are_trained_anew(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(quality, "train_and_score", train_and_score)
     for path, epochs, workers in [("fast", 1, 0), ("fast", 1, 1), ("fast", 2, 0), ("plain", 1, 0), ("plain", 1, 1)]:
-        quality.finished(tmp_path, "unet", path, {"max_epochs": epochs, "seed": 0}, workers)
+        quality.finished(tmp_path, "plain_unet", path, {"max_epochs": epochs, "seed": 0}, workers)
     assert trained == [("fast", 1, 0), ("fast", 2, 0), ("plain", 1, 0), ("plain", 1, 1)]
-    assert quality.finished(tmp_path, "unet", "plain", {"max_epochs": 1, "seed": 0}, 1)["steps"] == 4
+    assert quality.finished(tmp_path, "plain_unet", "plain", {"max_epochs": 1, "seed": 0}, 1)["steps"] == 4
 
 
 def result(weights: str, *dice: float) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _here(in_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(phantom: Path, output: Path, *chosen: int, **options: Any) -> tuple[dict[str, Any] | None, list[int]]:
     options = {"folds": FOLDS, "overrides": TINY, **options}
-    return cross_validate("unet", output, chosen=chosen, dataset_dir=phantom, **options)
+    return cross_validate("plain_unet", output, chosen=chosen, dataset_dir=phantom, **options)
 
 
 def read(path: Path) -> Any:
@@ -258,7 +258,7 @@ def test_folds_that_do_not_belong_together_are_not_merged(
 ) -> None:
     (own / "summary.json").unlink()
     edit(own / "fold_1" / file, change)
-    plan = make_plan("unet", FOLDS, dataset_dir=phantom, tokens=TINY)
+    plan = make_plan("plain_unet", FOLDS, dataset_dir=phantom, tokens=TINY)
     assert message in refusal(lambda: merge_folds(plan, own))
     assert not (own / "summary.json").exists()
 
@@ -271,7 +271,7 @@ def test_a_patient_tested_twice_is_refused(own: Path, phantom: Path) -> None:
     edit(own / "fold_1/datalist.json", lambda content: content.update(fold=1))
     pretended = {"checkpoint": "fold_1/checkpoints/best.pt", "evaluated": "2999"}
     edit(own / "fold_1/evaluation/summary.json", lambda content: content.update(pretended))
-    plan = make_plan("unet", FOLDS, dataset_dir=phantom, tokens=TINY)
+    plan = make_plan("plain_unet", FOLDS, dataset_dir=phantom, tokens=TINY)
     assert "is tested in" in refusal(lambda: merge_folds(plan, own))
 
 
@@ -281,7 +281,7 @@ def test_scans_out_of_reach_cost_the_pictures_only(own: Path, phantom: Path, mon
     for fold in range(FOLDS):
         path = own / f"fold_{fold}/datalist.json"
         path.write_text(path.read_text().replace(str(phantom), "/nowhere"))
-    summary, _ = cross_validate("unet", own, FOLDS, overrides=TINY)
+    summary, _ = cross_validate("plain_unet", own, FOLDS, overrides=TINY)
     assert summary is not None
     assert not (own / "worst").exists()
 
@@ -300,7 +300,7 @@ def test_one_site_cannot_be_left_out(own_phantom: Path, tmp_path: Path) -> None:
     for folder in own_phantom.glob("PHANTOM_[BC]*"):
         shutil.rmtree(folder)
     assert "all patients are of site AA" in refusal(
-        lambda: make_plan("unet", leave_one_site_out=True, dataset_dir=own_phantom)
+        lambda: make_plan("plain_unet", leave_one_site_out=True, dataset_dir=own_phantom)
     )
 
 
@@ -347,12 +347,12 @@ def test_folds_without_a_validated_epoch_are_refused_before_they_train(phantom: 
 def test_a_bundle_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "no config bundles/vnet.yaml here" in refusal(lambda: make_plan("vnet"))
     monkeypatch.chdir(tmp_path)
-    assert "run from the repository's root" in refusal(lambda: make_plan("unet"))
+    assert "run from the repository's root" in refusal(lambda: make_plan("plain_unet"))
 
 
 def test_a_folder_with_something_else_is_not_taken_for_a_plan(phantom: Path, tmp_path: Path) -> None:
     (tmp_path / "cross_validation.json").write_text("[]")
-    plan = make_plan("unet", FOLDS, dataset_dir=phantom, tokens=TINY)
+    plan = make_plan("plain_unet", FOLDS, dataset_dir=phantom, tokens=TINY)
     assert "is no plan of a cross-validation" in refusal(lambda: adopt_plan(plan, tmp_path))
 
 
@@ -365,15 +365,9 @@ def test_the_command_says_what_is_left_to_do(
         "sys.argv",
         [
             "lgg-monai",
-            "cross-validate",
-            "--folds",
-            "2",
-            "--dataset_dir",
-            str(phantom),
-            "--output",
-            str(own),
-            "--",
-            *TINY,
+            *("cross-validate", "--bundle", "plain_unet", "--folds", "2"),
+            *("--dataset_dir", str(phantom), "--output", str(own)),
+            *("--", *TINY),
         ],
     )
     monkeypatch.setattr(run_module, "run_fold", lambda *_: None)

@@ -24,6 +24,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, bool]] = {
     "unet": (unet, 3, False),
     "pspnet_resnet18": (lambda: PSPNet(), 3, True),
     "pspnet_resnet34": (lambda: PSPNet(backbone="resnet34", features=64), 3, True),
+    "pspnet_efficientnet": (lambda: PSPNet(backbone="efficientnet-lite0", features=64), 3, True),
     "pspnet_group_norm": (lambda: PSPNet(in_channels=1, norm=("group", {"num_groups": 8}), features=64), 1, True),
     "pspnet_instance_norm": (lambda: PSPNet(in_channels=4, norm="instance", features=64), 4, True),
     "pspnet_resnet18_1_channel": (lambda: PSPNet(in_channels=1, features=64), 1, True),

@@ -1,4 +1,4 @@
-"""A U-Net with a pretrained encoder: the published weights fit it, and it computes what they were trained for."""
+"""Networks with a pretrained encoder: the published weights fit it, and it computes what they were trained for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lgg_monai.errors import LggError
-from lgg_monai.networks import EfficientUNet, begin_with_imagenet
+from lgg_monai.networks import EfficientUNet, PSPNet, begin_with_imagenet
 from lgg_monai.networks.efficientnet_lite import (
     LEVELS,
     WEIGHTS_PACKAGE,
@@ -69,6 +69,33 @@ def test_the_encoder_computes_what_the_published_weights_say() -> None:
     network = begin_with_imagenet(EfficientUNet()).eval()
     for own, reference in zip(network.encoder(x), reference_features(weights, x), strict=True):
         torch.testing.assert_close(own, reference, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_dilated_encoder_computes_the_same_at_every_second_cell() -> None:
+    weights = installed_weights()
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 97, 129)  # odd sides, whose cells stay centred on every 8th and 16th pixel
+    network = begin_with_imagenet(PSPNet(backbone="efficientnet-lite0")).eval()
+    middle, late = network.backbone(x)
+    assert [middle.shape, late.shape] == [(1, count, 13, 17) for count in network.backbone.channels]
+    torch.testing.assert_close(late[..., ::2, ::2], reference_features(weights, x)[3], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kernel", "step", "size"), [(3, 2, (8, 8)), (5, 2, (13, 17)), (5, 4, (9, 6))])
+def test_dilated_depthwise_convolutions_have_pytorchs_values_and_gradients(
+    kernel: int, step: int, size: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    conv = DepthwiseConv(6, 6, kernel, padding=step * (kernel // 2), dilation=step, groups=6, bias=False)
+    x = torch.randn(2, 6, *size, requires_grad=True)
+    expected = F.conv2d(x, conv.weight, padding=step * (kernel // 2), dilation=step, groups=6)
+    weight = torch.randn_like(expected)
+    torch.testing.assert_close(conv(x), expected, rtol=1e-5, atol=1e-5)
+    for target in (x, conv.weight):
+        (own,) = torch.autograd.grad((conv(x) * weight).sum(), target)
+        (theirs,) = torch.autograd.grad((expected * weight).sum(), target, retain_graph=True)
+        torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_every_published_tensor_but_the_classifiers_is_used() -> None:
@@ -130,8 +157,11 @@ def test_weights_of_photographs_want_three_channels(monkeypatch: pytest.MonkeyPa
 
 
 def test_other_networks_and_arguments_are_refused() -> None:
-    with pytest.raises(SystemExit, match="EfficientUNet, and not for UNet: give --imagenet False"):
-        begin_with_imagenet(UNet(2, 3, 1, channels=(4, 8), strides=(2,)))
+    for network in (UNet(2, 3, 1, channels=(4, 8), strides=(2,)), PSPNet(features=8)):
+        with pytest.raises(SystemExit, match=rf"for this {type(network).__name__}, .*: give --imagenet False"):
+            begin_with_imagenet(network)
+    with pytest.raises(LggError, match="Norm 'instance' with the backbone efficientnet-lite0"):
+        PSPNet(backbone="efficientnet-lite0", norm="instance")
     with pytest.raises(LggError, match="it works on slices, use 2"):
         EfficientUNet(spatial_dims=3)
     with pytest.raises(LggError, match="give five numbers"):

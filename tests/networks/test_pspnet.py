@@ -223,7 +223,7 @@ def test_onnx_agrees(size: tuple[int, int], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"backbone": "resnet20"}, "Unknown backbone 'resnet20' .* resnet18, resnet34, resnet50"),
+        ({"backbone": "resnet20"}, "Unknown backbone 'resnet20' .* resnet18, resnet34, resnet50, efficientnet-lite0"),
         ({"spatial_dims": 3}, "spatial_dims is 3 .* use 2"),
         ({"bins": []}, r"bins is \[\] .* positive whole numbers"),
         ({"bins": [1, 0]}, r"bins is \[1, 0\] .* positive whole numbers"),

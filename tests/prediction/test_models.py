@@ -219,7 +219,7 @@ def test_a_run_folder(tmp_path: Path, weights: Path) -> None:
 
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
-        pytest.raises(LggError, match="no bundle absent: give one of effunet, ensemble, pspnet, unet, or"),
+        pytest.raises(LggError, match="no bundle absent: give one of ensemble, plain_unet, pspnet, unet, or"),
         resolve("absent"),
     ):
         pass

@@ -65,9 +65,9 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(run)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)
-        execute(["bundles/unet.yaml"], "train", {key: settings[key] for key in settings if key != "pictures"})
+        execute(["bundles/plain_unet.yaml"], "train", {key: settings[key] for key in settings if key != "pictures"})
         torch.save(bright_flair(2.7), run / "checkpoints" / "best.pt")
-        execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", settings)
+        execute(["bundles/plain_unet.yaml", "configs/evaluate.yaml"], "eval", settings)
     return run
 
 
@@ -96,7 +96,7 @@ def test_the_mirror_image_is_that_of_test_time_flips(trained: Path, phantom: Pat
     copy = trained.parent / "flipped"
     shutil.copytree(trained, copy)
     settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(copy), "tta": True, "probabilities": True}
-    execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", settings)
+    execute(["bundles/plain_unet.yaml", "configs/evaluate.yaml"], "eval", settings)
     with np.load(copy / "evaluation" / "probabilities" / f"{entry['patient']}.npz") as kept:
         np.testing.assert_allclose(kept["probability"] / 255, mean[0].numpy(), atol=0.004)
     assert dice_of(copy / "evaluation/patients.csv") != dice_of(trained / "evaluation/patients.csv")
@@ -110,7 +110,7 @@ def test_an_evaluation_takes_a_list_of_checkpoints(trained: Path, phantom: Path,
     files = [str(trained / "checkpoints" / name) for name in ("best.pt", "other.pt")]
     torch.save(bright_flair(2.0), files[1])
     settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(copy), "probabilities": True}
-    execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "checkpoint": files})
+    execute(["bundles/plain_unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "checkpoint": files})
     model = load_model(trained, phantom, checkpoints=[Path(file) for file in files])
     entry = model.datalist["patients"][0]
     mean = torch.stack([model.probability(model.read(entry), number) for number in range(2)]).mean(dim=0)
@@ -235,11 +235,11 @@ def test_rules_are_chosen_over_folds(
         choose_rule([tmp_path / "cv"], tmp_path / "out", phantom)
     monkeypatch.chdir(REPOSITORY)
     settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(folder)}
-    execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "probabilities": True})
+    execute(["bundles/plain_unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "probabilities": True})
     with pytest.raises(LggError, match=r"fold_0 holds no probabilities: evaluate it with --probabilities True"):
         choose_rule([tmp_path / "cv"], tmp_path / "out", phantom)
     settings["output_dir"] = str(tmp_path / "cv" / "fold_0")
-    execute(["bundles/unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "probabilities": True})
+    execute(["bundles/plain_unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "probabilities": True})
 
     words = ("rules", tmp_path / "cv", "--dataset_dir", phantom, "--output", tmp_path / "out")
     code, out, _ = Command(monkeypatch, capsys)(*words)

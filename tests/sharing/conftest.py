@@ -40,7 +40,7 @@ def make_package(small_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def packaged(make_package: Callable[[str], Path]) -> Path:
     """The packaged small UNet; do not write into it (see `own_bundle`)."""
-    return make_package("unet")
+    return make_package("plain_unet")
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from lgg_monai.sharing.flatten import flatten, parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALLER = {
-    "unet": ("channels: [16, 32, 64, 128, 256]", "channels: [4, 4, 8, 8, 8]"),
-    "effunet": ("[256, 128, 64, 32, 16]", "[32, 16, 16, 8, 8]"),
-    "pspnet": ("  norm: batch\n", "  norm: batch\n  features: 16\n"),
+    "plain_unet": ("channels: [16, 32, 64, 128, 256]", "channels: [4, 4, 8, 8, 8]"),
+    "unet": ("[256, 128, 64, 32, 16]", "[32, 16, 16, 8, 8]"),
+    "pspnet": ("  features: 128", "  features: 16"),
 }
 
 

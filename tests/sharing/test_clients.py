@@ -36,10 +36,10 @@ SCHEMA = REPOSITORY / "tests/resources/meta_schema_20240725.json"
 TINY = ("--max_epochs", 1, "--slices_per_volume", 2, "--slice_size", 64, "--patch_size", 64, "--precision", "fp32")
 
 
-@pytest.fixture(scope="module", params=["unet", "effunet", "pspnet", "ensemble"])
+@pytest.fixture(scope="module", params=["unet", "plain_unet", "pspnet", "ensemble"])
 def shipped(request: pytest.FixtureRequest, make_package: Callable[[str], Path], packaged: Path) -> Path:
     """Each packaged bundle; do not write into it (see `bundle`)."""
-    return packaged if request.param == "unet" else make_package(request.param)
+    return packaged if request.param == "plain_unet" else make_package(request.param)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_own_names_become_scripts_by_the_module_that_defines_them() -> None:
         own_names_to_scripts("lgg_monai.engines.Absent")
 
 
-@pytest.mark.parametrize("bundle", ["unet", "effunet", "pspnet", "ensemble"])
+@pytest.mark.parametrize("bundle", ["unet", "plain_unet", "pspnet", "ensemble"])
 def test_packaged_configs_stand_alone(in_repository: Path, bundle: str) -> None:
     for name, text in package_configs(bundle).items():
         assert "%" not in text, name

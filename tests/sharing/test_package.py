@@ -72,7 +72,7 @@ def test_the_layout_is_that_of_the_model_zoo(packaged: Path) -> None:
     expected |= {f"configs/{name}.{suffix}" for name in CONFIGS for suffix in ("yaml", "json")}
     expected |= {"models/model.pt", "models/model.ts", "models/model.onnx", "docs/README.md", "docs/data_license.txt"}
     assert {name for name in files if not name.startswith("scripts/")} == expected
-    assert packaged.name == "lgg_mri_segmentation_unet"
+    assert packaged.name == "lgg_mri_segmentation_plain_unet"
     assert changed_files(packaged) == []
 
 
@@ -119,14 +119,14 @@ def test_metadata_is_valid_and_the_card_is_filled(packaged: Path, tmp_path: Path
 
 def test_shipped_weights_have_the_bundles_own_card_and_others_do_not(packaged: Path) -> None:
     metadata = json.loads((packaged / "configs/metadata.json").read_text())
-    own = Path("bundles/unet/docs/README.md").read_text()
+    own = Path("bundles/plain_unet/docs/README.md").read_text()
     before, after = own.split(USAGE)
-    card = model_card("unet", "name", metadata, shipped=True)
+    card = model_card("plain_unet", "name", metadata, shipped=True)
     assert card.startswith(before)
     assert card.endswith(after)
     assert "configs/inference.yaml" in card.removeprefix(before).removesuffix(after)
     assert "The shipped weights" in own  # which no other weights may claim to be
-    assert "The shipped weights" not in model_card("unet", "name", metadata)
+    assert "The shipped weights" not in model_card("plain_unet", "name", metadata)
 
 
 def test_torchscript_carries_its_metadata(packaged: Path) -> None:
@@ -258,11 +258,11 @@ def in_small(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("in_small", "no_export")
 def test_the_same_inputs_give_the_same_zip(tmp_path: Path) -> None:
-    weights = random_weights("unet", tmp_path / "model.pt")
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
     nested = tmp_path / "last.pt"
     content = torch.load(weights, weights_only=True)
     torch.save({"averaged_model": dict(content), "model": content, "progress": {}}, nested)
-    zips = [package("unet", tmp_path / name, checkpoint=path) for name, path in (("a", weights), ("b", nested))]
+    zips = [package("plain_unet", tmp_path / name, checkpoint=path) for name, path in (("a", weights), ("b", nested))]
     assert zips[0].read_bytes() == zips[1].read_bytes()
 
 
@@ -270,28 +270,28 @@ def test_the_same_inputs_give_the_same_zip(tmp_path: Path) -> None:
 def test_a_run_gives_its_weights_and_figures(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
-    random_weights("unet", run / "checkpoints/best.pt")
+    random_weights("plain_unet", run / "checkpoints/best.pt")
     (run / "evaluation").mkdir()
-    summary = json.loads((REPOSITORY / "docs/results/unet_fold0_first_recipe/summary.json").read_text())
+    summary = json.loads((REPOSITORY / "docs/results/plain_unet_fold0_first_recipe/summary.json").read_text())
     (run / "evaluation/summary.json").write_text(json.dumps(summary))
-    folder = package("unet", tmp_path / "dist", run=run).with_suffix("")
+    folder = package("plain_unet", tmp_path / "dist", run=run).with_suffix("")
     metadata = json.loads((folder / "configs/metadata.json").read_text())
     assert metadata["eval_metrics"]["volume_dice"] == 0.868
     assert "| `volume_dice` | 0.868 |" in (folder / "docs/README.md").read_text()
     (run / "evaluation/summary.json").write_text(json.dumps(summary | {"checkpoint": "elsewhere/last.pt"}))
     with pytest.raises(LggError, match=r"scores elsewhere/last.pt, not the best.pt to package"):
-        package("unet", tmp_path / "other", run=run)
+        package("plain_unet", tmp_path / "other", run=run)
 
 
 @pytest.mark.usefixtures("in_small", "no_export")
 def test_an_earlier_package_is_replaced_on_request_only(tmp_path: Path) -> None:
-    weights = random_weights("unet", tmp_path / "model.pt")
-    folder = package("unet", tmp_path / "dist", checkpoint=weights).with_suffix("")
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
+    folder = package("plain_unet", tmp_path / "dist", checkpoint=weights).with_suffix("")
     (folder / "stale.txt").write_text("")
-    with pytest.raises(LggError, match=r"lgg_mri_segmentation_unet exists already: add --overwrite"):
-        package("unet", tmp_path / "dist", checkpoint=weights)
+    with pytest.raises(LggError, match=r"lgg_mri_segmentation_plain_unet exists already: add --overwrite"):
+        package("plain_unet", tmp_path / "dist", checkpoint=weights)
     assert (folder / "stale.txt").exists()
-    package("unet", tmp_path / "dist", checkpoint=weights, overwrite=True)
+    package("plain_unet", tmp_path / "dist", checkpoint=weights, overwrite=True)
     assert not (folder / "stale.txt").exists()
     assert changed_files(folder) == []
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, f"{folder.name}.zip"]
@@ -300,40 +300,40 @@ def test_an_earlier_package_is_replaced_on_request_only(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("in_small", "no_export")
 @pytest.mark.parametrize("broken", ["export", "write_zip", "write_manifest"])
 def test_no_space_left_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    weights = random_weights("unet", tmp_path / "model.pt")
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, broken, full)
     with pytest.raises(LggError, match=r"cannot write the package to .* \(No space left on device\): free space"):
-        package("unet", tmp_path / "dist", checkpoint=weights)
+        package("plain_unet", tmp_path / "dist", checkpoint=weights)
     assert list((tmp_path / "dist").iterdir()) == []
 
 
 @pytest.mark.usefixtures("in_small")
 def test_an_export_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = random_weights("unet", tmp_path / "model.pt")
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
 
     def fail(folder: Path) -> float:
         raise LggError("cannot export the network (reason)")
 
     monkeypatch.setattr(module, "export", fail)
     with pytest.raises(LggError, match="cannot export"):
-        package("unet", tmp_path / "dist", checkpoint=weights)
+        package("plain_unet", tmp_path / "dist", checkpoint=weights)
     assert list((tmp_path / "dist").iterdir()) == []
 
 
 @pytest.mark.usefixtures("in_small", "no_export")
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
-    weights = random_weights("unet", tmp_path / "model.pt")
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
     (tmp_path / "file").write_text("")
     for arguments, message in (
-        ({"bundle": "vnet"}, r"no bundles/vnet.yaml: .* --bundle one of effunet, ensemble, pspnet, unet"),
-        ({"bundle": "unet"}, r"no weights in bundles/unet/models/model.pt: name a run with --run"),
-        ({"bundle": "unet", "run": tmp_path, "checkpoint": weights}, "both --run and --checkpoint"),
+        ({"bundle": "vnet"}, r"no bundles/vnet.yaml: .* --bundle one of ensemble, plain_unet, pspnet, unet"),
+        ({"bundle": "plain_unet"}, r"no weights in bundles/plain_unet/models/model.pt: name a run with --run"),
+        ({"bundle": "plain_unet", "run": tmp_path, "checkpoint": weights}, "both --run and --checkpoint"),
         (
-            {"bundle": "unet", "checkpoint": weights, "output": tmp_path / "file"},
+            {"bundle": "plain_unet", "checkpoint": weights, "output": tmp_path / "file"},
             r"cannot write the package to .*file \(",
         ),
     ):
@@ -342,7 +342,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     for path, message in ((tmp_path / "absent.pt", "no checkpoint"), (tmp_path / "file", "cannot read the checkpoint")):
         with pytest.raises(SystemExit, match=message):
-            package("unet", tmp_path / "dist", checkpoint=path)
+            package("plain_unet", tmp_path / "dist", checkpoint=path)
     with pytest.raises(SystemExit, match="is of another network"):
         package("pspnet", tmp_path / "dist", checkpoint=weights)
     assert not (tmp_path / "dist").exists() or list((tmp_path / "dist").iterdir()) == []
@@ -351,4 +351,4 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
 def test_outside_the_repository_it_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LggError, match="run this in the repository's root, with --bundle one of none here"):
-        package("unet", tmp_path / "dist")
+        package("plain_unet", tmp_path / "dist")

@@ -14,7 +14,7 @@ from lgg_monai.sharing.metadata import eval_metrics, filled_metadata, metrics_ta
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "bundles/unet/metadata.json"
-SUMMARY = json.loads((REPOSITORY / "docs/results/unet_fold0_first_recipe/summary.json").read_text())
+SUMMARY = json.loads((REPOSITORY / "docs/results/plain_unet_fold0_first_recipe/summary.json").read_text())
 
 
 def test_versions_size_and_figures_are_the_true_ones() -> None:

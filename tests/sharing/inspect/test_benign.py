@@ -188,7 +188,7 @@ def test_the_repositorys_own_configs_are_clean(tmp_path: Path) -> None:
     assert {finding.file for finding in report.findings} >= {
         "bundles/unet.yaml",
         "bundles/pspnet.yaml",
-        "bundles/effunet.yaml",
+        "bundles/plain_unet.yaml",
         "configs/train.yaml",
     }
 
