@@ -4,13 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
 OUTPUT ?= runs/unet
-EPOCHS ?= 50
+EPOCHS ?=
 
 .PHONY: train test lint experiment clients clean
 
 # Trains on synthetic patients, or on real ones: make train DATA=data/kaggle_3m
 train: $(VENV)/.installed
-	$(BIN)/python -m monai.bundle run --config_file bundles/unet.yaml --max_epochs $(EPOCHS) --output_dir $(OUTPUT) $(if $(DATA),--dataset_dir $(DATA))
+	$(BIN)/python -m monai.bundle run --config_file bundles/unet.yaml $(if $(EPOCHS),--max_epochs $(EPOCHS)) --output_dir $(OUTPUT) $(if $(DATA),--dataset_dir $(DATA))
 	$(BIN)/python -m monai.bundle run --config_file "['bundles/unet.yaml','configs/evaluate.yaml']" --output_dir $(OUTPUT) $(if $(DATA),--dataset_dir $(DATA))
 
 test: $(VENV)/.installed-dev
