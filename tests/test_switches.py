@@ -25,7 +25,6 @@ def switches(path: str) -> list[str]:
 
 TRAINING = [*switches(UNET), "progress"]  # whose default is an expression
 CASES = [(config, key) for config in (UNET, PLAIN, PSPNET) for key in TRAINING]
-CASES += [(PLAIN, key) for key in switches(PLAIN)]
 CASES += [(f"['{config}','{EVALUATE}']", key) for config in (UNET, PLAIN, PSPNET) for key in switches(EVALUATE)]
 
 

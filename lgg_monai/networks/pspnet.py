@@ -129,7 +129,7 @@ def dilated_backbone(name: str, in_channels: int, norm: Norm) -> DilatedResNet |
 
 
 class PSPNet(nn.Module):
-    """PSPNet with a dilated ResNet (Zhao et al., CVPR 2017, arXiv:1612.01105; authors' code hszhao/semseg).
+    """PSPNet with a dilated backbone (Zhao et al., CVPR 2017, arXiv:1612.01105; authors' code hszhao/semseg).
 
     In evaluation mode the output is one tensor of logits [B, out_channels, H, W]. In training mode it is the list
     [main, auxiliary] of two such tensors, which `monai.losses.DeepSupervisionLoss` takes with the paper's weights,
@@ -149,7 +149,7 @@ class PSPNet(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the logits.
         backbone: "resnet18" where there is only a CPU, "resnet34" or "resnet50" on a GPU; "efficientnet-lite0", which
-            can begin with ImageNet's weights (`lgg_monai.networks.begin_with_imagenet`) and has a fifth of the cost.
+            can begin with ImageNet's weights (`lgg_monai.networks.begin_with_imagenet`) and is the smallest.
         norm: as in MONAI: "batch", "instance", ("group", {"num_groups": 8}). Batch norm wants 16 or more slices a step.
         bins: cells a side of each level of the pyramid.
         dropout: probability of dropping a channel before the last convolution.

@@ -110,18 +110,8 @@ def test_starts_and_memory_are_measured(phantom: Path, tmp_path: Path, monkeypat
 
     real = start.training
     monkeypatch.setattr(start, "training", training)
-    arguments = [
-        "--dataset_dir",
-        str(phantom),
-        "--nets",
-        "plain_unet",
-        "--repeats",
-        "1",
-        "--epochs",
-        "2",
-        "--slices",
-        "8",
-    ]
+    arguments = ["--dataset_dir", str(phantom), "--nets", "plain_unet"]
+    arguments += ["--repeats", "1", "--epochs", "2", "--slices", "8"]
     content = start.main([*arguments, "--json", str(tmp_path / "start.json")])
     second = content["plain_unet"]["second start"]
     assert set(second["seconds_since_start"]) == {"imports", "set up", "first step"}
