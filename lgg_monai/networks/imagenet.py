@@ -15,7 +15,7 @@ def begin_with_imagenet(network: torch.nn.Module) -> torch.nn.Module:
     """Load ImageNet's weights into a network's encoder, see `lgg_monai.networks.efficientnet_lite.load_imagenet`.
 
     Args:
-        network: EfficientUNet, or PSPNet with the backbone efficientnet-lite0; changed in place.
+        network: EfficientUNet, or PSPNet with an EfficientNet-Lite as backbone; changed in place.
 
     Returns:
         The network itself.
@@ -30,6 +30,6 @@ def begin_with_imagenet(network: torch.nn.Module) -> torch.nn.Module:
     else:
         raise LggError(
             f"there are no ImageNet weights for this {type(network).__name__}, but for EfficientUNet and for PSPNet "
-            "with the backbone efficientnet-lite0: give --imagenet False"
+            "with the backbone efficientnet-lite0, -lite1 or -lite2: give --imagenet False"
         )
     return network

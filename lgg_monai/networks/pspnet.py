@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lgg_monai.errors import LggError
-from lgg_monai.networks.efficientnet_lite import NAME, DilatedEfficientNetLite
+from lgg_monai.networks.efficientnet_lite import NETWORKS, DilatedEfficientNetLite
 from lgg_monai.networks.resnet import BACKBONES, DilatedResNet, Norm, conv_norm
 
 SMALLEST_INPUT = 64  # pixels; 9 feature cells a side, enough for 6 bins
@@ -119,12 +119,12 @@ def dilated_backbone(name: str, in_channels: int, norm: Norm) -> DilatedResNet |
     Raises:
         LggError: there is no such backbone, or it has no such norm.
     """
-    if name == NAME:
+    if name in NETWORKS:
         if norm != "batch":
-            raise LggError(f"Norm {norm!r} with the backbone {NAME} in the network: its weights are for batch norm")
-        return DilatedEfficientNetLite(in_channels)
+            raise LggError(f"Norm {norm!r} with the backbone {name} in the network: its weights are for batch norm")
+        return DilatedEfficientNetLite(name, in_channels)
     if name not in BACKBONES:
-        raise LggError(f"Unknown backbone {name!r} in the network: use one of {', '.join((*BACKBONES, NAME))}")
+        raise LggError(f"Unknown backbone {name!r} in the network: use one of {', '.join((*BACKBONES, *NETWORKS))}")
     return DilatedResNet(name, in_channels, norm)
 
 
@@ -148,8 +148,9 @@ class PSPNet(nn.Module):
         spatial_dims: 2; here because MONAI's networks have it.
         in_channels: channels of the input.
         out_channels: channels of the logits.
-        backbone: "resnet18" where there is only a CPU, "resnet34" or "resnet50" on a GPU; "efficientnet-lite0", which
-            can begin with ImageNet's weights (`lgg_monai.networks.begin_with_imagenet`) and is the smallest.
+        backbone: "resnet18" where there is only a CPU, "resnet34" or "resnet50" on a GPU; "efficientnet-lite0",
+            "efficientnet-lite1" or "efficientnet-lite2", which can begin with ImageNet's weights
+            (`lgg_monai.networks.begin_with_imagenet`) and are smaller.
         norm: as in MONAI: "batch", "instance", ("group", {"num_groups": 8}). Batch norm wants 16 or more slices a step.
         bins: cells a side of each level of the pyramid.
         dropout: probability of dropping a channel before the last convolution.
