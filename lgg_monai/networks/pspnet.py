@@ -156,6 +156,9 @@ class PSPNet(nn.Module):
         dropout: probability of dropping a channel before the last convolution.
         features: channels before the last convolution; by default a quarter of stage 4's, 512 for ResNet-50 as in the
             paper and 128 for ResNet-18. The auxiliary head has a quarter of stage 3's.
+        zoom: slices are enlarged so much first, by bilinear interpolation to the next 8 k + 1 pixels, not padded.
+            Features at 1/8 of the enlarged slice lie closer together than the backbone's weights allow otherwise: 1.5
+            costs 2.25 times the time, and draws finer outlines. Taken to the nearest eighth, and at least 1.
         aux: train the auxiliary head on stage 3. It is built in any case, so that weights fit both ways; without `aux`
             it is frozen, and the output in training mode is one tensor.
 
@@ -174,6 +177,7 @@ class PSPNet(nn.Module):
         dropout: float = 0.1,
         features: int | None = None,
         aux: bool = True,
+        zoom: float = 1.0,
     ) -> None:
         super().__init__()
         if spatial_dims != 2:
@@ -186,7 +190,10 @@ class PSPNet(nn.Module):
         if not 0 <= dropout < 1:
             raise LggError(f"dropout is {dropout} in PSPNet: give a probability from 0 to below 1")
         self.smallest_input = SMALLEST_INPUT  # TorchScript sees attributes, not a module's constants
+        if not 1 <= zoom <= 4:
+            raise LggError(f"zoom is {zoom} in PSPNet: give a factor from 1 to 4")
         self.aux = aux
+        self.zoom_eighths = round(8 * zoom)  # whole numbers stay exact in traces and exports
         self.backbone = dilated_backbone(backbone, in_channels, norm)
         stage3_channels, stage4_channels = self.backbone.channels
         self.pyramid = PyramidPooling(stage4_channels, bins, norm)
@@ -201,9 +208,14 @@ class PSPNet(nn.Module):
         height, width = x.shape[-2], x.shape[-1]
         if not torch.jit.is_tracing() and min(height, width) < self.smallest_input:
             raise LggError(f"Input of {height} x {width} pixels in PSPNet: pad it to 64 x 64 or more")
-        padded = F.pad(x, [0, (1 - width) % 8, 0, (1 - height) % 8], mode="replicate")
-        size = [padded.shape[-2], padded.shape[-1]]
-        stage3, stage4 = self.backbone(padded)
+        if self.zoom_eighths > 8:
+            enlarged = [((side - 1) * self.zoom_eighths + 63) // 64 * 8 + 1 for side in (height, width)]
+            x = F.interpolate(x, size=enlarged, mode="bilinear", align_corners=True)
+            size = [height, width]  # corners lie on corners, so the logits come straight back
+        else:
+            x = F.pad(x, [0, (1 - width) % 8, 0, (1 - height) % 8], mode="replicate")
+            size = [x.shape[-2], x.shape[-1]]
+        stage3, stage4 = self.backbone(x)
         logits = self.main_head(self.pyramid(stage4))
         main = F.interpolate(logits, size=size, mode="bilinear", align_corners=True)[:, :, :height, :width]
         if not torch.jit.is_scripting() and self.training and self.aux:

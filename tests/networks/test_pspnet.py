@@ -198,8 +198,9 @@ def test_main_output_leaves_a_tensor_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning", "error::torch.jit.TracerWarning")
-def test_a_trace_serves_other_sizes_without_a_warning() -> None:
-    network = PSPNet(**SMALL).eval()
+@pytest.mark.parametrize("zoom", [1, 1.5])
+def test_a_trace_serves_other_sizes_without_a_warning(zoom: float) -> None:
+    network = PSPNet(**SMALL, zoom=zoom).eval()
     traced = torch.jit.trace(network, torch.rand(1, 3, 64, 64), check_trace=False)
     with torch.no_grad(), torch.jit.optimized_execution(False):
         for x in [torch.rand(1, 3, 256, 256), torch.rand(2, 3, 100, 77)]:
@@ -207,10 +208,10 @@ def test_a_trace_serves_other_sizes_without_a_warning() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # inside PyTorch's exporter
-@pytest.mark.parametrize("size", [(256, 256), (101, 120)])
-def test_onnx_agrees(size: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "zoom"), [((256, 256), 1), ((101, 120), 1), ((101, 120), 1.5)])
+def test_onnx_agrees(size: tuple[int, int], zoom: float, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    network = PSPNet(**SMALL).eval()
+    network = PSPNet(**SMALL, zoom=zoom).eval()
     x = torch.rand(1, 3, *size)
     path = str(tmp_path / "model.onnx")
     torch.onnx.export(network, (x,), path, input_names=["image"], output_names=["pred"])
@@ -228,6 +229,7 @@ def test_onnx_agrees(size: tuple[int, int], tmp_path: Path) -> None:
         ({"bins": []}, r"bins is \[\] .* positive whole numbers"),
         ({"bins": [1, 0]}, r"bins is \[1, 0\] .* positive whole numbers"),
         ({"in_channels": 0}, "in_channels 0, .* each must be 1 or more"),
+        ({"zoom": 0.5}, "zoom is 0.5 in PSPNet: give a factor from 1 to 4"),
         ({"dropout": 1.0}, "dropout is 1.0 .* from 0 to below 1"),
         ({"norm": "bath"}, "Norm 'bath' does not work .* use \"batch\""),
         ({"norm": ("group", {"num_groups": 7})}, "Norm .* for 64 channels .* num_groups"),
@@ -237,6 +239,17 @@ def test_refused_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(LggError, match=message) as caught:
         PSPNet(**arguments)
     assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+def test_zoom_sees_the_enlarged_slice_and_draws_on_its_own_pixels() -> None:
+    torch.manual_seed(0)
+    network = PSPNet(**SMALL, zoom=2).eval()
+    x = torch.rand(2, 3, 65, 101)  # 129 and 201 pixels enlarged: those of x are every second one
+    zoomed = network(x)
+    network.zoom_eighths = 8
+    enlarged = network(F.interpolate(x, size=(129, 201), mode="bilinear", align_corners=True))
+    torch.testing.assert_close(zoomed, enlarged[..., ::2, ::2], rtol=1e-4, atol=1e-4)
 
 
 def test_input_below_64_pixels_is_refused() -> None:
