@@ -52,7 +52,7 @@ def depthwise_weight_gradient(x: torch.Tensor, grad: torch.Tensor, size: int) ->
         return conv2d_weight(x, (channels, 1, size, size), grad, padding=size // 2, groups=channels)
     height, width = x.shape[-2:]
     padded = F.pad(x, (2, 2, 2, 2))
-    found = x.new_empty(channels, 1, 5, 5)
+    found = torch.empty(channels, 1, 5, 5, dtype=x.dtype, device=x.device)
     for row in (0, 2):
         for column in (0, 2):
             seen = padded[:, :, row : row + height + 2, column : column + width + 2]

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.networks.nets import UNet
 from torch import nn
 from torch.nn import functional as F
@@ -94,7 +95,7 @@ def test_depthwise_convolutions_have_pytorchs_values_and_gradients(
 ) -> None:
     torch.manual_seed(0)
     conv = DepthwiseConv(6, 6, kernel, padding=step * (kernel // 2), dilation=step, groups=6, bias=False)
-    x = torch.randn(2, 6, *size, requires_grad=True)
+    x = MetaTensor(torch.randn(2, 6, *size)).requires_grad_()  # as MONAI's transforms give them
     expected = F.conv2d(x, conv.weight, padding=step * (kernel // 2), dilation=step, groups=6)
     weight = torch.randn_like(expected)
     torch.testing.assert_close(conv(x), expected, rtol=1e-5, atol=1e-5)
