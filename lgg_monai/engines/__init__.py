@@ -1,6 +1,6 @@
 """Pieces that the configs plug into MONAI's engines."""
 
-from lgg_monai.engines.acceleration import prepare_network
+from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
 from lgg_monai.engines.checkpoints import default_checkpoint, load_weights
 from lgg_monai.engines.config_check import check_keys, check_numbers, check_switches
 from lgg_monai.engines.evaluation import EvaluationWriter
@@ -49,6 +49,7 @@ __all__ = [
     "check_numbers",
     "check_switches",
     "default_checkpoint",
+    "fuse_batch_norms",
     "load_ensemble",
     "load_weights",
     "prepare_network",

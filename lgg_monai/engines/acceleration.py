@@ -1,11 +1,15 @@
-"""What can make the same network faster on some machines: memory layout and compilation."""
+"""What can make the same network faster: memory layout, compilation, and batch norms within convolutions."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 
 import torch
+from monai.networks.blocks import ADN, Convolution
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lgg_monai.errors import LggError, exits_with_one_line
 
@@ -33,6 +37,36 @@ def prepare_network(network: torch.nn.Module, channels_last: bool = False, compi
     if compile:
         require_compiler()
         network.compile()
+    return network
+
+
+def fuse_batch_norms(network: nn.Module) -> nn.Module:
+    """Compute each batch norm within the convolution before it, in place, for inference: a pass over memory less.
+
+    That is done where a `Sequential` or a block of MONAI's has the two one after the other, so that nothing else can
+    come between them; others stay as they are. The outputs stay the same but for rounding.
+
+    Args:
+        network: in evaluation mode; not to be trained further.
+
+    Returns:
+        The network itself.
+    """
+    for block in [module for module in network.modules() if type(module) in (nn.Sequential, Convolution)]:
+        children = list(block.named_children())
+        for (_, conv), (other, follower) in itertools.pairwise(children):
+            inside = isinstance(block, Convolution) and isinstance(follower, ADN) and len(follower) > 0
+            place, key = (follower, next(iter(follower._modules))) if inside else (block, other)
+            norm = place._modules[key]
+            if (
+                isinstance(conv, nn.Conv2d)
+                and isinstance(norm, nn.BatchNorm2d)
+                and norm.running_mean is not None
+                and not norm.training
+            ):
+                fused = fuse_conv_bn_eval(conv, norm)
+                conv.weight, conv.bias = fused.weight, fused.bias
+                place._modules[key] = nn.Identity()
     return network
 
 

@@ -113,12 +113,14 @@ class DepthwiseConv(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map [B, channels, H, W] to [B, channels, H / stride, W / stride], in the input's type."""
         # Scripts, traces and exports are for inference, and TorchScript knows no autocast of one device.
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips a whole block by this alone)
-            if input.device.type == "cpu" and not torch.jit.is_tracing() and not torch.compiler.is_compiling():
+        if not torch.jit.is_scripting():  # TorchScript skips a whole block by this alone
+            eager = not torch.jit.is_tracing() and not torch.compiler.is_compiling()
+            if input.device.type == "cpu" and eager and torch.is_grad_enabled():  # without gradients bfloat16 is quick
                 with torch.autocast("cpu", enabled=False):
                     if self.stride[0] == 1:
-                        return InterleavedConv.apply(input, self.weight, self.dilation[0])
-                    return self._conv_forward(input.to(self.weight.dtype), self.weight, None).to(input.dtype)
+                        output = InterleavedConv.apply(input, self.weight, self.dilation[0])
+                        return output if self.bias is None else output + self.bias[:, None, None].to(output.dtype)
+                    return self._conv_forward(input.to(self.weight.dtype), self.weight, self.bias).to(input.dtype)
         return self._conv_forward(input, self.weight, self.bias)
 
 

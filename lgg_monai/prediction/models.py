@@ -19,6 +19,7 @@ import yaml
 
 import lgg_monai
 from lgg_monai.data.seen import training_patients
+from lgg_monai.engines.acceleration import fuse_batch_norms
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
 from lgg_monai.errors import LggError
@@ -105,7 +106,7 @@ def load_segmenter(
             inspect.unwrap(load_weights)(network, str(checkpoint))
             network = network.to(chosen, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             require_one_logit(network, model.network_def, model.name, chosen)
-            networks.append(network)
+            networks.append(fuse_batch_norms(network))
             with checkpoint.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         seen = frozenset(name for _, checkpoint in members for name in training_patients(checkpoint))

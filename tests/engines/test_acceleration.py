@@ -9,10 +9,10 @@ import pytest
 import torch
 from monai.networks.nets import UNet
 
-from lgg_monai.engines.acceleration import prepare_network
+from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
 from lgg_monai.engines.checkpoints import load_weights, save_checkpoint
 from lgg_monai.engines.training import AugmentedBatch, WeightAveraging
-from lgg_monai.networks import PSPNet
+from lgg_monai.networks import EfficientUNet, PSPNet
 
 NETWORKS = {
     "unet": lambda: UNet(2, 3, 1, channels=(4, 8, 8), strides=(2, 2), num_res_units=2, norm="batch"),
@@ -109,3 +109,37 @@ def test_a_missing_compiler_is_told_before_the_first_step(monkeypatch: pytest.Mo
         "lgg-monai: error: compile is true but there is no C++ compiler 'no-such-compiler': "
         "install it, or leave --compile away"
     )
+
+
+FUSED = {
+    **NETWORKS,
+    "efficient_unet": lambda: EfficientUNet(decoder_channels=(16, 16, 8, 8, 8)),
+    "efficient_pspnet": lambda: PSPNet(backbone="efficientnet-lite0", features=16),
+    "sigmoid_between": lambda: torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 1), torch.nn.Sigmoid(), torch.nn.BatchNorm2d(4)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),  # of the plain UNet those of transposed convolutions
+    [("unet", 2), ("efficient_unet", 0), ("efficient_pspnet", 0), ("sigmoid_between", 1)],
+)
+@pytest.mark.parametrize("gradients", [True, False])
+def test_batch_norms_within_convolutions_change_nothing(name: str, left: int, gradients: bool) -> None:
+    torch.manual_seed(0)
+    network = FUSED[name]().eval()
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        for value, low in ((norm.running_mean, -1), (norm.running_var, 0.5), (norm.weight, 0.5), (norm.bias, -1)):
+            torch.nn.init.uniform_(value, low, low + 1)
+    with torch.set_grad_enabled(gradients):
+        expected = network(image())
+        fused = fuse_batch_norms(network)(image())
+    torch.testing.assert_close(fused, expected, rtol=1e-3, atol=1e-4)
+    assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()) == left
+
+
+def test_batch_norms_that_still_learn_are_left() -> None:
+    network = FUSED["unet"]().train()
+    before = copy.deepcopy(network.state_dict())
+    torch.testing.assert_close(fuse_batch_norms(network).state_dict(), before)
