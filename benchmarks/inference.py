@@ -20,14 +20,14 @@ import torch
 from benchmarks.bundle import parser
 from benchmarks.report import finish, machine, ratio, summary, table
 from benchmarks.variants import NotComparedError, synchronize
-from lgg_monai.engines.acceleration import prepare_network, require_compiler
+from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network, require_compiler
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.precision import CPU_SLICES, AutocastInferer, SlicewiseInferer
 from lgg_monai.errors import LggError
 
 TYPICAL_SLICES = 35
-DEFAULT = ("bundle", "contiguous", "compile", "crop", "batch=1", "batch=2")
+DEFAULT = ("bundle", "fused", "contiguous", "compile", "crop", "batch=1", "batch=2")
 
 
 class Inference:
@@ -67,6 +67,8 @@ class Inference:
                 raise NotComparedError(str(error)) from error
         if variant == "contiguous":
             return copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
+        if variant == "fused":
+            return fuse_batch_norms(copy.deepcopy(self.network))
         if variant == "compile":
             return prepare_network(copy.deepcopy(self.network), channels_last=True, compile=True)
         return self.network
@@ -109,7 +111,11 @@ class Inference:
         return run
 
     def one_patient(self) -> tuple[int, Callable[[], dict[str, float]]]:
-        """Return the slices of the patient nearest to 35, and a function that times its way from files to mask."""
+        """Return the slices of the patient nearest to 35, and a function that times its way from files to mask.
+
+        The network is prepared as `lgg-monai predict` does.
+        """
+        network = self.network_of("fused")
         entry = min(self.entries, key=lambda entry: abs(entry["slices"] - TYPICAL_SLICES))
         inferer = AutocastInferer(self.device, SlicewiseInferer(self.batch), self.precision)
 
@@ -119,7 +125,7 @@ class Inference:
             volume = self.preprocessing({"image": entry["image"]})
             read = time.perf_counter()
             image = torch.as_tensor(volume["image"])[None].to(self.device).float()
-            output = self.postprocessing({"image": image, "pred": inferer(image, self.network)})
+            output = self.postprocessing({"image": image, "pred": inferer(image, network)})
             output["pred"].to(torch.uint8).cpu()
             end = time.perf_counter()
             return {"read_and_normalise_seconds": read - start, "infer_seconds": end - read, "seconds": end - start}
