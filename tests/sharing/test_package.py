@@ -6,7 +6,7 @@ import errno
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
+from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver, verify_metadata
 from monai.data import MetaTensor
 from monai.transforms import Compose
 from packages import REPOSITORY, random_weights
@@ -24,7 +24,7 @@ from lgg_monai.errors import LggError
 from lgg_monai.sharing import package as module
 from lgg_monai.sharing.manifest import changed_files
 from lgg_monai.sharing.package import package
-from lgg_monai.sharing.sources import USAGE, model_card
+from lgg_monai.sharing.sources import USAGE, model_card, package_configs
 
 SCHEMA = REPOSITORY / "tests/resources/meta_schema_20240725.json"
 CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
@@ -100,6 +100,29 @@ def test_json_copies_say_what_the_yaml_says(packaged: Path) -> None:
         text = (packaged / "configs" / f"{name}.yaml").read_text()
         assert json.loads((packaged / "configs" / f"{name}.json").read_text()) == yaml.safe_load(text)
         assert text.startswith("# ")
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(item)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.parametrize("bundle", ["unet", "pspnet", "plain_unet", "ensemble"])
+@pytest.mark.parametrize("files", [["train"], ["train", "evaluate"], ["train", "multi_gpu_train"], ["inference"]])
+def test_every_reference_of_a_packaged_config_is_defined(
+    bundle: str, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    configs = package_configs(bundle)
+    parser = ConfigParser()
+    for file in files:
+        parser.update(yaml.safe_load(configs[file]))
+    for text in texts_in(parser.config):
+        for reference in ReferenceResolver.match_refs_pattern(ReferenceResolver.normalize_id(text)):
+            assert reference in parser, f"@{reference} in {text!r} of {files}"
 
 
 def test_metadata_is_valid_and_the_card_is_filled(packaged: Path, tmp_path: Path) -> None:
