@@ -24,7 +24,7 @@ class EfficientUNet(FlexibleUNet):
         in_channels: channels of the input; 3 for an encoder that begins with ImageNet's weights.
         out_channels: channels of the logits.
         decoder_channels: channels of the decoder, from the deepest level to full resolution.
-        encoder: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
+        encoder: "efficientnet-lite0" or "efficientnet-lite2".
 
     Raises:
         LggError: not 2 dimensions, not five decoder levels, or an unknown encoder.

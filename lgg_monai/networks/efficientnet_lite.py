@@ -18,7 +18,7 @@ from lgg_monai.errors import LggError
 Stage = tuple[int, int, int, int, int]
 
 # Channels and blocks of each network as multiples of those of the first.
-NETWORKS = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
+NETWORKS = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite2": (1.1, 1.2)}
 SMALLEST = "efficientnet-lite0"
 # Of the smallest, kernel, stride, expansion, channels and blocks of each stage; inner lists share one resolution, whose
 # last features are an output: at a half, a quarter, an eighth, a 16th and a 32nd of the input's.
@@ -226,10 +226,10 @@ def levels(name: str, strides: int = 32, odd: bool = False) -> nn.ModuleList:
 class EfficientNetLiteEncoder(nn.Module, BaseEncoder):
     """EfficientNet-Lite without its classifier (Tan and Le, ICML 2019, arXiv:1905.11946; the Lite form by Google).
 
-    EfficientNet-B0, -B1, -B2 without squeeze-and-excitation and with ReLU6, which is quick on a CPU.
+    EfficientNet-B0 and -B2 without squeeze-and-excitation and with ReLU6, which is quick on a CPU.
 
     Args:
-        name: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
+        name: "efficientnet-lite0" or "efficientnet-lite2".
         spatial_dims: 2.
         in_channels: channels of the input.
         pretrained: begin with weights that were trained on ImageNet, see `load_imagenet`.

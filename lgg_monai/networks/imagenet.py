@@ -30,6 +30,6 @@ def begin_with_imagenet(network: torch.nn.Module) -> torch.nn.Module:
     else:
         raise LggError(
             f"there are no ImageNet weights for this {type(network).__name__}, but for EfficientUNet and for PSPNet "
-            "with the backbone efficientnet-lite0, -lite1 or -lite2: give --imagenet False"
+            "with the backbone efficientnet-lite0 or -lite2: give --imagenet False"
         )
     return network

@@ -148,8 +148,8 @@ class PSPNet(nn.Module):
         spatial_dims: 2; here because MONAI's networks have it.
         in_channels: channels of the input.
         out_channels: channels of the logits.
-        backbone: "resnet18" where there is only a CPU, "resnet34" or "resnet50" on a GPU; "efficientnet-lite0",
-            "efficientnet-lite1" or "efficientnet-lite2", which can begin with ImageNet's weights
+        backbone: "resnet18" where there is only a CPU, "resnet34" or "resnet50" on a GPU; "efficientnet-lite0"
+            or "efficientnet-lite2", which can begin with ImageNet's weights
             (`lgg_monai.networks.begin_with_imagenet`) and are smaller.
         norm: as in MONAI: "batch", "instance", ("group", {"num_groups": 8}). Batch norm wants 16 or more slices a step.
         bins: cells a side of each level of the pyramid.

@@ -175,7 +175,7 @@ def test_other_networks_and_arguments_are_refused() -> None:
         EfficientUNet(spatial_dims=3)
     with pytest.raises(LggError, match="give five numbers"):
         EfficientUNet(decoder_channels=(8, 8))
-    with pytest.raises(LggError, match=r"Unknown encoder 'b7' .*: use one of efficientnet-lite0, efficientnet-lite1, "):
+    with pytest.raises(LggError, match=r"Unknown encoder 'b7' .*: use one of efficientnet-lite0, efficientnet-lite2"):
         EfficientUNet(encoder="b7")
 
 
