@@ -123,7 +123,7 @@ FUSED = {
 
 @pytest.mark.parametrize(
     ("name", "left"),  # of the plain UNet those of transposed convolutions
-    [("unet", 2), ("efficient_unet", 0), ("efficient_pspnet", 0), ("sigmoid_between", 1)],
+    [("unet", 2), ("pspnet", 0), ("efficient_unet", 0), ("efficient_pspnet", 0), ("sigmoid_between", 1)],
 )
 @pytest.mark.parametrize("gradients", [True, False])
 def test_batch_norms_within_convolutions_change_nothing(name: str, left: int, gradients: bool) -> None:
