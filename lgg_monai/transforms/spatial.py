@@ -60,9 +60,10 @@ class RandomAffinePatch:
         matrix, centre = self.parameters(len(image), size, patch, random)
         grid = self._bend(sampling_grid(matrix, centre, size, patch), size, random)
         # The label rides along as a channel: one interpolation instead of two. Half of a voxel's weight decides.
-        both = torch.cat([image, label.to(image.dtype)], dim=1)
-        both = functional.grid_sample(both, grid.to(image), padding_mode="border", align_corners=False)
-        return both[:, :-1], (both[:, -1:] > 0.5).to(image.dtype)
+        # In float32, as a CPU counts pixels in the type of the grid: in half precision it would read wrong ones.
+        both = torch.cat([image.float(), label.float()], dim=1)
+        both = functional.grid_sample(both, grid.to(both), padding_mode="border", align_corners=False)
+        return both[:, :-1].to(image.dtype), (both[:, -1:] > 0.5).to(image.dtype)
 
     def parameters(
         self, batch: int, size: tuple[int, int], patch: tuple[int, int], random: BatchRandom

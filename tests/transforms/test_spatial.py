@@ -148,6 +148,16 @@ def test_patches_with_full_placement_stay_inside_the_slice() -> None:
     assert patches[:, 0, -1].max() > 37
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_images_in_half_precision_give_the_same_patches(dtype: torch.dtype) -> None:
+    image, label = noise(2, 3, 256, 256).to(dtype), blob((256, 256), (100, 150), 30).expand(2, 1, 256, 256)
+    whole, whole_label = RandomAffinePatch(160)(image.float(), label, BatchRandom(4))
+    half, half_label = RandomAffinePatch(160)(image, label.to(torch.uint8), BatchRandom(4))
+    assert half.dtype == half_label.dtype == dtype
+    assert torch.equal(half, whole.to(dtype))
+    assert torch.equal(half_label.float(), whole_label)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_label_stays_binary_and_moves_with_the_image(seed: int) -> None:
     label = torch.cat([blob((72, 56), (20 + 8 * i, 18 + 5 * i), 9) for i in range(4)])
