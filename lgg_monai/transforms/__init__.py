@@ -12,6 +12,7 @@ from lgg_monai.transforms.intensity import (
     RandomNoise,
 )
 from lgg_monai.transforms.main_output import MainOutputd
+from lgg_monai.transforms.mixing import RandomCarveMix
 from lgg_monai.transforms.spatial import RandomAffinePatch
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RandomAffinePatch",
     "RandomBiasField",
     "RandomBlur",
+    "RandomCarveMix",
     "RandomContrast",
     "RandomGamma",
     "RandomLowResolution",
