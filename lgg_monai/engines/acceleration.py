@@ -56,8 +56,8 @@ def fuse_batch_norms(network: nn.Module) -> nn.Module:
         children = list(block.named_children())
         for (_, conv), (other, follower) in itertools.pairwise(children):
             inside = isinstance(block, Convolution) and isinstance(follower, ADN) and len(follower) > 0
-            place, key = (follower, next(iter(follower._modules))) if inside else (block, other)
-            norm = place._modules[key]
+            place, key = (follower, next(follower.named_children())[0]) if inside else (block, other)
+            norm = place.get_submodule(key)
             if (
                 isinstance(conv, nn.Conv2d)
                 and isinstance(norm, nn.BatchNorm2d)
@@ -66,7 +66,7 @@ def fuse_batch_norms(network: nn.Module) -> nn.Module:
             ):
                 fused = fuse_conv_bn_eval(conv, norm)
                 conv.weight, conv.bias = fused.weight, fused.bias
-                place._modules[key] = nn.Identity()
+                place.set_submodule(key, nn.Identity())
     return network
 
 
