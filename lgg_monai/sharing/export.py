@@ -20,12 +20,16 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 from torch import nn
+from torch.nn import functional
 
 from lgg_monai.errors import LggError
 
 # Batch, channels, columns, rows: the size of the data set, and others that a client may come with.
 CHECKED_SHAPES = ((1, 3, 256, 256), (3, 3, 256, 192), (2, 3, 80, 112))
-TOLERANCE = 1e-4
+# Logits. A wrong corner makes PSPNet's differ by more than 1; bilinear enlarging by factors that float32 does
+# not hold exactly rounds coordinates, which a deep network amplifies to some 0.0001.
+TOLERANCE = 1e-3
+SMOOTH = 5  # pixels over which the compared noise is averaged, as scans are smooth
 # What PyTorch's zip writer adds by itself.
 _WRITTEN_ANYWAY = ("version", ".data/serialization_id")
 
@@ -165,7 +169,8 @@ def largest_difference(network: nn.Module, other: Callable[[torch.Tensor], torch
     generator = torch.Generator().manual_seed(0)
     largest = 0.0
     for shape in CHECKED_SHAPES:
-        image = torch.randn(shape, generator=generator)
+        noise = torch.randn(shape, generator=generator)
+        image = SMOOTH * functional.avg_pool2d(noise, SMOOTH, stride=1, padding=SMOOTH // 2)
         expected, found = network(image), other(image)
         if found.shape != expected.shape:
             raise LggError(f"an export gives {tuple(found.shape)} for an input of {shape}: report this as a mistake")
