@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lgg_monai.data.patients import Patient, find_patients, read_patient
-from lgg_monai.data.sequences import FLAIR, SEQUENCES
+from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
 from lgg_monai.data.tiff_stack import (
     distinct_values,
     image_files,
@@ -125,8 +125,7 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.slices = int(image.shape[3])
     report.tumour_slices = int(tumour.any(axis=(0, 1)).sum())
     report.tumour_voxels = int(tumour.sum())
-    others = [channel for channel in range(len(SEQUENCES)) if channel != FLAIR]
-    report.copied = tuple(SEQUENCES[c] for c in others if np.array_equal(image[c], image[FLAIR]))
+    report.copied = tuple(SEQUENCES[c] for c in OTHERS if np.array_equal(image[c], image[FLAIR]))
     by_slice = np.ascontiguousarray(np.moveaxis(image, -1, 0))
     hashes = [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
     blank = [picture.min() == picture.max() for picture in by_slice]

@@ -5,3 +5,5 @@ from __future__ import annotations
 SEQUENCES = ("pre", "flair", "post")
 """Channels of an image volume, in order. A sequence that was not acquired is a copy of FLAIR."""
 FLAIR = SEQUENCES.index("flair")
+OTHERS = tuple(channel for channel in range(len(SEQUENCES)) if channel != FLAIR)
+"""Channels of the sequences beside FLAIR, which a scan may lack."""

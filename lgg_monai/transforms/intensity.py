@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional
 
-from lgg_monai.data.sequences import FLAIR, SEQUENCES
+from lgg_monai.data.sequences import FLAIR, OTHERS
 from lgg_monai.transforms.batch import BatchRandom
 
 
@@ -180,7 +180,7 @@ class RandomMissingSequence(RandomIntensity):
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
         """See :class:`RandomIntensity`."""
         # Channels beyond the sequences, such as neighbouring slices, are not acquired by themselves.
-        others = [channel for channel in range(min(part.shape[1], len(SEQUENCES))) if channel != FLAIR]
+        others = [channel for channel in OTHERS if channel < part.shape[1]]
         if not others:
             return part
         # The draw names one sequence to lose, or (one past the last) all of them.

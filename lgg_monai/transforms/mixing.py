@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from lgg_monai.data.sequences import FLAIR, SEQUENCES
+from lgg_monai.data.sequences import FLAIR, OTHERS
 from lgg_monai.transforms.batch import BatchRandom
 
 AIR = 0.1  # of the way from the darkest to the brightest pixel of a sample's FLAIR, below which a pixel is air
@@ -54,6 +54,6 @@ class RandomCarveMix:
         flair = image[FLAIR]
         low, high = flair.amin(), flair.amax()
         in_air = ((flair < low + AIR * (high - low)) & carved[0]).sum()
-        others = [channel for channel in range(min(len(donor), len(SEQUENCES))) if channel != FLAIR]
+        others = [channel for channel in OTHERS if channel < len(donor)]
         complete = (donor[others] != donor[FLAIR]).flatten(1).any(1).all()
         return complete & (in_air <= LARGEST_SHARE_OF_AIR * carved.sum())

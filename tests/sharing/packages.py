@@ -37,8 +37,9 @@ def random_weights(bundle: str, path: Path) -> Path:
     network = ConfigParser(definition).get_parsed_content("network_def")
     # Batch norms learn the statistics of some noise, without which a deep network's logits would hardly vary, and
     # rounding alone would decide about its masks.
-    for norm in [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]:
-        norm.momentum = None
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean of all batches, of which there is one
     with torch.no_grad():
         network.train()(torch.randn(8, 3, 64, 64))
     torch.save(network.state_dict(), path)

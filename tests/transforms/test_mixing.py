@@ -77,7 +77,7 @@ def test_every_tumour_of_the_batch_is_given_sooner_or_later() -> None:
 
 def test_nothing_is_put_into_air() -> None:
     image, label = batch([4])
-    image[0, :, :, :26] = -1  # a quarter of the tumour would lie here, and half of what is around it
+    image[0, :, :, :26] = -1  # a quarter of the tumour would lie here
     mixed_image, mixed_label = RandomCarveMix(probability=1, margin=0)(image, label, BatchRandom(0))
     assert torch.equal(mixed_image[0], image[0])
     assert not mixed_label[0].any()
