@@ -32,7 +32,7 @@ RESERVED = {
     "resume": "nothing: it always resumes",
     "datalist_file": "nothing: the folds are split here",
     "subset": "nothing: test patients are scored",
-    "checkpoint": "nothing: each fold's best epoch is scored",
+    "checkpoint": "nothing: each fold's best epoch is scored, or its last where nothing validates",
     "probabilities": "--keep-probabilities",
 }
 
@@ -101,7 +101,8 @@ def make_plan(
     else:
         overrides["folds"] = folds
     settings = effective_settings(config, overrides)
-    _require_validation(settings.get("val_interval"), settings.get("max_epochs"))
+    if settings.get("validation_fraction") != 0:  # else a fold is scored with its last epoch
+        _require_validation(settings.get("val_interval"), settings.get("max_epochs"))
     return Plan(
         bundle=config,
         split="sites" if sites else "folds",

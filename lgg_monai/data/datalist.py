@@ -54,7 +54,7 @@ def prepare_datalist(
         folds: number of folds, see :func:`lgg_monai.data.split.split_patients`.
         fold: the fold that is tested on, or ``all``: every patient is trained on.
         seed: of the split.
-        validation_fraction: share of the remaining patients used for validation.
+        validation_fraction: share of the remaining patients used for validation; 0 for none.
         datalist: a ``datalist.json`` with the parts to use, instead of a new split.
         resume: the run folder's own list has to be that of the data and the split asked for now.
         cache_dir: keeps what was read of each patient; files that have not changed are not read again.
@@ -222,9 +222,8 @@ def _given_parts(path: Path, report: DatasetReport) -> dict[str, list[str]]:
         what = f"lacks {error}" if isinstance(error, KeyError) else "does not name patients by part"
         message = f"the datalist {path} {what}: it needs training, validation and test lists of {{'patient': name}}"
         raise LggError(message) from error
-    empty = [part for part in ("training", "validation") if not parts[part]]
-    if empty:
-        raise LggError(f"the datalist {path} has no {empty[0]} patients: list at least one")
+    if not parts["training"]:
+        raise LggError(f"the datalist {path} has no training patients: list at least one")
     for names in parts.values():
         _entries(names, report)
     return parts

@@ -35,7 +35,8 @@ def split_patients(
         fold: the fold to test on, from 0; or ``all``, to train a final model on every patient: the recipe was then
             chosen before, and nothing is left to validate or test on.
         seed: of the shuffle.
-        validation_fraction: share of the patients that are not tested on; at least one patient.
+        validation_fraction: share of the patients that are not tested on, at least one patient; 0 trains on all of
+            them, and no epoch is chosen, as with ``all``.
         split: ``folds``; or ``sites``, a fold for each site in alphabetical order, which is tested on as a whole by a
             model that saw none of it. ``folds`` is of no account then.
 
@@ -58,8 +59,9 @@ def split_patients(
         raise LggError(f"cannot split into {folds} fold(s): use at least 2 with --folds")
     if not isinstance(fold, int) or not 0 <= fold < folds:
         raise LggError(f"unknown fold {fold}: --fold takes 0 to {folds - 1}, or all to train on every patient")
-    if not 0 < validation_fraction < 1:
-        raise LggError(f"validation_fraction is {validation_fraction}: use a share between 0 and 1, such as 0.15")
+    if not isinstance(validation_fraction, int | float) or not 0 <= validation_fraction < 1:
+        message = f"validation_fraction is {validation_fraction}: use a share between 0 and 1, such as 0.15"
+        raise LggError(f"{message}, or 0 to train on all that are not tested on")
     people: dict[str, list[PatientReport]] = defaultdict(list)
     for report in sorted(reports, key=lambda report: report.patient.name):
         people[report.patient.person].append(report)
@@ -77,10 +79,12 @@ def split_patients(
     rest = [person for number, part in enumerate(tests) if number != fold for person in part]
     if len(rest) < MINIMUM_A_FOLD:
         raise LggError(f"{len(rest)} patient is left to train and validate on beside fold {fold}: give more patients")
-    # Seeded apart from the folds, so that every fold draws its own validation patients.
-    generator = random.Random(f"{seed}/{fold}")
-    shares = max(2, min(len(rest), round(1 / validation_fraction)))
-    validation = _deal(sorted(rest), people, shares, generator)[0]
+    validation = []
+    if validation_fraction:
+        # Seeded apart from the folds, so that every fold draws its own validation patients.
+        generator = random.Random(f"{seed}/{fold}")
+        shares = max(2, min(len(rest), round(1 / validation_fraction)))
+        validation = _deal(sorted(rest), people, shares, generator)[0]
     parts = {
         "training": [person for person in rest if person not in set(validation)],
         "validation": validation,

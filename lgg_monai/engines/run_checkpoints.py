@@ -137,9 +137,15 @@ class EarlyStopping:
     Args:
         checkpoints: of the run.
         patience: in epochs.
+
+    Raises:
+        SystemExit: with one line, where nothing is validated.
     """
 
+    @exits_with_one_line
     def __init__(self, checkpoints: RunCheckpoints, patience: int) -> None:
+        if not checkpoints.validated:
+            raise LggError(f"early_stop is {patience}, but no patient validates an epoch: leave it at 0")
         self.checkpoints = checkpoints
         self.patience = patience
 

@@ -342,6 +342,8 @@ def test_folds_without_a_validated_epoch_are_refused_before_they_train(phantom: 
     message = refusal(lambda: make_plan("pspnet", 3, dataset_dir=phantom, tokens=[*tokens, "5"]))
     assert message.endswith("no epoch would be validated and none the best: give --val_interval 2 or less")
     assert make_plan("pspnet", 3, dataset_dir=phantom, tokens=[*tokens, "2"]).settings["val_interval"] == 2
+    # Where no patient validates, the last epoch is what is scored.
+    assert make_plan("pspnet", 3, dataset_dir=phantom, tokens=[*tokens, "3", "--validation_fraction", "0"])
 
 
 def test_a_bundle_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -165,6 +165,12 @@ def test_given_unknown_patient_is_refused(phantom: Path, tmp_path: Path) -> None
     assert message.startswith(f"patient TCGA_XX_1 of the datalist is not in {phantom} (2 missing in all): give")
 
 
+def test_given_list_may_leave_validation_empty(phantom: Path, tmp_path: Path) -> None:
+    path = write_parts(tmp_path / "mine.json", training=[ONE], validation=[], test=[TWO])
+    content = prepare_datalist(str(phantom), str(tmp_path / "run"), datalist=path)
+    assert [[entry["patient"] for entry in content[part]] for part in PARTS] == [[ONE], [], [TWO]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

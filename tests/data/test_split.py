@@ -6,6 +6,7 @@ import random
 import statistics
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +138,19 @@ def test_fold_all_trains_on_everybody_and_leaves_nobody_to_test() -> None:
     assert parts == {"training": names(reports), "validation": [], "test": []}
 
 
+@pytest.mark.parametrize("split", ["folds", "sites"])
+def test_without_validation_the_same_patients_are_tested_and_all_others_trained_on(split: str) -> None:
+    reports = made_up(40)
+    for fold in range(4):
+        usual = split_patients(reports, 4, fold, split=split)
+        parts = split_patients(reports, 4, fold, validation_fraction=0, split=split)
+        assert parts == {
+            "training": sorted(usual["training"] + usual["validation"]),
+            "validation": [],
+            "test": usual["test"],
+        }
+
+
 @pytest.mark.parametrize("fold", [-1, 5, 7, "one", 0.5])
 def test_unknown_fold_is_refused(fold: int) -> None:
     with pytest.raises(LggError, match=f"unknown fold {fold}: --fold takes 0 to 4"):
@@ -149,8 +163,8 @@ def test_too_few_folds_are_refused(folds: int) -> None:
         split_patients(made_up(20), folds)
 
 
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 15])
-def test_share_of_all_or_nothing_is_refused(fraction: float) -> None:
+@pytest.mark.parametrize("fraction", [1, -0.1, 15, "half", None])
+def test_share_of_all_or_less_than_nothing_is_refused(fraction: Any) -> None:
     with pytest.raises(LggError, match=f"validation_fraction is {fraction}: use a share between 0 and 1"):
         split_patients(made_up(20), validation_fraction=fraction)
 

@@ -192,6 +192,13 @@ def test_early_stopping_ends_training_after_its_patience(tmp_path: Path) -> None
     assert run.best_epoch == 2
 
 
+def test_early_stopping_without_validation_is_refused(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    run.validated = False
+    with pytest.raises(SystemExit, match="early_stop is 3, but no patient validates an epoch: leave it at 0"):
+        EarlyStopping(run, patience=3)
+
+
 def test_early_stopping_waits_for_a_first_validation(tmp_path: Path) -> None:
     engine = Engine(lambda engine, batch: None)
     EarlyStopping(checkpoints(tmp_path), patience=1).attach(engine)
