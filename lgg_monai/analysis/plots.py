@@ -25,10 +25,11 @@ FORESTED = tuple(name for name in METRICS if name != "hd95_px")
 
 
 def learning_curves(runs: Sequence[Run]) -> list[Plot]:
-    """Plot each series by epoch and by second, all runs in each; first all eight as one sheet."""
+    """Plot each series that a run has by epoch and by second, all runs in each; first all as one sheet."""
+    known = {name: title for name, title in SERIES.items() if any(series(run.history, name)[0] for run in runs)}
     single = []
     for against, axis_title in AXES.items():
-        for name, title in SERIES.items():
+        for name, title in known.items():
             plot = Plot(
                 f"curve_{name}_by_{axis_title.split()[0]}",
                 f"{title} by {axis_title.split()[0]}",
@@ -37,7 +38,7 @@ def learning_curves(runs: Sequence[Run]) -> list[Plot]:
             )
             single.append(plot)
     panels = tuple(plot.panels[0] for plot in single)
-    return [Plot("learning_curves", "learning curves", "all learning curves", panels, columns=4), *single]
+    return [Plot("learning_curves", "learning curves", "all learning curves", panels, columns=len(known)), *single]
 
 
 def quality_plots(runs: Sequence[Run], quality: Mapping[str, Any]) -> list[Plot]:

@@ -20,6 +20,7 @@ from lgg_monai.analysis.comparison import collect, compare
 from lgg_monai.analysis.pictures import choose_cases, disagreement_slice
 from lgg_monai.analysis.runs import load_runs
 from lgg_monai.cli import app
+from lgg_monai.engines.history import read_history, write_history
 from lgg_monai.errors import LggError
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -122,6 +123,23 @@ def test_a_run_without_scores_leaves_quality_out_and_says_how_to_make_it(
     assert "bare: it was not evaluated" in page
     assert "configs/evaluate.yaml" in page
     assert "Wilcoxon p" not in page
+
+
+def test_runs_without_validation_are_not_said_to_have_reached_nothing(
+    runs: list[Path], tmp_path: Path, quick: None
+) -> None:
+    twice = [Path(shutil.copytree(run, tmp_path / f"run{number}")) for number, run in enumerate(runs)]
+    for run in twice:
+        rows = [row | {"val_iou": None, "val_loss": None} for row in read_history(run / "history.csv")]
+        write_history(run / "history.csv", rows)
+    one = compare([twice[0], runs[1]], tmp_path / "one", measured=False)
+    assert one.read_text().count("not validated") == 5  # four marks, and a share of its own best
+    assert (one.parent / "plots" / "curve_val_iou_by_epoch.svg").is_file()
+    both = compare(twice, tmp_path / "both", measured=False)
+    assert both.read_text().count("not validated") == 10
+    assert "not reached" not in both.read_text()
+    drawn = {path.stem for path in (both.parent / "plots").glob("curve_*.svg")}
+    assert drawn == {f"curve_{name}_by_{unit}" for name in ("loss", "iou") for unit in ("epoch", "seconds")}
 
 
 def test_one_network_twice_is_noted_and_equal_scores_have_no_winner(runs: list[Path], tmp_path: Path) -> None:
