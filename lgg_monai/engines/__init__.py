@@ -2,7 +2,7 @@
 
 from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
 from lgg_monai.engines.checkpoints import default_checkpoint, load_weights
-from lgg_monai.engines.config_check import check_keys, check_numbers, check_switches
+from lgg_monai.engines.config_check import check_keys, check_numbers, check_parts, check_switches
 from lgg_monai.engines.evaluation import EvaluationWriter
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
@@ -47,6 +47,7 @@ __all__ = [
     "WeightAveraging",
     "check_keys",
     "check_numbers",
+    "check_parts",
     "check_switches",
     "default_checkpoint",
     "fuse_batch_norms",

@@ -114,6 +114,37 @@ def check_switches(switches: dict[str, Any]) -> None:
             raise LggError(f"{name} is {value!r}: give --{name} True or --{name} False, with a capital letter")
 
 
+@exits_with_one_line
+def check_parts(*names: str) -> None:
+    """Build parts of the config, such as the network, before data are read or a folder is made.
+
+    MONAI wraps what a part raises in a traceback of some eighty lines, whose last one does not say what was wrong.
+
+    Args:
+        names: keys of the config; what has been built stays, so nothing is built twice.
+
+    Raises:
+        SystemExit: with one line that names the part and the reason.
+    """
+    parser = current_parser()
+    if parser is None:
+        return
+    for name in names:
+        try:
+            parser.get_parsed_content(name)
+        except Exception as error:  # whatever a network or a transform may raise
+            reason = _root_cause(error)
+            kind = "" if isinstance(reason, LggError) else f"{type(reason).__name__}: "
+            message = f"cannot build {name} from the config ({kind}{' '.join(str(reason).split())[:300]}): correct it"
+            raise LggError(message) from error
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def _plain(node: Any) -> Any:
     if isinstance(node, dict):
         return {str(key): _plain(value) for key, value in node.items()}

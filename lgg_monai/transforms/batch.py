@@ -24,6 +24,22 @@ class BatchTransform(Protocol):
         ...
 
 
+def require_probability(name: str, value: float) -> float:
+    """Give a probability, or raise a ValueError that names it, such as for 50 in place of 0.5."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value!r}: use a number from 0 to 1")
+    return float(value)
+
+
+def require_range(name: str, value: Sequence[float], lowest: float = 0.0) -> tuple[float, float]:
+    """Give a range as (smallest, largest), or raise a ValueError that names it; ``lowest`` itself is not allowed."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise ValueError(f"{name} is {value!r}: use two numbers, (smallest, largest)")
+    if not all(isinstance(limit, int | float) for limit in value) or not lowest < value[0] <= value[1]:
+        raise ValueError(f"{name} is {tuple(value)}: use (smallest, largest), both above {lowest:g}")
+    return float(value[0]), float(value[1])
+
+
 class BatchRandom:
     """Random numbers for a batch: small parameters are drawn on the CPU, noise on the batch's device.
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from lgg_monai.data.sequences import FLAIR, OTHERS
-from lgg_monai.transforms.batch import BatchRandom
+from lgg_monai.transforms.batch import BatchRandom, require_probability, require_range
 
 
 class RandomIntensity:
@@ -16,10 +16,14 @@ class RandomIntensity:
 
     Args:
         probability: share of the samples that change.
+
+    Raises:
+        ValueError: from this and its subclasses, for a probability that is none, or a range that is not from a smaller
+            to a larger number above 0.
     """
 
     def __init__(self, probability: float) -> None:
-        self.probability = probability
+        self.probability = require_probability(f"probability of {type(self).__name__}", probability)
 
     def __call__(
         self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
@@ -70,7 +74,7 @@ class RandomGamma(RandomIntensity):
 
     def __init__(self, probability: float = 0.2, gamma: tuple[float, float] = (0.7, 1.5)) -> None:
         super().__init__(probability)
-        self.gamma = (float(gamma[0]), float(gamma[1]))
+        self.gamma = require_range("gamma", gamma)
 
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
         """See :class:`RandomIntensity`."""
@@ -131,7 +135,7 @@ class RandomBlur(RandomIntensity):
 
     def __init__(self, probability: float = 0.15, deviation: tuple[float, float] = (0.5, 2.0)) -> None:
         super().__init__(probability)
-        self.deviation = (float(deviation[0]), float(deviation[1]))
+        self.deviation = require_range("deviation of RandomBlur", deviation)
         self.radius = math.ceil(3 * self.deviation[1])
 
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:

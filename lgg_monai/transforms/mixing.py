@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from lgg_monai.data.sequences import FLAIR, OTHERS
-from lgg_monai.transforms.batch import BatchRandom
+from lgg_monai.transforms.batch import BatchRandom, require_probability
 
 AIR = 0.1  # of the way from the darkest to the brightest pixel of a sample's FLAIR, below which a pixel is air
 LARGEST_SHARE_OF_AIR = 0.2
@@ -21,10 +21,15 @@ class RandomCarveMix:
     Args:
         probability: share of the samples that are to receive a tumour; those that it does not suit stay as they are.
         margin: most pixels around the tumour that come with it; each sample draws its own number, from 0.
+
+    Raises:
+        ValueError: for a probability that is none, or a negative margin.
     """
 
     def __init__(self, probability: float = 0.5, margin: int = 8) -> None:
-        self.probability = probability
+        if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
+            raise ValueError(f"margin is {margin!r}: use a whole number of pixels from 0 up")
+        self.probability = require_probability("probability of RandomCarveMix", probability)
         self.margin = margin
 
     def __call__(

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional
 
-from lgg_monai.transforms.batch import BatchRandom
+from lgg_monai.transforms.batch import BatchRandom, require_probability, require_range
 
 
 class RandomAffinePatch:
@@ -25,6 +25,10 @@ class RandomAffinePatch:
         elastic: largest displacement of the elastic grid's nodes, in pixels.
         elastic_probability: share of the samples that are bent.
         elastic_nodes: nodes of the elastic grid along one side.
+
+    Raises:
+        ValueError: for a patch of fewer than 16 pixels, a probability that is none, or a scale that is not from a
+            smaller to a larger number above 0.
     """
 
     def __init__(
@@ -40,15 +44,13 @@ class RandomAffinePatch:
     ) -> None:
         if patch_size < 16:
             raise ValueError(f"patch_size is {patch_size}: use at least 16 pixels")
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f"scale is {tuple(scale)}: use (smallest, largest), both above 0")
         self.patch_size = patch_size
         self.placement = placement
         self.degrees = degrees
-        self.scale = (float(scale[0]), float(scale[1]))
-        self.flip = flip
+        self.scale = require_range("scale", scale)
+        self.flip = require_probability("flip", flip)
         self.elastic = elastic
-        self.elastic_probability = elastic_probability
+        self.elastic_probability = require_probability("elastic_probability", elastic_probability)
         self.elastic_nodes = elastic_nodes
 
     def __call__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from monai.bundle import ConfigParser
 from lgg_monai.engines.config_check import (
     check_keys,
     check_numbers,
+    check_parts,
     check_switches,
     current_parser,
     effective_config,
@@ -137,3 +139,45 @@ def test_a_switch_must_be_true_or_false(value: object) -> None:
     assert str(caught.value) == (
         f"lgg-monai: error: compile is {value!r}: give --compile True or --compile False, with a capital letter"
     )
+
+
+PARTS = {
+    "imports": ["$import lgg_monai.engines as engines"],
+    "steps": [{"_target_": "lgg_monai.transforms.RandomNoise", "probability": 0.5}],
+    "augmentation": {"_target_": "lgg_monai.transforms.BatchAugmentation", "transforms": "@steps"},
+    "network_def": {"_target_": "lgg_monai.networks.EfficientUNet", "encoder": "efficientnet-lite0"},
+    "check": "$engines.check_parts('network_def', 'augmentation')",
+}
+
+
+def test_parts_that_can_be_built_are_built_once() -> None:
+    config = ConfigParser({**PARTS})
+    assert config.get_parsed_content("check") is None
+    network = config.get_parsed_content("network_def")
+    assert isinstance(network, torch.nn.Module)
+    config.get_parsed_content("check")
+    assert config.get_parsed_content("network_def") is network
+    check_parts("network_def")  # outside a config there is nothing to build
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network_def#encoder": "vgg"}, r"network_def from the config \(.*'vgg'.*efficientnet-lite0.*\): correct it"),
+        ({"network_def#depth": 7}, r"network_def from the config \(TypeError: .*'depth'.*\): correct it"),
+        (
+            {"steps#0#probability": 50},
+            r"augmentation from the config \(ValueError: probability of RandomNoise is 50: use a number from 0 to 1\)",
+        ),
+        (
+            {"augmentation": "$1 / 0"},
+            r"augmentation from the config \(ZeroDivisionError: division by zero\): correct it",
+        ),
+    ],
+)
+def test_a_part_that_cannot_be_built_is_one_line(change: dict[str, object], message: str) -> None:
+    config = ConfigParser(copy.deepcopy(PARTS))
+    config.update(pairs=change)
+    with pytest.raises(SystemExit, match=f"^lgg-monai: error: cannot build {message}") as caught:
+        config.get_parsed_content("check")
+    assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,30 @@ def apply(step: object, image: torch.Tensor, seed: int = 0) -> torch.Tensor:
 def test_probability_0_is_identity(step: type) -> None:
     image = noise()
     assert torch.equal(apply(step(probability=0), image), image)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("probability", [-0.1, 1.5, 50, "0.5", None, True])
+def test_a_probability_that_is_none_is_refused(step: type, probability: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"probability of {step.__name__} is {probability!r}: use a number from 0 to 1"
+    ):
+        step(probability=probability)
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "limits", "message"),
+    [
+        (RandomGamma, "gamma", (0, 1), r"gamma is \(0, 1\): use \(smallest, largest\), both above 0"),
+        (RandomGamma, "gamma", 1.5, r"gamma is 1.5: use two numbers"),
+        (RandomGamma, "gamma", "12", r"gamma is '12': use two numbers"),
+        (RandomBlur, "deviation", [2, 0.5], r"deviation of RandomBlur is \(2, 0.5\): use \(smallest, largest\)"),
+        (RandomBlur, "deviation", [1, 2, 3], r"deviation of RandomBlur is \[1, 2, 3\]: use two numbers"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(step: type, name: str, limits: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        step(**{name: limits})
 
 
 @pytest.mark.parametrize("step", STEPS)

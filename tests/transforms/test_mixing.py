@@ -109,3 +109,16 @@ def test_the_recipe_adds_carvemix_to_the_shared_steps() -> None:
         for number in range(len(shared["augmentation#transforms"]))
     ]
     assert len(steps) == len(shared["augmentation#transforms"]) + 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"probability": 2}, "probability of RandomCarveMix is 2: use a number from 0 to 1"),
+        ({"margin": -1}, "margin is -1: use a whole number of pixels from 0 up"),
+        ({"margin": 2.5}, "margin is 2.5: use a whole number"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RandomCarveMix(**settings)

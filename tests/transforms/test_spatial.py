@@ -196,6 +196,9 @@ def test_elastic_probability_is_the_share_of_bent_samples() -> None:
         ({"patch_size": 8}, "patch_size is 8: use at least 16 pixels"),
         ({"scale": (0.0, 1.2)}, r"scale is \(0.0, 1.2\): use \(smallest, largest\), both above 0"),
         ({"scale": [1.2, 0.8]}, r"scale is \(1.2, 0.8\)"),
+        ({"scale": 1.2}, r"scale is 1.2: use two numbers, \(smallest, largest\)"),
+        ({"flip": 50}, "flip is 50: use a number from 0 to 1"),
+        ({"elastic_probability": -0.1}, "elastic_probability is -0.1: use a number from 0 to 1"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
