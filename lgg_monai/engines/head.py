@@ -28,7 +28,7 @@ class HeadInferer(Inferer):
         threshold: share of FLAIR's range above which a voxel is of the head.
         share: of head voxels that a row or column of the volume needs to count, so that noise does not widen the box.
         margin: voxels of air kept on every side, at least.
-        divisor: the product of the network's strides.
+        divisor: the product of the network's strides; that of the bundles' deepest encoder by default.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class HeadInferer(Inferer):
         threshold: float = 0.1,
         share: float = 0.01,
         margin: int = 4,
-        divisor: int = 16,
+        divisor: int = 32,
     ) -> None:
         super().__init__()
         self.inferer = inferer

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from monai.networks.nets import UNet
+from torch.nn import functional
 
 from lgg_monai.engines.head import NO_TUMOUR, HeadInferer
 from lgg_monai.engines.precision import SlicewiseInferer
+from lgg_monai.networks.efficient_unet import STRIDE
 
 
 def volume(x: tuple[int, int] = (20, 50), y: tuple[int, int] = (30, 44), noise: float = 0.0) -> torch.Tensor:
@@ -75,10 +77,24 @@ def test_far_from_the_edges_a_strided_network_predicts_the_same() -> None:
     torch.manual_seed(0)
     network = UNet(2, 3, 1, channels=(4, 8), strides=(2,), num_res_units=1, norm="batch").eval()
     image = volume(noise=0.05)
-    inferer = HeadInferer(SlicewiseInferer())
+    inferer = HeadInferer(SlicewiseInferer(), divisor=16)
     assert inferer.box(image) == ((16, 64), (16, 48))
     with torch.no_grad():
         cropped, whole = inferer(image, network), SlicewiseInferer()(image, network)
     inside = (slice(None), slice(None), slice(30, 50), slice(30, 34))
     torch.testing.assert_close(cropped[inside], whole[inside])
     assert not torch.allclose(cropped[:, :, 16:18, 30:34], whole[:, :, 16:18, 30:34])
+
+
+def test_by_default_the_box_suits_a_network_of_stride_32() -> None:
+    image = torch.full((1, 3, 96, 128, 2), -0.7)
+    image[:, :, 50:90, 40:90] = 2.0
+    image = (image + 0.05 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(-0.7, 2.0)
+
+    def coarse(slices: torch.Tensor) -> torch.Tensor:
+        return functional.interpolate(functional.avg_pool2d(slices[:, :1], STRIDE), scale_factor=STRIDE)
+
+    inferer = HeadInferer(SlicewiseInferer())
+    assert inferer.box(image) == ((32, 96), (32, 96))
+    cropped, whole = inferer(image, coarse), SlicewiseInferer()(image, coarse)
+    torch.testing.assert_close(cropped[:, :, 32:, 32:96], whole[:, :, 32:, 32:96])
