@@ -32,7 +32,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# Both packaged bundles in MONAI's clients. Two of these live in environments of their own, which need some 4 GB. Their
+# The packaged bundles in MONAI's clients. Two of these live in environments of their own, which need some 4 GB. Their
 # packages come without what those ask for in turn: that would be CUDA builds, and servers that the tests do not start.
 clients: $(VENV)/.installed-dev .venv-label/.installed .venv-deploy/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/sharing/test_clients.py $(OPTIONS)
