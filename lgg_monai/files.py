@@ -54,9 +54,18 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` at once or not at all."""
+    """Write ``text`` to ``path`` at once or not at all.
+
+    A file's name may be no text at all (``surrogateescape``): what UTF-8 cannot hold becomes a question mark.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write ``content`` to ``path`` at once or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, content: Any) -> None:

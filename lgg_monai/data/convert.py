@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 import nibabel
 import numpy as np
 
-from lgg_monai.data.patients import Patient, find_patients, read_patient
+from lgg_monai.data.integrity import inspect_patient
+from lgg_monai.data.patients import Patient, find_patients, load_nifti, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
@@ -36,7 +37,7 @@ def convert(
     """Write every patient as NIfTI, with the grey values as they are.
 
     Spacing and orientation of TIFF slices were never recorded, so their files say 1 mm and radiological order; neither
-    is a measurement. A NIfTI input keeps its own.
+    is a measurement. A NIfTI input keeps its own, with its axes turned to LPS.
     ``dataset.json`` is written last: a folder that holds one is complete.
 
     Args:
@@ -51,7 +52,8 @@ def convert(
         The folder that holds ``dataset.json``.
 
     Raises:
-        LggError: ``output_dir`` is not empty or cannot be written, or a patient cannot be read or has no mask.
+        LggError: ``output_dir`` is not empty or cannot be written, or `lgg-monai check` finds something wrong with a
+            patient, such as a slice without its mask.
     """
     if layout not in get_args(Layout):
         raise LggError(f"unknown layout {layout!r}: choose one of {', '.join(get_args(Layout))}")
@@ -60,8 +62,10 @@ def convert(
         raise LggError(f"the output folder {output_dir} is not empty: choose another, or empty it")
     patients = find_patients(dataset_dir)
     for patient in patients:
-        if patient.label is None:
-            raise LggError(f"patient {patient.name} in {dataset_dir} has no mask: add it, or leave the patient out")
+        # Before anything is written: masks of other slices than the images would look complete in the copy.
+        problems = inspect_patient(patient).problems
+        if problems:
+            raise LggError(f"patient {patient.name} cannot be converted: {problems[0]}")
     root = writable_folder(output_dir)
     synthetic = is_phantom(dataset_dir)
     if layout == "nnunet":
@@ -82,29 +86,14 @@ def convert(
 
 def _write_patient(patient: Patient, root: Path, layout: Layout) -> None:
     image, label = read_patient(patient)
-    if label is None:
-        raise LggError(f"patient {patient.name} in {patient.image} has no mask: add it, or leave the patient out")
-    if image.shape[0] != len(SEQUENCES):
-        message = (
-            f"patient {patient.name} has {image.shape[0]} sequence(s) in {patient.image}: expected 3 (pre, FLAIR, post)"
-        )
-        raise LggError(message)
-    affine = _affine(patient)
+    assert label is not None  # or `convert` would have refused the patient
+    affine = UNKNOWN_GEOMETRY if patient.format == "tiff" else load_nifti(patient.image).affine
     if layout == "msd":
         _save(np.moveaxis(image, 0, -1), affine, root / "imagesTr" / f"{patient.name}.nii.gz")
     else:
         for channel, volume in enumerate(image):
             _save(volume, affine, root / "imagesTr" / f"{patient.name}_{channel:04d}.nii.gz")
     _save((label[0] > 0).astype(np.uint8), affine, root / "labelsTr" / f"{patient.name}.nii.gz")
-
-
-def _affine(patient: Patient) -> np.ndarray:
-    if patient.format == "tiff":
-        return UNKNOWN_GEOMETRY
-    picture = nibabel.load(patient.image)
-    assert isinstance(picture, nibabel.Nifti1Image)  # find_patients takes *.nii and *.nii.gz only
-    assert picture.affine is not None
-    return picture.affine
 
 
 def _save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, require_sound
+from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, require_sound, require_sound_images
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.phantom import is_phantom, write_phantom
 from lgg_monai.data.report_cache import ReportCache
-from lgg_monai.data.seen import DATALIST, datalist_of, require_unseen
+from lgg_monai.data.seen import DATALIST, datalist_of, identities, parts_by_identity, require_unseen
 from lgg_monai.data.split import FOLDS, PARTS, require_disjoint, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_json, writable_folder, write_json
@@ -103,9 +103,11 @@ def inference_datalist(dataset_dir: str) -> list[dict[str, str]]:
     """List the image of every patient of a folder, outlined or not.
 
     Raises:
-        SystemExit: with one line, where there are none.
+        SystemExit: with one line, where there are none, or one is no scan, such as a FLAIR of one value.
     """
-    return [{"image": str(patient.image)} for patient in find_patients(Path(dataset_dir))]
+    patients = find_patients(Path(dataset_dir))
+    require_sound_images(patients)
+    return [{"image": str(patient.image)} for patient in patients]
 
 
 @exits_with_one_line
@@ -113,7 +115,7 @@ def evaluation_datalist(
     dataset_dir: str,
     output_dir: str,
     subset: str | None = "test",
-    checkpoint: str | None = None,
+    checkpoint: str | Sequence[str] | None = None,
     cache_dir: str | None = None,
 ) -> dict[str, Any]:
     """List the patients to score, each with the part it had in training (``unseen`` where it had none).
@@ -123,7 +125,8 @@ def evaluation_datalist(
         output_dir: the run folder, whose ``datalist.json`` tells the parts.
         subset: ``test``, ``val``, ``train``, or ``all`` (every patient of the folder); None is ``test`` of a run, and
             ``all`` where no run is.
-        checkpoint: the weights; where there is no run, a ``datalist.json`` beside them tells the parts.
+        checkpoint: the weights, one file or several; the ``datalist.json`` of their own trainings tells the parts, and
+            that of the run folder where they have none.
         cache_dir: as in :func:`prepare_datalist`.
 
     Raises:
@@ -134,8 +137,10 @@ def evaluation_datalist(
     path = writable_folder(Path(output_dir)) / DATALIST
     if subset is None:
         subset = "test" if path.is_file() else "all"
-    if not path.is_file() and isinstance(checkpoint, str):  # several are of different trainings
-        path = datalist_of(Path(checkpoint)) or path
+    files = [Path(file) for file in ([checkpoint] if isinstance(checkpoint, str) else checkpoint or [])]
+    lists = [datalist_of(file) for file in files]
+    if not path.is_file() and len(files) == 1:  # several are of different trainings
+        path = lists[0] or path
     if subset != "all" and not path.is_file():
         message = (
             f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
@@ -144,10 +149,12 @@ def evaluation_datalist(
     report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
     require_sound(report)
     known = read_json(path, "datalist") if path.is_file() else {}
-    # By name, and by pixels: a patient of the training does not become unseen by another name.
-    part_of = {
-        entry[key]: part for part in PARTS for entry in known.get(part, []) for key in ("patient", "fingerprint")
-    }
+    unknown = [str(file) for file, found in zip(files, lists, strict=True) if found is None]
+    if unknown:
+        logger.warning("no %s says which patients %s has seen: scores may flatter", DATALIST, unknown[0])
+    # What the weights saw counts, not what the run did in whose folder they are scored.
+    trainings = [read_json(found, "datalist") for found in dict.fromkeys(lists) if found is not None]
+    part_of = parts_by_identity(trainings or [known])
     if subset == "all":
         names = [r.patient.name for r in report.patients]
     else:
@@ -155,7 +162,7 @@ def evaluation_datalist(
     if not names:
         raise LggError(f"{path} lists no {subset} patients: choose another --subset")
     entries = [
-        {**entry, "part": part_of.get(entry["fingerprint"], part_of.get(entry["patient"], "unseen"))}
+        {**entry, "part": _strongest(part_of[identity] for identity in identities(entry) if identity in part_of)}
         for entry in _entries(names, report)
     ]
     _warn_of_changed_pixels(entries, known)
@@ -172,6 +179,10 @@ def evaluation_datalist(
         "seen": seen,
         "patients": entries,
     }
+
+
+def _strongest(parts: Iterable[str]) -> str:
+    return min(parts, key=PARTS.index, default="unseen")
 
 
 def _require_same(before: dict[str, Any], now: dict[str, Any], run_folder: Path) -> None:
@@ -211,6 +222,7 @@ def _entry(report: PatientReport) -> dict[str, Any]:
         "tumour_voxels": report.tumour_voxels,
         "copied_sequences": list(report.copied),
         "fingerprint": report.fingerprint,
+        "image_fingerprint": report.image_fingerprint,
     }
 
 

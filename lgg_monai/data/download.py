@@ -44,10 +44,10 @@ def download(destination: Path, source: str | None = None) -> Path:
         LggError: patients are there already, or what came is cut short, damaged, unsafe or not this data set.
     """
     target = Path(destination) / FOLDER
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        message = f"{target} exists and is not empty: use it as --dataset_dir, or remove it to download anew"
-        raise LggError(message)
     try:
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            message = f"{target} exists and is not empty: use it as --dataset_dir, or remove it to download anew"
+            raise LggError(message)
         Path(destination).mkdir(parents=True, exist_ok=True)
         if source is None:
             _copy_folder(_from_kaggle(), target)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from lgg_monai.data.patients import Patient, find_patients, read_patient
+from lgg_monai.data.patients import Patient, find_patients, load_nifti, read_patient
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
 from lgg_monai.data.tiff_stack import (
     distinct_values,
@@ -40,6 +40,7 @@ class PatientReport:
         copied: sequences that are copies of FLAIR, so were never acquired.
         digests: hashes of the slices that are not of one value, to find the same picture under another name.
         fingerprint: hash of all pixels and masks.
+        image_fingerprint: hash of all pixels, whatever was outlined in them.
         problems: everything wrong with this patient, a line each; the numbers above are 0 where it could not be read.
     """
 
@@ -51,6 +52,7 @@ class PatientReport:
     copied: tuple[str, ...] = ()
     digests: frozenset[str] = frozenset()
     fingerprint: str = ""
+    image_fingerprint: str = ""
     problems: list[str] = field(default_factory=list)
 
 
@@ -132,7 +134,21 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.digests = frozenset(h for h, skip in zip(hashes, blank, strict=True) if not skip)
     mask_hash = hashlib.blake2b(np.packbits(tumour).tobytes(), digest_size=16).hexdigest()
     report.fingerprint = hashlib.sha256(" ".join([*hashes, mask_hash]).encode()).hexdigest()
+    report.image_fingerprint = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     return report
+
+
+def require_sound_images(patients: Iterable[Patient]) -> None:
+    """Read the images of patients that need no mask, and stop before anything expensive where one is no scan.
+
+    Raises:
+        LggError: names the first problem: a file that cannot be read, or an image that no network can say anything of.
+    """
+    for patient in patients:
+        image, _ = read_patient(replace(patient, label=None))
+        problems = _image_problems(patient, image)
+        if problems:
+            raise LggError(problems[0])
 
 
 def require_sound(report: DatasetReport) -> None:
@@ -196,24 +212,43 @@ def _slice_problems(patient: Patient) -> list[str]:
 
 def _array_problems(patient: Patient, image: np.ndarray, label: np.ndarray | None) -> list[str]:
     if image.ndim != 4 or image.shape[0] != len(SEQUENCES):
-        found = image.shape[0] if image.ndim == 4 else f"shape {image.shape}"
-        return [f"{patient.image} has {found} sequence(s), expected {len(SEQUENCES)}: join pre, FLAIR and post"]
+        return _image_problems(patient, image)
     if label is None:
         return [f"{patient.image} has no mask: add it"]
     if label.shape[1:] != image.shape[1:]:
         sizes = " and ".join(" x ".join(map(str, array.shape[1:])) for array in (image, label))
         return [f"image and mask of {patient.image} differ in size ({sizes}): export them alike"]
+    problems = _image_problems(patient, image)
     if not image.size:
-        return [f"{patient.image} holds no voxels: replace the file"]
-    problems = []
-    if not np.isfinite(image).all():
-        problems.append(f"{patient.image} holds NaN or infinite values: replace them, or export the file anew")
-    elif image.min() == image.max():
-        problems.append(f"{patient.image} is of one single value ({image.min()}), so no scan: replace or remove it")
+        return problems
+    if patient.format == "nifti" and patient.label is not None:
+        affines = [load_nifti(path).affine for path in (patient.image, patient.label)]
+        # A hundredth of a millimetre at the far corner: files round their numbers, other grids are further off.
+        corner = [*image.shape[1:], 1]
+        if np.abs(affines[0] - affines[1]).dot(corner).max() > 0.01:
+            problems.append(f"{patient.label} lies on another grid than its image (affines differ): resample the mask")
     if not is_binary(label):
         found = distinct_values(label)
         problems.append(f"{patient.label} holds values other than 0 and 1 (or 255), namely {found}: make it binary")
     return problems
+
+
+def _image_problems(patient: Patient, image: np.ndarray) -> list[str]:
+    if image.ndim != 4 or image.shape[0] != len(SEQUENCES):
+        found = image.shape[0] if image.ndim == 4 else f"shape {image.shape}"
+        return [f"{patient.image} has {found} sequence(s), expected {len(SEQUENCES)}: join pre, FLAIR and post"]
+    if not image.size:
+        return [f"{patient.image} holds no voxels: replace the file"]
+    if not np.isfinite(image).all():
+        return [f"{patient.image} holds NaN or infinite values: replace them, or export the file anew"]
+    if image.min() == image.max():
+        return [f"{patient.image} is of one single value ({image.min()}), so no scan: replace or remove it"]
+    return [
+        f"{SEQUENCES[channel]} of {patient.image} is of one single value ({sequence.min()}), so no scan: give it, or "
+        + ("leave the patient out" if channel == FLAIR else "a copy of FLAIR where it was not acquired")
+        for channel, sequence in enumerate(image)
+        if sequence.min() == sequence.max()
+    ]
 
 
 def _lone_masks(folder: Path, reports: list[PatientReport]) -> list[str]:

@@ -16,6 +16,8 @@ from lgg_monai.errors import LggError
 # Folders of the published download hold `<patient>/<patient>_<n>.tif`; one or two more levels lie above them.
 SEARCH_DEPTH = 3
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
+NETWORK_AXES = ("L", "P", "S")
+"""Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
 _PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")
 _DATE = re.compile(r"_\d{8}$")
 
@@ -45,7 +47,12 @@ class Patient:
     @property
     def person(self) -> str:
         """The name without the date: two scans of one person must never be parted by a split."""
-        return _DATE.sub("", self.name)
+        return person_of(self.name)
+
+
+def person_of(name: str) -> str:
+    """Give a patient's name without the date of the scan."""
+    return _DATE.sub("", name)
 
 
 def find_patients(dataset_dir: Path) -> list[Patient]:
@@ -58,9 +65,9 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
         LggError: the folder is missing or holds no patient, or a patient lies in it twice.
     """
     folder = Path(dataset_dir)
-    if not folder.is_dir():
-        raise LggError(f"no such dataset folder: {folder}: give the kaggle_3m folder with --dataset_dir")
     try:
+        if not folder.is_dir():
+            raise LggError(f"no such dataset folder: {folder}: give the kaggle_3m folder with --dataset_dir")
         patients = _nifti_patients(folder) if (folder / "imagesTr").is_dir() else _tiff_patients(folder, SEARCH_DEPTH)
     except OSError as error:
         raise LggError(f"cannot list the files of {folder} ({error}): give a folder that you may read") from error
@@ -84,7 +91,7 @@ def read_patient(patient: Patient) -> tuple[np.ndarray, np.ndarray | None]:
     """Read one patient's arrays as they are stored.
 
     Returns:
-        The image ``[3, X, Y, Z]`` and the mask ``[1, X, Y, Z]`` (None where the patient has none).
+        The image ``[3, X, Y, Z]`` and the mask ``[1, X, Y, Z]`` (None where the patient has none), NIfTI turned to LPS.
 
     Raises:
         LggError: a file cannot be read, or the slices do not form a volume.
@@ -93,10 +100,32 @@ def read_patient(patient: Patient) -> tuple[np.ndarray, np.ndarray | None]:
         image, _ = _read_tiff(patient.image, mask=False)
         label = None if patient.label is None else _read_tiff(patient.label, mask=True)[0]
         return image, label
-    image = _read_nifti(patient.image)
+    image = _voxels(load_nifti(patient.image), patient.image)
     # The Decathlon's 4D files hold the sequences last.
     image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
-    return image, None if patient.label is None else _read_nifti(patient.label)[None]
+    return image, None if patient.label is None else _voxels(load_nifti(patient.label), patient.label)[None]
+
+
+def load_nifti(path: Path) -> Any:
+    """Open a NIfTI file and turn its axes to LPS, in which the slices of the data set lie; its geometry stays.
+
+    Returns:
+        nibabel's image, whose ``affine`` and ``dataobj`` are those of the turned axes.
+
+    Raises:
+        LggError: it cannot be read, or its affine tells no directions.
+    """
+    import nibabel
+    from nibabel import orientations
+
+    try:
+        picture: Any = nibabel.load(path)  # its type says nothing of voxels
+        turn = orientations.ornt_transform(
+            orientations.io_orientation(picture.affine), orientations.axcodes2ornt(NETWORK_AXES)
+        )
+        return picture.as_reoriented(turn)
+    except Exception as error:  # nibabel, gzip and zlib raise many kinds on a damaged file
+        raise _unreadable(path, error) from error
 
 
 def _read_tiff(folder: Path, mask: bool) -> tuple[np.ndarray, dict]:
@@ -104,15 +133,16 @@ def _read_tiff(folder: Path, mask: bool) -> tuple[np.ndarray, dict]:
     return reader.get_data(reader.read(folder))
 
 
-def _read_nifti(path: Path) -> np.ndarray:
-    import nibabel
-
+def _voxels(picture: Any, path: Path) -> np.ndarray:
     try:
-        picture: Any = nibabel.load(path)  # its type says nothing of voxels
         return np.asanyarray(picture.dataobj)
-    except Exception as error:  # nibabel, gzip and zlib raise many kinds on a damaged file
-        message = f"cannot read {path} as NIfTI ({type(error).__name__}: {error}): replace the file"
-        raise LggError(" ".join(message.split())) from error
+    except Exception as error:  # where no axis had to be turned, voxels are read only here
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> LggError:
+    message = f"cannot read {path} as NIfTI ({type(error).__name__}: {error}): replace the file"
+    return LggError(" ".join(message.split()))
 
 
 def _tiff_patients(folder: Path, depth: int) -> list[Patient]:

@@ -18,7 +18,7 @@ from lgg_monai.files import write_json
 logger = logging.getLogger(__name__)
 
 REPORTS = "reports"
-KEPT = ("size", "slices", "tumour_slices", "tumour_voxels", "copied", "digests", "fingerprint")
+KEPT = ("size", "slices", "tumour_slices", "tumour_voxels", "copied", "digests", "fingerprint", "image_fingerprint")
 
 
 class ReportCache:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.data.patients import person_of
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
 
@@ -27,10 +29,32 @@ def training_patients(checkpoint: Path) -> set[str]:
     return {entry["patient"] for part in ("training", "validation") for entry in known.get(part, [])}
 
 
+def identities(entry: Mapping[str, Any]) -> set[str]:
+    """Give all that a patient of a datalist can be known again by, whatever its name and whoever outlined it.
+
+    That is the person (two scans of one person are one patient), the pixels with their mask, and the pixels alone,
+    which lists of before 2026-11-26 lack.
+    """
+    pixels = {str(entry[key]) for key in ("fingerprint", "image_fingerprint") if entry.get(key)}
+    return pixels | {f"person {person_of(entry['patient'])}"}
+
+
+def parts_by_identity(datalists: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Tell by :func:`identities` what part patients had in one or several trainings: training before all others."""
+    datalists = list(datalists)
+    return {
+        identity: part
+        for part in ("test", "validation", "training")
+        for datalist in datalists
+        for entry in datalist.get(part, [])
+        for identity in identities(entry)
+    }
+
+
 def require_unseen(datalist: dict[str, Any], weights: Path) -> None:
     """Refuse to begin with weights that know patients by which this training is to be judged.
 
-    Patients are the same by name or by pixels. Where nothing says what the weights have seen, a warning is logged.
+    Patients are the same by :func:`identities`. Where nothing says what the weights have seen, a warning is logged.
 
     Args:
         datalist: of the run that begins.
@@ -45,12 +69,8 @@ def require_unseen(datalist: dict[str, Any], weights: Path) -> None:
         return
     known = read_json(path, "datalist")
     for part, before in (("test", ("training", "validation")), ("validation", ("training",))):
-        seen = {
-            entry.get(key) for other in before for entry in known.get(other, []) for key in ("patient", "fingerprint")
-        }
-        clash = [
-            entry["patient"] for entry in datalist[part] if {entry["patient"], entry["fingerprint"]} & seen - {None}
-        ]
+        seen = {identity for other in before for entry in known.get(other, []) for identity in identities(entry)}
+        clash = [entry["patient"] for entry in datalist[part] if identities(entry) & seen]
         if clash:
             message = (
                 f"{part} patient {clash[0]} (of {len(clash)}) is known to {weights}, so its score would flatter: "

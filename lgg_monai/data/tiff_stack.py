@@ -17,6 +17,7 @@ from PIL import Image
 from lgg_monai.errors import LggError
 
 MASK_SUFFIX = "_mask"
+BITS_PER_SAMPLE = 258  # TIFF's tag
 _NUMBER = re.compile(r"_(\d+)$")
 
 # Neither spacing nor orientation was recorded when the slices were published. One voxel is called 1 mm, and pictures
@@ -109,14 +110,24 @@ def read_slice(path: Path) -> np.ndarray:
     """Read one TIFF as ``[rows, columns]`` or ``[rows, columns, channels]``.
 
     Raises:
-        LggError: the file is no image, or is cut short.
+        LggError: the file is no image, is cut short, has several pages, or more than 8 bits a channel of several.
     """
     try:
         with warnings.catch_warnings():
             # What it warns of makes the file unreadable, and one line says so.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             with Image.open(path) as picture:
+                pages, bits = getattr(picture, "n_frames", 1), getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))
+                if pages > 1:
+                    raise LggError(f"{path} holds {pages} pages, expected one slice a file: export each by itself")
+                if len(bits) > 1 and max(bits) > 8:
+                    # Pillow drops the lower half of each value of such pictures without a word.
+                    raise LggError(
+                        f"{path} has {max(bits)} bits a channel, expected 8 in RGB: export it so, or as NIfTI"
+                    )
                 return np.asarray(picture)
+    except LggError:
+        raise
     except Exception as error:  # Pillow raises many kinds on a damaged file
         raise LggError(f"cannot read {path} (damaged, cut short, or no TIFF image): replace the file") from error
 

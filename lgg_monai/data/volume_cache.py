@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import zipfile
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from monai.utils import ensure_tuple
 from lgg_monai.data.compact import CompactVolume, decode, encode
 from lgg_monai.data.identity import code_state, files_state, short_hash
 from lgg_monai.errors import LggError
-from lgg_monai.files import replacing, write_text
+from lgg_monai.files import write_bytes, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class VolumeCache:
         if kept is not None:
             return kept
         volume = make()
+        # By way of memory, as torch.save says of a full disk what is no OSError.
+        buffer = io.BytesIO()
+        torch.save(volume.tensors(), buffer)
         # Files that changed while they were read belong to neither name.
         if self._path(entry, keys) != path:
             return volume
@@ -75,8 +79,7 @@ class VolumeCache:
             for outdated in path.parent.glob(f"{path.name.split('-')[0]}-*"):
                 if outdated.name.split("-")[1] != path.name.split("-")[1]:
                     outdated.unlink(missing_ok=True)
-            with replacing(path) as temporary:
-                torch.save(volume.tensors(), temporary)
+            write_bytes(path, buffer.getbuffer())
         except OSError as error:
             self._give_up(error)
             return volume

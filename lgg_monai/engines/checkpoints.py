@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
 import zipfile
@@ -10,9 +11,10 @@ from typing import Any
 
 import torch
 
+from lgg_monai.data.seen import DATALIST
 from lgg_monai.engines.compact_weights import expand
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import replacing
+from lgg_monai.files import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +24,20 @@ SHIPPED = Path("models") / "model.pt"  # in the bundle's folder
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint so that an interruption leaves the one before."""
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    """Write a checkpoint so that an interruption leaves the one before.
+
+    Raises:
+        LggError: it cannot be written, as the disk is full; the one before is still there.
+    """
+    # By way of memory, as torch.save says of a full disk what is no OSError.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    try:
+        write_bytes(path, buffer.getbuffer())
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"cannot write the checkpoint {path} ({reason}): free space, and go on with --resume True"
+        raise LggError(message) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -73,7 +86,7 @@ def default_checkpoint(output_dir: str, bundle_root: str) -> str:
         A path; that of the run where neither is there, so that the message on the missing file says to train.
 
     Raises:
-        SystemExit: with one line, where the run has no validation score yet: its own weights are meant then.
+        SystemExit: with one line, where the run has no validation score or no weights yet: its own are meant then.
     """
     trained, shipped = Path(output_dir) / "checkpoints" / BEST, Path(bundle_root) / SHIPPED
     if trained.is_file():
@@ -87,6 +100,13 @@ def default_checkpoint(output_dir: str, bundle_root: str) -> str:
         raise LggError(message)
     if not shipped.is_file():
         return str(trained)
+    if (Path(output_dir) / DATALIST).is_file():
+        # Shipped weights have seen every patient of the data set, those that this run tests on as well.
+        message = (
+            f"the run in {output_dir} has no weights yet: train it to its first validation (--resume True), or give "
+            f"another --output_dir, or name weights with --checkpoint, such as {shipped}"
+        )
+        raise LggError(message)
     logger.info("no trained run in %s: using the weights shipped with the bundle, %s", output_dir, shipped)
     return str(shipped)
 

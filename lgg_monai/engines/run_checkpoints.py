@@ -86,8 +86,13 @@ class RunCheckpoints:
         else:
             logger.info("resuming after epoch %d of %d", state.epoch, state.max_epochs)
 
+    @exits_with_one_line
     def save(self, engine: Engine) -> None:
-        """Write the checkpoints of the epoch that ended."""
+        """Write the checkpoints of the epoch that ended.
+
+        Raises:
+            SystemExit: with one line, where they cannot be written.
+        """
         if self._is_best(engine.state.epoch):
             self.best_epoch = engine.state.epoch
             save_checkpoint(self.folder / BEST, self.best_model.state_dict())

@@ -48,9 +48,17 @@ def write_weights(
     state = network.state_dict()
     datalists = [datalist_of(checkpoint) for checkpoint in checkpoints]
     known = joined([read_json(path, "datalist") if path else None for path in datalists])
+    beside = output.parent / DATALIST
     # Written into the run's own folder, they are described already, and the run needs its list as it is.
-    if (output.parent / DATALIST).resolve() in [path.resolve() for path in datalists if path]:
+    if beside.resolve() in [path.resolve() for path in datalists if path]:
         known = None
+    elif known is None and beside.exists():
+        strange = next(str(file) for file, path in zip(checkpoints, datalists, strict=True) if path is None)
+        message = (
+            f"{beside} says which patients other weights saw, and nothing says it of {strange}: "
+            "give an --output in another folder"
+        )
+        raise LggError(message)
     if known is not None:
         _require_alone(output)
     writable_folder(output.parent)

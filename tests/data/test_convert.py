@@ -100,7 +100,16 @@ def test_nifti_input_keeps_its_geometry(dataset: Path, tmp_path: Path) -> None:
         nibabel.save(nibabel.Nifti1Image(np.array(array), affine), path)
     again = convert(root, tmp_path / "raw", layout="nnunet")
     for path in again.glob("*Tr/*.nii.gz"):
-        np.testing.assert_allclose(load(path)[1], affine)
+        # Axes are turned to LPS, and every voxel stays where it was in the room.
+        turned, geometry = load(path)
+        assert "".join(nibabel.aff2axcodes(geometry)) == "LPS"
+        name = path.name.removesuffix(".nii.gz")
+        source = root / path.parent.name / f"{name[:-5] if path.parent.name == 'imagesTr' else name}.nii.gz"
+        before = load(source)[0]
+        before = before[..., int(name[-4:])] if before.ndim == 4 else before
+        there = np.argwhere(turned == turned.max())[:50]
+        voxels = np.rint(nibabel.affines.apply_affine(np.linalg.inv(affine) @ geometry, there)).astype(int)
+        assert (before[tuple(voxels.T)] == turned.max()).all()
 
 
 def test_same_input_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
@@ -144,7 +153,7 @@ def test_image_without_three_sequences_is_refused(tmp_path: Path) -> None:
         (tmp_path / "one" / part).mkdir(parents=True)
         picture = nibabel.Nifti1Image(np.ones((4, 4, 2), np.uint8), np.eye(4))
         nibabel.save(picture, tmp_path / "one" / part / "p.nii.gz")
-    with pytest.raises(LggError, match=r"patient p has 1 sequence\(s\).*expected 3"):
+    with pytest.raises(LggError, match=r"patient p cannot be converted: .* has 1 sequence\(s\), expected 3"):
         convert(tmp_path / "one", tmp_path / "out")
 
 
@@ -165,3 +174,12 @@ def test_failure_leaves_no_description_and_no_partial_file(
     assert not (tmp_path / "msd" / "dataset.json").exists()
     left = [path.name for path in (tmp_path / "msd").rglob("*") if path.is_file()]
     assert left == ["PHANTOM_AA_0001_20000101.nii.gz"] * 2
+
+
+def test_slices_without_their_mask_are_refused_before_anything_is_written(dataset: Path, tmp_path: Path) -> None:
+    name = find_patients(dataset)[1].name
+    (dataset / name / f"{name}_2.tif").unlink()
+    (dataset / name / f"{name}_5_mask.tif").unlink()
+    with pytest.raises(LggError, match=f"^patient {name} cannot be converted: .*{name}_5.tif has no mask beside it"):
+        convert(dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

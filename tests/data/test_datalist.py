@@ -9,12 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
 from lgg_monai.data import datalist as module
-from lgg_monai.data.datalist import default_dataset_dir, evaluation_datalist, prepare_datalist
+from lgg_monai.data.convert import convert
+from lgg_monai.data.datalist import (
+    default_dataset_dir,
+    evaluation_datalist,
+    inference_datalist,
+    prepare_datalist,
+)
 from lgg_monai.data.integrity import inspect_dataset
 from lgg_monai.data.tiff_stack import read_slice
 
@@ -78,6 +85,7 @@ def test_list_is_written_to_the_run_folder(phantom: Path, tmp_path: Path) -> Non
         "tumour_voxels": one.tumour_voxels,
         "copied_sequences": list(one.copied),
         "fingerprint": one.fingerprint,
+        "image_fingerprint": one.image_fingerprint,
     }
 
 
@@ -239,6 +247,75 @@ def test_all_patients_are_scored_with_their_parts(phantom: Path, own_phantom: Pa
     assert {entry["part"] for entry in unseen["patients"]} == {"unseen"}
     assert unseen["seen"] == []
     assert unseen["fingerprint"] == content["fingerprint"]
+
+
+def weights_of(folder: Path, names: list[str], phantom: Path) -> Path:
+    """Weights of another training, whose list says that they learnt from these patients."""
+    others = [path.name for path in sorted(phantom.glob("P*_*")) if path.name not in names]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = write_parts(folder.parent / f"{folder.name}.json", training=names, validation=others[:1], test=others[1:])
+    prepare_datalist(str(phantom), str(folder), datalist=path)
+    (folder / "checkpoints").mkdir()
+    return folder / "checkpoints" / "best.pt"
+
+
+def test_weights_of_another_training_are_judged_by_what_they_saw(
+    phantom: Path, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tested = patients(json.loads((run / "datalist.json").read_text()), "test")
+    one = weights_of(tmp_path / "one", tested[:1], phantom)
+    other = weights_of(tmp_path / "other", tested[1:], phantom)
+    for checkpoint, seen in ((str(one), tested[:1]), ([str(one), str(other)], tested)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            content = evaluation_datalist(str(phantom), str(run), "test", checkpoint)
+        parts = {entry["patient"]: entry["part"] for entry in content["patients"]}
+        assert [name for name, part in parts.items() if part == "training"] == seen
+        assert set(seen) <= set(content["seen"])
+        assert "their scores flatter" in caplog.text
+    # Of several weights in a folder without a run, the same holds.
+    fresh = evaluation_datalist(str(phantom), str(tmp_path / "fresh"), "all", [str(one), str(other)])
+    assert {entry["part"] for entry in fresh["patients"] if entry["patient"] in tested} == {"training"}
+
+
+def test_weights_without_a_list_are_warned_of(
+    phantom: Path, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        content = evaluation_datalist(str(phantom), str(run), "test", str(tmp_path / "model.pt"))
+    assert f"no datalist.json says which patients {tmp_path / 'model.pt'} has seen" in caplog.text
+    assert content["seen"] == []
+
+
+def test_a_known_scan_is_known_under_another_name_with_another_mask(own_phantom: Path, run: Path) -> None:
+    trained = patients(json.loads((run / "datalist.json").read_text()), "training")[:2]
+    # The same pixels, outlined by somebody else under another name; and a second scan of one person.
+    redrawn, later = own_phantom / "Reader_2_0001", own_phantom / f"{trained[1][:-8]}20100101"
+    for old, new in zip(trained, (redrawn, later), strict=True):
+        (own_phantom / old).rename(new)
+        for path in sorted(new.glob("*.tif")):
+            path.rename(new / path.name.replace(old, new.name))
+    for path in redrawn.glob("*_mask.tif"):
+        Image.fromarray(np.roll(read_slice(path), 1, axis=0)).save(path)
+    for path in (path for path in later.glob("*.tif") if not path.stem.endswith("_mask")):
+        Image.fromarray(read_slice(path) ^ 1).save(path)
+    content = evaluation_datalist(str(own_phantom), str(run), "all")
+    parts = {entry["patient"]: entry["part"] for entry in content["patients"]}
+    assert parts[redrawn.name] == parts[later.name] == "training"
+
+
+def test_images_that_are_no_scans_are_refused_before_inference(phantom: Path, tmp_path: Path) -> None:
+    root = convert(phantom, tmp_path / "nifti")
+    shutil.rmtree(root / "labelsTr")
+    assert len(inference_datalist(str(root))) == 10
+    path = root / "imagesTr" / f"{TWO}.nii.gz"
+    picture = nibabel.Nifti1Image.from_filename(path)
+    voxels = np.asanyarray(picture.dataobj).astype(np.float32)
+    voxels[3, 4, 5, 1] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, picture.affine), path)
+    assert refusal(inference_datalist, root) == (
+        f"{path} holds NaN or infinite values: replace them, or export the file anew"
+    )
 
 
 def test_changed_pixels_are_warned_of(own_phantom: Path, run: Path, caplog: pytest.LogCaptureFixture) -> None:

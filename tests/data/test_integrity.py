@@ -186,8 +186,8 @@ FOLDER_DAMAGES: dict[str, tuple[Damage, str]] = {
 
 def rewrite(root: Path, change: Callable[[np.ndarray], np.ndarray], labels: bool = False) -> None:
     path = root / ("labelsTr" if labels else "imagesTr") / f"{ONE}.nii.gz"
-    array = change(np.asanyarray(nibabel.Nifti1Image.from_filename(path).dataobj))
-    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    picture = nibabel.Nifti1Image.from_filename(path)
+    nibabel.save(nibabel.Nifti1Image(change(np.asanyarray(picture.dataobj)), picture.affine), path)
 
 
 def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -197,6 +197,14 @@ def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
         return array
 
     return change
+
+
+def shift_mask(root: Path) -> None:
+    path = root / "labelsTr" / f"{ONE}.nii.gz"
+    picture = nibabel.Nifti1Image.from_filename(path)
+    affine = np.array(picture.affine)
+    affine[0, 3] += 2
+    nibabel.save(nibabel.Nifti1Image(np.asanyarray(picture.dataobj), affine), path)
 
 
 NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
@@ -235,6 +243,18 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     "one sequence": (
         lambda root: rewrite(root, lambda array: array[..., 0]),
         rf"{ONE}\.nii\.gz has 1 sequence\(s\), expected 3: join pre, FLAIR and post",
+    ),
+    "FLAIR of one value": (
+        lambda root: rewrite(root, lambda array: array * np.array([1, 0, 1], array.dtype)),
+        rf"flair of .*{ONE}\.nii\.gz is of one single value \(0\), so no scan: give it, or leave the patient out",
+    ),
+    "another sequence of one value": (
+        lambda root: rewrite(root, lambda array: array * np.array([1, 1, 0], array.dtype)),
+        rf"post of .*{ONE}\.nii\.gz is of one single value \(0\), .* or a copy of FLAIR where it was not acquired",
+    ),
+    "mask on another grid": (
+        shift_mask,
+        rf"labelsTr.{ONE}\.nii\.gz lies on another grid than its image \(affines differ\): resample the mask",
     ),
     "mask of another size": (
         lambda root: rewrite(root, lambda array: array[:, :-4], labels=True),

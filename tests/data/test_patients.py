@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
+from nibabel import orientations
 
 from lgg_monai.data.convert import convert
 from lgg_monai.data.patients import Patient, find_patients, read_patient
@@ -122,3 +125,34 @@ def test_damaged_nifti_is_refused_in_one_line(phantom: Path, tmp_path: Path) -> 
         with pytest.raises(LggError, match=r"cannot read .*\.nii\.gz as NIfTI .*: replace the file") as caught:
             read_patient(found)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "SLP", "PIR"])
+def test_nifti_is_read_as_the_slices_lie_however_it_is_stored(phantom: Path, tmp_path: Path, axes: str) -> None:
+    root = convert(phantom / "PHANTOM_AA_0001_20000101", tmp_path / "nifti")
+    (found,) = find_patients(root)
+    expected = read_patient(found)
+    for path in root.glob("*Tr/*.nii.gz"):
+        picture = nibabel.Nifti1Image.from_filename(path)
+        turn = orientations.ornt_transform(
+            orientations.io_orientation(picture.affine), orientations.axcodes2ornt(tuple(axes))
+        )
+        nibabel.save(picture.as_reoriented(turn), path)
+    for one, other in zip(read_patient(found), expected, strict=True):
+        assert one is not None
+        assert other is not None
+        np.testing.assert_array_equal(one, other)
+    # And the training's preprocessing sees it so.
+    loaded = ConfigParser.load_config_file("configs/data.yaml")["preprocessing"]
+    steps = ConfigParser({"preprocessing": loaded, "imports": ["$import torch"]}).get_parsed_content("preprocessing")
+    image = steps({"image": str(found.image), "label": str(found.label)})
+    np.testing.assert_array_equal(image["label"], expected[1])
+
+
+def test_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(LggError, match=r"cannot list the files of .*Permission denied.*: give a folder that you may"):
+        find_patients(tmp_path / "locked" / "kaggle_3m")

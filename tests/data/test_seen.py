@@ -74,3 +74,17 @@ def test_training_patients_are_read_beside_shipped_weights_and_above_a_runs(tmp_
     (tmp_path / "datalist.json").write_text(json.dumps(parts))
     assert training_patients(tmp_path / "checkpoints/best.pt") == {"a", "b"}
     assert training_patients(tmp_path / "model.pt") == {"a", "b"}
+
+
+def test_a_second_scan_or_another_outline_of_a_known_patient_is_refused(tmp_path: Path) -> None:
+    known = {"patient": "P_20000101", "fingerprint": "a", "image_fingerprint": "b"}
+    (tmp_path / "datalist.json").write_text(json.dumps({"training": [known], "validation": [], "test": []}))
+    others = [
+        {"patient": "P_20050505", "fingerprint": "x", "image_fingerprint": "y"},
+        {"patient": "Q", "fingerprint": "x", "image_fingerprint": "b"},
+    ]
+    for other in others:
+        with pytest.raises(LggError, match=f"test patient {other['patient']} "):
+            require_unseen({"training": [], "validation": [], "test": [other]}, tmp_path / "model.pt")
+    stranger = {"patient": "Q", "fingerprint": "x", "image_fingerprint": "y"}
+    require_unseen({"training": [], "validation": [], "test": [stranger]}, tmp_path / "model.pt")

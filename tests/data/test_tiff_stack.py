@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,30 @@ def test_huge_size_in_a_damaged_header_is_refused(stack: Path) -> None:
 )
 def test_binary_is_0_and_1_or_0_and_255(values: list, binary: bool) -> None:
     assert is_binary(np.array(values)) is binary
+
+
+def test_pages_and_deep_channels_are_refused_rather_than_cut(stack: Path) -> None:
+    path = stack / f"{stack.name}_3.tif"
+    page = Image.fromarray(np.zeros((ROWS, COLUMNS, 3), np.uint8))
+    page.save(path, save_all=True, append_images=[page, page])
+    with pytest.raises(LggError, match=r"_3\.tif holds 3 pages, expected one slice a file: export each by itself"):
+        read_slice(path)
+    path.write_bytes(deep_tiff(np.arange(ROWS * COLUMNS * 3, dtype=np.uint16).reshape(ROWS, COLUMNS, 3) * 9))
+    with pytest.raises(LggError, match=r"_3\.tif has 16 bits a channel, expected 8 in RGB"):
+        read_slice(path)
+    grey = np.arange(ROWS * COLUMNS, dtype=np.uint16).reshape(ROWS, COLUMNS) * 300
+    Image.fromarray(grey).save(path)
+    np.testing.assert_array_equal(read_slice(path), grey)  # of one channel nothing is lost
+
+
+def deep_tiff(picture: np.ndarray) -> bytes:
+    """An uncompressed RGB TIFF of 16 bits a channel, which Pillow reads but does not write."""
+    rows, columns, channels = picture.shape
+    data = picture.astype("<u2").tobytes()
+    bits = 8 + len(data)
+    tags = [
+        *((256, 3, 1, columns), (257, 3, 1, rows), (258, 3, 3, bits), (259, 3, 1, 1), (262, 3, 1, 2)),
+        *((273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, rows), (279, 4, 1, len(data)), (284, 3, 1, 1)),
+    ]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + b"\0" * 4
+    return b"II*\0" + struct.pack("<I", bits + 6) + data + struct.pack("<3H", 16, 16, 16) + directory

@@ -229,6 +229,27 @@ def test_folders_that_cannot_be_written_cost_time_alone(
     assert caplog.text.count("cannot write to the cache") == 1
 
 
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_full_disk_costs_time_alone_or_is_one_line(
+    phantom: Path, tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, content: Any) -> int:
+        write(path, bytes(content)[:1000])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    if cache == "disk":
+        assert "No space left on device" in refusal(phantom, tmp_path / "cache", cache=cache)
+    else:
+        with caplog.at_level(logging.WARNING):
+            volumes = dataset(phantom, tmp_path / "cache", cache=cache)
+        assert_same(volumes, dataset(phantom, None))
+        assert "cannot write to the cache" in caplog.text
+    assert not list((tmp_path / "cache").rglob("*.pt"))
+
+
 def refusal(*args: Any, **kwargs: Any) -> str:
     with pytest.raises(SystemExit) as caught:
         dataset(*args, **kwargs)

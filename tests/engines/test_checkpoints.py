@@ -48,12 +48,15 @@ def test_a_failing_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / LAST
     save_checkpoint(path, {"weight": torch.ones(3)})
 
-    def half(content: Any, file: Path) -> None:
-        Path(file).write_bytes(b"half of a check")
+    write = Path.write_bytes
+
+    def half(file: Path, content: Any) -> int:
+        write(file, bytes(content)[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(Path, "write_bytes", half)
+    message = rf"cannot write the checkpoint {path} \(No space left on device\): free space, and go on with --resume"
+    with pytest.raises(LggError, match=message):
         save_checkpoint(path, {"weight": torch.zeros(3)})
     assert torch.equal(read_checkpoint(path)["weight"], torch.ones(3))
     assert [file.name for file in tmp_path.iterdir()] == [LAST]
@@ -128,6 +131,10 @@ def test_a_run_without_a_validated_epoch_is_not_scored_with_the_shipped_weights(
     shipped.parent.mkdir(parents=True)
     save_checkpoint(shipped, network().state_dict())
     assert default_checkpoint(str(run), str(bundle)) == str(shipped)
+    run.mkdir()
+    (run / "datalist.json").write_text("{}")  # interrupted in its first epoch, or its records alone
+    with pytest.raises(SystemExit, match=rf"the run in {run} has no weights yet: train it .*--checkpoint, such as"):
+        default_checkpoint(str(run), str(bundle))
     last = run / "checkpoints" / LAST
     last.parent.mkdir(parents=True)
     save_checkpoint(last, network().state_dict())

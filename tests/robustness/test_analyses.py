@@ -338,6 +338,17 @@ def test_a_bundle_is_taken_with_its_shipped_weights(trained: Path, phantom: Path
     torch.testing.assert_close(model.probability(image), run.probability(image))
 
 
+def test_a_bundle_with_a_runs_weights_knows_what_that_run_saw(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    config = json.loads((trained / "run.json").read_text())["config"]
+    bundle = tmp_path / "bundle.json"
+    bundle.write_text(json.dumps({**config, "bundle_root": str(tmp_path)}))
+    model = load_model(bundle, phantom, checkpoints=[trained / "checkpoints" / "best.pt"])
+    listed = json.loads((trained / "datalist.json").read_text())
+    parts = {entry["patient"]: entry["part"] for entry in model.datalist["patients"]}
+    assert parts == {entry["patient"]: part for part in ("training", "validation", "test") for entry in listed[part]}
+    assert len(model.datalist["seen"]) == len(listed["training"]) + len(listed["validation"])
+
+
 def test_what_is_no_run_is_one_line(trained: Path, phantom: Path, tmp_path: Path) -> None:
     with pytest.raises(LggError, match="no run folder or bundle"):
         load_models([tmp_path / "nowhere"])

@@ -128,6 +128,19 @@ def test_the_list_of_another_run_is_not_replaced(checkpoint: Path, bundle: Path,
     assert (other / "datalist.json").read_text() == "{}"
 
 
+def test_a_list_beside_does_not_come_to_describe_unknown_weights(
+    checkpoint: Path, bundle: Path, tmp_path: Path
+) -> None:
+    folder, stranger = tmp_path / "models", tmp_path / "downloads" / "best.pt"
+    write_weights([checkpoint], folder / "model.pt", str(bundle))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    stranger.parent.mkdir()
+    shutil.copy(checkpoint, stranger)
+    with pytest.raises(LggError, match=rf"nothing says it of {stranger}: give an --output in another folder"):
+        write_weights([stranger], folder / "model.pt", str(bundle), temperature=2.0)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 # Several networks joined
 
 
