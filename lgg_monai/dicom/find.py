@@ -95,7 +95,9 @@ def _study_source(
             LOGGER.info("%s: %s is not used", name, one.title)
     # FLAIR's folder, as an earlier run's SEG belongs to the study too and may lie anywhere.
     path = _folder([selection.series["flair"]], keep_identity)
-    return ScanSource(name, "dicom", path, partial(load_scan, selection, name, keep_identity))
+    files = {frame.path for one in selection.series.values() for frame in one.frames}
+    load = partial(load_scan, selection, name, keep_identity)
+    return ScanSource(name, "dicom", path, load, files=tuple(sorted(files)))
 
 
 def _folder(series: list[Series], keep_identity: bool) -> Path:

@@ -40,7 +40,7 @@ def in_one_line(text: str, source: ScanSource, keep_identity: bool) -> str:
     path = str(source.path)
     if source.kind == "dicom" and not keep_identity and len(path) > 1:  # "." or "/" is no name, but in every sentence
         text = text.replace(path, "the series")
-    return " ".join(text.split())
+    return " ".join(text.encode("utf-8", "replace").decode().split())  # a file's name may be no text at all
 
 
 def output_folder(output: Path) -> Path:

@@ -11,10 +11,9 @@ from nibabel import orientations
 from nibabel.affines import obliquity, voxel_sizes
 from scipy.ndimage import affine_transform
 
+from lgg_monai.data.patients import NETWORK_AXES
 from lgg_monai.errors import LggError
 
-NETWORK_AXES = ("L", "P", "S")
-"""Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
 PIXEL_MM = 240 / 256
 """A typical field of view over the training slices' columns; the training set itself records no spacing."""
 PIXEL_TOLERANCE = 0.2

@@ -46,7 +46,7 @@ def find_scans(
         says why.
 
     Raises:
-        LggError: a path does not exist, or nothing that looks like a scan was found.
+        LggError: a path does not exist, cannot be read or is ``leave_out``, or nothing found looks like a scan.
     """
     sources: list[ScanSource] = []
     if explicit:
@@ -56,7 +56,13 @@ def find_scans(
     maybe_dicom: list[Path] = []
     others: Counter[str] = Counter()
     for path in paths:
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise LggError(f"cannot read {path} ({error.strerror}): give a path that you may read") from error
+        if there and leave_out is not None and path.resolve() == leave_out.resolve():
+            raise LggError(f"{path} is the output folder too: choose another --output, such as {path / 'masks'}")
+        if not there:
             what = "a broken link" if path.is_symlink() else "no such file or folder"
             raise LggError(f"{what}: {path}: give the path of a scan")
         if path.is_dir():
@@ -140,7 +146,14 @@ def _dicom_sources(
     ]
     found = find_dicom([path for path in paths if path not in strange], dict(series), keep_identity)
     if leave_out is not None:
-        found = [source for source in found if not source.path.resolve().is_relative_to(leave_out.resolve())]
+        # What the user named counts, also where the output is a folder above it.
+        named = [path.resolve() for path in paths if path.resolve().is_relative_to(leave_out.resolve())]
+        found = [
+            source
+            for source in found
+            if not source.path.resolve().is_relative_to(leave_out.resolve())
+            or any(source.path.resolve().is_relative_to(path) for path in named)
+        ]
     return sources + found
 
 

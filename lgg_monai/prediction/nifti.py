@@ -45,7 +45,7 @@ def load_sequences(name: str, files: Mapping[str, Path], warnings: tuple[str, ..
         warnings: what is known already.
 
     Raises:
-        LggError: a file is no 3D NIfTI volume.
+        LggError: a file is no 3D NIfTI volume, or nothing tells where one of another size lies.
     """
     flair = three_d(read_volume(files["flair"]))
     image = np.empty((len(SEQUENCES), *flair.array.shape), np.float32)
@@ -60,6 +60,13 @@ def load_sequences(name: str, files: Mapping[str, Path], warnings: tuple[str, ..
             if not same_grid(other.array.shape, other.affine, flair.array.shape, flair.affine):
                 notes.append(f"{other.path.name} says nothing of its position: taken to lie on FLAIR's grid")
             continue
+        for volume in (other, flair):
+            if not volume.placed:  # nibabel makes a position up, which may be that of the mirror image
+                message = (
+                    f"{volume.path} says nothing of its position, and {sequence} is not of FLAIR's size: "
+                    "resample it onto FLAIR's grid, or leave it out"
+                )
+                raise LggError(message)
         require_affine(other)
         image[channel] = onto_grid(other.array, other.affine, flair.array.shape, flair.affine)
         share = covered(other.array.shape, other.affine, flair.array.shape, flair.affine)

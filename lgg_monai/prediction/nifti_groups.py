@@ -47,7 +47,7 @@ def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
         return sources  # beside named sequences, other files are maps and masks
     for path in unknown:
         name = safe_name(stem(path.name))
-        masks = groups.get(stem(path.name), {}).get("mask", [])
+        masks = _best_first(groups.get(stem(path.name), {}).get("mask", []))
         label = next(iter([*masks, *_label_beside(path)]), None)
         load = partial(load_volume, name, path, channels or None)
         sources.append(ScanSource(name, "nifti", path, load, label, is_phantom(folder.parent), (path,)))
@@ -65,9 +65,18 @@ def _group(name: str, folder: Path, found: Mapping[str, list[Path]]) -> ScanSour
         if len(found[sequence]) > 1
     )
     flair = files["flair"]
-    label = next(iter([*found.get("mask", []), *_label_beside(flair)]), None)
+    masks = _best_first(found.get("mask", []))
+    if len(masks) > 1:
+        found_masks = f"{len(masks)} files could be the reference mask"
+        warnings += (f"{found_masks}: took {masks[0].name}, not {masks[1].name}",)
+    label = next(iter([*masks, *_label_beside(flair)]), None)
     load = partial(load_sequences, name, files, warnings)
     return ScanSource(name, "nifti", flair, load, label, is_phantom(folder.parent), tuple(files.values()))
+
+
+def _best_first(masks: list[Path]) -> list[Path]:
+    """Put masks that somebody corrected first: TCGA's come beside the automatic ones (``_ManuallyCorrected``)."""
+    return sorted(masks, key=lambda path: ("manuallycorrected" not in path.name.lower(), path.name))
 
 
 def _label_beside(path: Path) -> list[Path]:
@@ -103,7 +112,11 @@ def explicit_source(files: Mapping[str, Path]) -> ScanSource:
     if "flair" not in files:
         raise LggError("no --flair beside --pre or --post: the mask is drawn on FLAIR, so it is needed")
     for path in files.values():
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except OSError as error:
+            raise LggError(f"cannot read {path} ({error.strerror}): give a file that you may read") from error
+        if not there:
             raise LggError(f"no such file: {path}: give the path of a NIfTI volume")
     flair = files["flair"].absolute()
     parsed = parse(flair.name)

@@ -61,8 +61,11 @@ def patient_folder(output: Path, name: str) -> Path:
 
 
 def source_digest(source: ScanSource) -> str:
-    """Tell scans of one name apart without writing down their path, which may name a patient."""
-    identity = f"{source.kind}\0{source.path.resolve()}"
+    """Tell scans of one name apart without writing down their path, which may name a patient.
+
+    A DICOM study has its own name, wherever it lies and whichever of its series is used.
+    """
+    identity = f"{source.kind}\0{source.name if source.kind == 'dicom' else source.path.resolve()}"
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -167,7 +170,7 @@ def write_table(output: Path, results: list[dict[str, Any]]) -> Path:
     """Write ``measurements.csv``: a row a patient, a column a measurement; what is not defined is empty."""
     path = output / MEASUREMENTS
     columns = ["patient", "input", "missing_sequences", *DEFINITIONS, "warnings"]
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for result in results:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,8 @@ def write_report_page(
     """Write ``report.html`` over all results, and the scans that failed now."""
     from lgg_monai.viewer import ReportPatient, write_report
 
-    patients = [_report_patient(result) for result in results]
+    # What fails now may have an older result, which stays.
+    patients = [replace(_report_patient(r), error=outcome.failed.get(r["patient"])) for r in results]
     known = {patient.name for patient in patients}
     patients += [ReportPatient(name=name, error=why) for name, why in outcome.failed.items() if name not in known]
     phantom = any(result["phantom"] for result in results) or any(source.phantom for source in sources)

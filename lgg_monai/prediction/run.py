@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -129,7 +130,7 @@ def predict(
         results = outputs.read_results(output, digest)
 
         def write_all() -> None:
-            outputs.write_table(output, results)
+            outputs.write_table(output, [_with_failure(result, outcome) for result in results])
             if report:
                 write_report_page(output, results, outcome, segmenter, sources)
             counts = {name: len(getattr(outcome, name)) for name in ("done", "skipped", "failed", "warned")}
@@ -138,6 +139,12 @@ def predict(
         saving(write_all)
     processes.gather(None)
     return outcome
+
+
+def _with_failure(result: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Say in a table's row that the scan failed now, where its result is an older one."""
+    why = outcome.failed.get(result["patient"])
+    return result if why is None else result | {"warnings": [*result["warnings"], f"older result, now failed: {why}"]}
 
 
 def _merged(parts: list[Outcome]) -> Outcome:

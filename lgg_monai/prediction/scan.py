@@ -44,7 +44,7 @@ class ScanSource:
         load: reads it; raises LggError where it is unusable.
         label: a reference mask on the same grid, where one lies beside the scan: a NIfTI file, or a kaggle_3m folder.
         phantom: the scan is of a synthetic patient.
-        files: that ``load`` reads, where they are few; a scan is segmented again when they changed.
+        files: that ``load`` reads; a scan is segmented again when they changed.
     """
 
     name: str
@@ -53,4 +53,4 @@ class ScanSource:
     load: Callable[[], Scan]
     label: Path | None = None
     phantom: bool = False
-    files: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = field(default=(), repr=False)  # of DICOM they may name the patient

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer
+from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, autocast_dtype
 from lgg_monai.engines.tta import both_ways, mean_probability
 from lgg_monai.prediction.geometry import Placement, place
 from lgg_monai.prediction.scan import Scan
@@ -65,6 +65,7 @@ class Segmenter:
     inferer: AutocastInferer = field(init=False)
 
     def __post_init__(self) -> None:
+        autocast_dtype(self.device, self.precision)  # refuses an unknown one by an LggError, not the program's end
         slicewise = SlicewiseInferer(self.batch_size, self.divisor)
         self.inferer = AutocastInferer(self.device, slicewise, self.precision)
 

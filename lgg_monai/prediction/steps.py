@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lgg_monai.data.sequences import FLAIR
+from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
 from lgg_monai.prediction.checks import flags, require_sound
 from lgg_monai.prediction.geometry import Placement
@@ -46,7 +47,12 @@ def read(source: ScanSource, segmenter: Segmenter) -> tuple[Prepared, np.ndarray
     Raises:
         LggError: the scan cannot be used.
     """
-    scan = source.load()
+    try:
+        scan = source.load()
+    except OSError as error:  # of this scan alone, unlike what goes wrong in writing
+        reason = error.strerror or type(error).__name__
+        message = f"cannot read {error.filename or source.path} ({reason}): give files that you may read"
+        raise LggError(message) from error
     scan.name = source.name
     require_sound(scan)
     label = outputs.read_label(source, scan)

@@ -167,7 +167,11 @@ def serve(folder: Path, port: int = 0, ready: Callable[[str], None] = lambda add
     Raises:
         LggError: there is no page in the folder, or the port is taken.
     """
-    if not (Path(folder) / PAGE).is_file():
+    try:
+        there = (Path(folder) / PAGE).is_file()
+    except OSError as error:
+        raise LggError(f"cannot read {folder} ({error.strerror}): give a folder that you may read") from error
+    if not there:
         raise LggError(f"there is no {PAGE} in {folder}: give the output folder of `lgg-monai predict`")
     try:
         server = FolderServer(folder, port)

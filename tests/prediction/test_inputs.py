@@ -14,6 +14,7 @@ from scans import LPS, affine, blob, save
 
 from lgg_monai.data.convert import convert
 from lgg_monai.data.patients import find_patients, read_patient
+from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.checks import require_sound
 from lgg_monai.prediction.file_names import parse, safe_name
@@ -120,6 +121,59 @@ def test_other_grids_are_resampled_onto_flair(tmp_path: Path) -> None:
     assert np.allclose(scan.image[2, :, :, :4], image[2, :, :, :4], atol=1e-3)
     assert not scan.image[2, :, :, 5:].any()
     assert scan.warnings == ["post covers 40% of FLAIR's volume"]
+
+
+@pytest.mark.parametrize("unplaced", ["t1", "flair"])
+def test_a_sequence_without_a_position_is_not_guessed_at(tmp_path: Path, unplaced: str) -> None:
+    image = blob((40, 36, 10))
+    save(tmp_path / "a_flair.nii.gz", image[1])
+    save(tmp_path / "a_t1.nii.gz", image[0, :30])
+    path = tmp_path / f"a_{unplaced}.nii.gz"
+    picture = nibabel.Nifti1Image.from_filename(path)
+    voxels = np.asanyarray(picture.dataobj)
+    bare = nibabel.Nifti1Image(voxels, None, picture.header)
+    bare.header["qform_code"] = bare.header["sform_code"] = 0
+    nibabel.save(bare, path)
+    (source,) = find_scans([tmp_path])
+    with pytest.raises(LggError, match=rf"{path.name} says nothing of its position, and pre is not of FLAIR's size"):
+        source.load()
+    save(tmp_path / "a_t1.nii.gz", image[0])  # of FLAIR's size, the voxels are taken to coincide
+    assert np.array_equal(find_scans([tmp_path])[0].load().image[0], image[0])
+
+
+def test_a_corrected_mask_is_the_reference_beside_an_automatic_one(tmp_path: Path) -> None:
+    for name in ("flair", "GlistrBoost", "GlistrBoost_ManuallyCorrected"):
+        save(tmp_path / f"TCGA-CS-4941_1996.09.09_{name}.nii.gz", blob()[1])
+    (source,) = find_scans([tmp_path])
+    assert source.label is not None
+    assert source.label.name.endswith("_ManuallyCorrected.nii.gz")
+    (warning,) = source.load().warnings
+    assert warning.startswith("2 files could be the reference mask: took ")
+    assert warning.endswith("not TCGA-CS-4941_1996.09.09_GlistrBoost.nii.gz")
+
+
+def test_the_output_may_lie_above_the_input_but_not_be_it(tmp_path: Path) -> None:
+    synthesise_series(tmp_path / "in" / "dicom", (blob((8, 8, 4))[1] * 10).astype(int), LPS, "AX FLAIR", 3)
+    save(tmp_path / "in" / "nifti" / "p_flair.nii.gz", blob()[1])
+    kinds = [source.kind for source in find_scans([tmp_path / "in"], leave_out=tmp_path)]
+    assert sorted(kinds) == ["dicom", "nifti"]
+    inside = find_scans([tmp_path / "in"], leave_out=tmp_path / "in" / "dicom")
+    assert [source.kind for source in inside] == ["nifti"]
+    with pytest.raises(LggError, match=r"in is the output folder too: choose another --output, such as .*masks"):
+        find_scans([tmp_path / "in"], leave_out=tmp_path / "in")
+
+
+def test_a_path_that_may_not_be_entered_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = tmp_path / "locked" / "q_flair.nii.gz"
+    monkeypatch.setattr(Path, "exists", closed)
+    with pytest.raises(LggError, match=r"q_flair\.nii\.gz \(Permission denied\): give a path"):
+        find_scans([path])
+    monkeypatch.setattr(Path, "is_file", closed)
+    with pytest.raises(LggError, match=r"q_flair\.nii\.gz \(Permission denied\): give a file"):
+        find_scans([], explicit={"flair": path})
 
 
 def test_explicit_sequences(tmp_path: Path) -> None:

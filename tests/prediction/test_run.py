@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import threading
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pytest
 from scans import LPS, blob, save, scan, segmenter
 
 import lgg_monai
+from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
 from lgg_monai.prediction.checks import flags
@@ -99,6 +101,77 @@ def test_a_scan_whose_files_changed_is_segmented_again(cohort: Path, tmp_path: P
     outcome = run(cohort, output)
     assert (outcome.done, outcome.skipped) == (["b", "c"], ["a"])
     assert json.loads((output / "b" / "result.json").read_text())["missing_sequences"] == []
+
+
+def test_another_choice_of_dicom_series_is_segmented_again(tmp_path: Path) -> None:
+    for number in (3, 5):
+        volume = (blob((48, 40, 6), seed=number)[1] * 10).astype(int)
+        synthesise_series(tmp_path / "in" / f"s{number}", volume, LPS, "AX FLAIR", number)
+    output = tmp_path / "out"
+
+    def again(**series: str) -> tuple[int, int]:
+        sources = find_scans([tmp_path / "in"], series=series)
+        outcome = predict(sources, segmenter(), output, report=False)
+        assert not outcome.failed
+        return len(outcome.done), len(outcome.skipped)
+
+    assert again() == (1, 0)
+    assert again() == (0, 1)
+    assert again(flair="3") == (1, 0)
+    assert again(flair="3") == (0, 1)
+    # A T1 that came later counts as well.
+    volume = (blob((48, 40, 6))[0] * 10).astype(int)
+    synthesise_series(tmp_path / "in" / "s7", volume, LPS, "AX T1", 7)
+    assert again(flair="3") == (1, 0)
+
+
+def test_a_scan_that_cannot_be_read_any_more_is_said_to_fail(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    (cohort / "b_flair.nii.gz").write_bytes(b"\x1f\x8b cut")
+    outcome = run(cohort, output, report=True)
+    assert set(outcome.failed) == {"b", "bad"}
+    row = next(row for row in table(output) if row["patient"] == "b")
+    assert "older result, now failed: cannot read" in row["warnings"]
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "2 failed" in page
+
+
+def test_names_that_are_no_text_cost_nothing(cohort: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"M\xfcller.nii.gz")
+    try:
+        save(cohort / "x.nii.gz", blob()[1]).rename(cohort / odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    for path in cohort.glob("*_*"):
+        path.unlink()
+    output = tmp_path / "out"
+    outcome = run(cohort, output, report=True)
+    assert len(outcome.done) == 1
+    assert table(output)[0]["warnings"].startswith("M?ller.nii.gz is taken to be FLAIR")
+    (cohort / odd).write_bytes(b"cut")
+    assert all(text.encode() for text in run(cohort, output, report=True).failed.values())
+
+
+def test_a_folder_closed_to_us_costs_its_own_scan_alone(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_file = Path.is_file
+
+    def closed(path: Path) -> bool:
+        if path.name == "b_flair.nii.gz":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    outcome = run(cohort, tmp_path / "out")
+    assert outcome.done == ["a", "c"]
+    assert "b_flair.nii.gz (Permission denied): give files that you may read" in outcome.failed["b"]
+
+
+def test_an_unknown_precision_does_not_end_the_caller(tmp_path: Path) -> None:
+    with pytest.raises(LggError, match="unknown precision 'half'"):
+        replace(segmenter(), precision="half")
 
 
 def test_results_of_other_settings_are_not_mixed(cohort: Path, tmp_path: Path) -> None:
