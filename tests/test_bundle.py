@@ -21,6 +21,7 @@ from monai.bundle import ConfigWorkflow
 from monai.networks.nets import UNet
 from PIL import Image
 from skimage import measure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lgg_monai.data.convert import convert
 from lgg_monai.data.patients import Patient, read_patient
@@ -359,6 +360,43 @@ def test_epochs_without_validation_have_empty_cells(phantom: Path, tmp_path: Pat
 def test_the_last_epoch_is_validated_whatever_the_interval(phantom: Path, tmp_path: Path) -> None:
     execute(UNET, phantom, tmp_path / "run", max_epochs=3, val_interval=2, slices_per_epoch=4)
     assert [row["epoch"] for row in history(tmp_path / "run") if row["val_iou"] is not None] == [2, 3]
+
+
+def test_pictures_come_with_the_first_and_the_last_validated_epoch(phantom: Path, tmp_path: Path) -> None:
+    execute(UNET, phantom, tmp_path / "run", max_epochs=8, val_interval=3, slices_per_epoch=4)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"images": 0})
+    events.Reload()
+    assert [event.step for event in events.Images("validation/1")] == [3, 8]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"early_stop": -1}, "early_stop is -1: give a whole number from 0 up with --early_stop"),
+        ({"warmup": 5}, "warmup is 5: give a number from 0 to 1 with --warmup"),
+        ({"slices_per_epoch": "all"}, "slices_per_epoch is 'all': give a whole number from 1 up"),
+        ({"slices_per_epoch": 0}, "slices_per_epoch is 0: give a whole number from 1 up with --slices_per_epoch"),
+        ({"seed": "abc"}, "seed is 'abc': give a whole number from 0 up with --seed"),
+        ({"patch_size": 50}, "the network takes no patches of 50 pixels"),
+        ({"network_def#norm": "none of them"}, "cannot build network_def from the config"),
+    ],
+)
+def test_settings_that_nothing_can_come_of_are_refused_before_a_run_is_set_aside(
+    own_run: Path, phantom: Path, override: dict[str, Any], message: str
+) -> None:
+    before = tree(own_run)
+    assert refusal(UNET, phantom, own_run, **override).startswith(message)
+    assert tree(own_run) == before
+
+
+def test_slices_of_any_size_are_validated_and_scored_by_a_deeper_network(own_phantom: Path, tmp_path: Path) -> None:
+    deep = {"network_def#channels": [4, 4, 4, 4, 4, 4], "network_def#strides": [2, 2, 2, 2, 2], "patch_size": 32}
+    for path in own_phantom.rglob("*.tif"):  # 48 is no multiple of the 32 that five halvings ask for
+        with Image.open(path) as picture:
+            Image.fromarray(np.asarray(picture)[8:56, 8:56]).save(path)
+    execute(UNET, own_phantom, tmp_path / "run", max_epochs=1, slices_per_epoch=4, **deep)
+    execute(EVALUATE, own_phantom, tmp_path / "run", **deep)
+    assert patients(tmp_path / "run")
 
 
 def test_an_interval_beyond_the_last_epoch_validates_none(phantom: Path, tmp_path: Path) -> None:

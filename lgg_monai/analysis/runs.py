@@ -138,7 +138,9 @@ def expand_folds(source: Path) -> list[Path]:
     if not source.exists():
         raise LggError(f"no run folder or bundle {source}: give a run such as runs/unet, or bundles/unet.yaml")
     if source.is_dir() and not (source / RUN).is_file():
-        folds = sorted(path.parent for path in source.glob(f"fold_*/{RUN}"))
+        folds = sorted(
+            path.parent for path in source.glob(f"fold_*/{RUN}") if path.parent.name.removeprefix("fold_").isdigit()
+        )
         if not folds:
             raise LggError(f"no {RUN} in {source} or its folds: give a run folder such as runs/unet, or a bundle")
         return folds

@@ -2,7 +2,14 @@
 
 from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
 from lgg_monai.engines.checkpoints import default_checkpoint, load_weights
-from lgg_monai.engines.config_check import check_keys, check_numbers, check_parts, check_switches
+from lgg_monai.engines.config_check import (
+    check_keys,
+    check_numbers,
+    check_parts,
+    check_patch,
+    check_switches,
+    slice_divisor,
+)
 from lgg_monai.engines.evaluation import EvaluationWriter
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
@@ -48,6 +55,7 @@ __all__ = [
     "check_keys",
     "check_numbers",
     "check_parts",
+    "check_patch",
     "check_switches",
     "default_checkpoint",
     "fuse_batch_norms",
@@ -56,4 +64,5 @@ __all__ = [
     "prepare_network",
     "prepare_run_folder",
     "select_device",
+    "slice_divisor",
 ]

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 
 from lgg_monai.errors import LggError, exits_with_one_line
+from lgg_monai.networks.strides import SMALLEST_DIVISOR, divisor
 
 # Keys that MONAI or this project reads by name, so that no `@key` in a config has to mention them.
 RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "name", "description", "workflow_type"}
@@ -137,6 +139,40 @@ def check_parts(*names: str) -> None:
             kind = "" if isinstance(reason, LggError) else f"{type(reason).__name__}: "
             message = f"cannot build {name} from the config ({kind}{' '.join(str(reason).split())[:300]}): correct it"
             raise LggError(message) from error
+
+
+@exits_with_one_line
+def check_patch(network: torch.nn.Module, patch_size: int) -> None:
+    """Show the network one patch of zeros before data are read: not every network takes every size.
+
+    Args:
+        network: in training; neither its mode nor its statistics change.
+        patch_size: pixels.
+
+    Raises:
+        SystemExit: with one line, where it cannot take such a patch.
+    """
+    definition = effective_config().get("network_def")
+    channels = definition.get("in_channels", 3) if isinstance(definition, dict) else 3
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, channels, patch_size, patch_size, device=device))
+    except Exception as error:  # whatever a network may raise
+        reason = " ".join(str(error).split())[:200]
+        message = (
+            f"the network takes no patches of {patch_size} pixels ({reason}): give another --patch_size, such as 160"
+        )
+        raise LggError(message) from error
+    finally:
+        network.train(training)
+
+
+def slice_divisor() -> int:
+    """Return what the sides of the config's slices are padded to a multiple of, so that its network can take them."""
+    definition = effective_config().get("network_def")
+    return divisor(definition) if isinstance(definition, dict) else SMALLEST_DIVISOR
 
 
 def _root_cause(error: BaseException) -> BaseException:

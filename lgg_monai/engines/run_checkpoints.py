@@ -20,7 +20,7 @@ SCHEDULE_STEPS = ("last_epoch", "_step_count", "_last_lr")
 
 
 class RunCheckpoints:
-    """Write ``best.pt`` and ``last.pt`` after every validated epoch, and continue from ``last.pt``.
+    """Write ``last.pt`` after every epoch and ``best.pt`` after every better one, and continue from ``last.pt``.
 
     ``best.pt`` is a plain state dictionary of the model to share. ``last.pt`` holds everything that training goes on
     from. MONAI's CheckpointSaver writes in place, so an interruption leaves a damaged file, and forgets the best score
@@ -78,6 +78,14 @@ class RunCheckpoints:
                 )
                 raise LggError(message) from error
         progress = saved["progress"]
+        steps, before = engine.state.epoch_length, progress.get("epoch_length")
+        if before is not None and before != steps:
+            # Ignite counts steps: with other ones it would end too early, and the learning rate would be another's.
+            message = (
+                f"the run of {path} has {before} steps an epoch, and now {steps}: "
+                "resume with the --batch_size and --slices_per_epoch that it began with"
+            )
+            raise LggError(message)
         self.best_metric, self.best_epoch = progress["best_metric"], progress["best_epoch"]
         state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
         state.epoch, state.iteration = progress["epoch"], progress["iteration"]
@@ -100,6 +108,7 @@ class RunCheckpoints:
         content["progress"] = {
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
+            "epoch_length": engine.state.epoch_length,
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,
         }
@@ -160,6 +169,8 @@ class EarlyStopping:
 
     def __call__(self, engine: Engine) -> None:
         """Stop where there was no progress for long."""
+        if not validation_metrics(self.checkpoints.evaluator, engine.state.epoch):
+            return  # an epoch that was not validated says nothing
         best = self.checkpoints.best_epoch
         if best and engine.state.epoch - best >= self.patience:
             logger.info("no better validation since epoch %d: stopping (early_stop)", best)

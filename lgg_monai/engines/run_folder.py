@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from lgg_monai.engines.checkpoints import BEST, LAST
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.history import HISTORY, read_history
 from lgg_monai.errors import LggError, exits_with_one_line
@@ -31,7 +32,7 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
 
     Args:
         output_dir: the run folder.
-        resume: continue the run that is there.
+        resume: continue the run that is there; one whose last checkpoint is gone is set aside too.
 
     Returns:
         The folder's name.
@@ -40,7 +41,9 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
         SystemExit: with one line, where the folder cannot be written or an earlier run in it cannot be set aside.
     """
     folder = Path(output_dir)
-    if not resume and read_history(folder / HISTORY):
+    # Without a last checkpoint there is nothing to go on from, and a new training would replace what is there.
+    lost = (folder / "checkpoints" / BEST).is_file() and not (folder / "checkpoints" / LAST).is_file()
+    if (not resume or lost) and read_history(folder / HISTORY):
         ended = datetime.fromtimestamp((folder / HISTORY).stat().st_mtime, UTC)
         aside = folder.with_name(f"{folder.name}-until-{ended:%Y%m%d-%H%M%S}")
         count = 1

@@ -40,7 +40,7 @@ class TensorBoardWriter:
         history: whose rows are written.
         evaluator: its outputs are drawn.
         patients: how many validation patients are drawn.
-        image_interval: epochs between pictures; the first and last epoch are always drawn.
+        image_interval: least number of epochs between pictures; the first and last validated epoch are always drawn.
         stamp: printed on each picture, such as ``PHANTOM``.
     """
 
@@ -61,6 +61,7 @@ class TensorBoardWriter:
         self.stamp = stamp
         self.writer: SummaryWriter | None = None
         self._epoch = 0
+        self._drawn: int | None = None  # the epoch of the last pictures
         self._draw = False
 
     def attach(self, engine: Engine) -> None:
@@ -78,7 +79,7 @@ class TensorBoardWriter:
     def _plan(self, engine: Engine) -> None:
         self._epoch = engine.state.epoch
         last = engine.state.epoch == engine.state.max_epochs
-        self._draw = last or (engine.state.epoch - 1) % self.image_interval == 0
+        self._draw = last or self._drawn is None or engine.state.epoch - self._drawn >= self.image_interval
 
     def _write_scalars(self, engine: Engine) -> None:
         if self.writer is None or not self.history.rows:
@@ -93,6 +94,7 @@ class TensorBoardWriter:
         number = engine.state.iteration
         if self.writer is None or not self._draw or number > self.patients:
             return
+        self._drawn = self._epoch
         output: Any = engine.state.output
         label = output["label"][0, 0].cpu().numpy() > 0
         z = int(label.sum(axis=(0, 1)).argmax())

@@ -24,7 +24,8 @@ from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
-from lgg_monai.prediction.network_def import build_network, divisor, require_one_logit, strange_value
+from lgg_monai.networks.strides import divisor
+from lgg_monai.prediction.network_def import build_network, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
 
 SHARE = "share/lgg_monai"  # where an installation keeps `bundles` and `configs`; see pyproject.toml

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +12,7 @@ import torch
 import lgg_monai.networks
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
-
-_MEMBERS = "networks"  # argument of an ensemble
+from lgg_monai.networks.strides import MEMBERS, divisor, member_definitions
 
 
 def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
@@ -31,9 +29,9 @@ def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
     if strange is not None:
         raise LggError(f"network_def of the bundle {name} is not made of plain values ({strange}): write them out")
     arguments = _arguments(network_def)
-    members = _members(network_def)
+    members = member_definitions(network_def)
     if members:
-        arguments[_MEMBERS] = [build_network(member, name) for member in members]
+        arguments[MEMBERS] = [build_network(member, name) for member in members]
     target = str(network_def.get("_target_", ""))
     # A packaged bundle calls this package's modules `scripts`; the installed ones are used.
     homes = {
@@ -79,12 +77,6 @@ def require_one_logit(network: torch.nn.Module, network_def: dict[str, Any], nam
         )
 
 
-def divisor(network_def: dict[str, Any]) -> int:
-    """Return what sides of a slice are padded to a multiple of: 16, or more for a deeper UNet."""
-    strides = [stride for stride in network_def.get("strides") or [] if isinstance(stride, int)]
-    return math.lcm(16, math.prod(strides), *(divisor(member) for member in _members(network_def)))
-
-
 def strange_value(network_def: dict[str, Any], member: bool = False) -> str | None:
     """Return the first expression, reference or instruction among a network's arguments; None where all are plain.
 
@@ -92,8 +84,8 @@ def strange_value(network_def: dict[str, Any], member: bool = False) -> str | No
         network_def: as in a bundle's config; that of an ensemble may hold those of its members.
         member: it is one of these, which cannot be an ensemble again.
     """
-    members = [] if member else _members(network_def)
-    arguments = {key: value for key, value in _arguments(network_def).items() if not (members and key == _MEMBERS)}
+    members = [] if member else member_definitions(network_def)
+    arguments = {key: value for key, value in _arguments(network_def).items() if not (members and key == MEMBERS)}
     first = next((key for key in arguments if key.startswith("_")), None)
     first = first or next((found for inner in members if (found := strange_value(inner, True)) is not None), None)
     return first or next(
@@ -103,13 +95,6 @@ def strange_value(network_def: dict[str, Any], member: bool = False) -> str | No
 
 def _arguments(network_def: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in network_def.items() if key not in ("_target_", "_desc_")}
-
-
-def _members(network_def: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the definitions of an ensemble's networks; of any other network none."""
-    given = network_def.get(_MEMBERS)
-    named = isinstance(given, list) and all(isinstance(item, dict) and "_target_" in item for item in given)
-    return given if named and given is not None else []
 
 
 def _texts(value: Any) -> Iterator[str]:

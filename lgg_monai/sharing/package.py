@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
+from lgg_monai.engines.run_folder import RUN
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, replacing, replacing_folder
 from lgg_monai.sharing import sources
@@ -120,13 +121,25 @@ def _weights(bundle: str, run: Path | None, checkpoint: Path | None) -> Path:
 
 
 def _summary(run: Path | None) -> dict[str, Any] | None:
-    """Read the figures of a run's evaluation where they are of the weights that are packaged."""
-    path = None if run is None else run / "evaluation/summary.json"
-    if path is None or not path.is_file():
+    """Read the figures of a run's evaluation where they are of the weights that are packaged.
+
+    Raises:
+        LggError: they are of other weights, or of these as they were before more training.
+    """
+    if run is None or not (run / "evaluation/summary.json").is_file():
         return None
+    path = run / "evaluation/summary.json"
     summary: dict[str, Any] = read_json(path, "summary of the evaluation")
-    if Path(str(summary.get("checkpoint"))).name != "best.pt":
-        raise LggError(f"{path} scores {summary.get('checkpoint')}, not the best.pt to package: evaluate best.pt first")
+    scored = summary.get("checkpoint")
+    if Path(str(scored)).parts[-3:] != (run.resolve().name, "checkpoints", BEST):
+        raise LggError(f"{path} scores {scored}, not the run's own {BEST} to package: evaluate {BEST} first")
+    ended = read_json(run / RUN, "run record").get("ended") if (run / RUN).is_file() else None
+    if ended and str(summary.get("evaluated", "")) < ended:
+        raise LggError(f"{path} is older than the end of the training ({ended}): evaluate {BEST} again")
+    seen = summary.get("patients_seen_in_training_or_validation")
+    if seen:
+        logger.warning("%d patients that %s scores took part in training: its figures are left out", seen, path)
+        return None
     return summary
 
 

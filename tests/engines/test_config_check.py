@@ -181,3 +181,37 @@ def test_a_part_that_cannot_be_built_is_one_line(change: dict[str, object], mess
     with pytest.raises(SystemExit, match=f"^lgg-monai: error: cannot build {message}") as caught:
         config.get_parsed_content("check")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_patch_is_shown_to_the_network_and_leaves_it_as_it_was(training: bool) -> None:
+    config = ConfigParser({**PARTS, "size": 48, "patch": "$engines.check_patch(@network_def, @size)"})
+    network = config.get_parsed_content("network_def").train(training)
+    before = copy.deepcopy(network.state_dict())
+    config.get_parsed_content("patch")
+    assert network.training is training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("definition", "size", "message"),
+    [
+        ({"_target_": "lgg_monai.networks.PSPNet", "in_channels": 3, "out_channels": 1}, 48, "64"),
+        ({"_target_": "UNet", "channels": [4, 8, 8], "strides": [2, 2]}, 50, "Sizes of tensors must match"),
+    ],
+)
+def test_a_patch_that_the_network_cannot_take_is_one_line(definition: dict, size: int, message: str) -> None:
+    unet = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1} if definition["_target_"] == "UNet" else {}
+    content = {**PARTS, "network_def": definition | unet, "patch": f"$engines.check_patch(@network_def, {size})"}
+    with pytest.raises(SystemExit, match=rf"no patches of {size} pixels \(.*{message}.*\): give another") as caught:
+        ConfigParser(content).get_parsed_content("patch")
+    assert "\n" not in str(caught.value)
+
+
+def test_slices_are_padded_to_what_the_configs_network_halves() -> None:
+    content = {**PARTS, "divisor": "$engines.slice_divisor()"}
+    assert ConfigParser(content).get_parsed_content("divisor") == 16
+    content["network_def"] = {"_target_": "UNet", "strides": [2, 2, 2, 2, 2]}
+    assert ConfigParser(content).get_parsed_content("divisor") == 32
+    content["network_def"] = "$torch.nn.Identity()"
+    assert ConfigParser(content).get_parsed_content("divisor") == 16

@@ -25,6 +25,7 @@ def evaluator(epoch: int = 0, metric: float = 0.0) -> Any:
 def trainer(epoch: int = 0, max_epochs: int = 5) -> Engine:
     engine = Engine(lambda engine, batch: None)
     engine.state.epoch, engine.state.iteration, engine.state.max_epochs = epoch, epoch * 10, max_epochs
+    engine.state.epoch_length = 10
     return engine
 
 
@@ -67,7 +68,7 @@ def test_best_is_written_where_validation_improved_only(tmp_path: Path) -> None:
     assert written == [True, True, False, False, False, True]
     assert (run.best_metric, run.best_epoch) == (0.6, 6)
     progress = read_checkpoint(tmp_path / LAST)["progress"]
-    assert progress == {"epoch": 6, "iteration": 60, "best_metric": 0.6, "best_epoch": 6}
+    assert progress == {"epoch": 6, "iteration": 60, "epoch_length": 10, "best_metric": 0.6, "best_epoch": 6}
 
 
 def test_an_epoch_without_validation_writes_last_and_keeps_best(tmp_path: Path) -> None:
@@ -190,6 +191,38 @@ def test_early_stopping_ends_training_after_its_patience(tmp_path: Path) -> None
     engine.run([0], max_epochs=6)
     assert epochs == [1, 2, 3, 4, 5]  # the best was epoch 2
     assert run.best_epoch == 2
+
+
+def test_other_steps_an_epoch_are_refused_as_the_run_would_end_early(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    run.evaluator = evaluator(2, 0.5)
+    run.save(trainer(2))
+    other = trainer()
+    other.state.epoch_length = 5
+    with pytest.raises(SystemExit, match=r"has 10 steps an epoch, and now 5: resume with the --batch_size and"):
+        checkpoints(tmp_path).restore(other)
+    content = read_checkpoint(tmp_path / LAST)
+    del content["progress"]["epoch_length"]  # as checkpoints were before
+    torch.save(content, tmp_path / LAST)
+    checkpoints(tmp_path).restore(other)
+    assert other.state.epoch == 2
+
+
+def test_early_stopping_counts_validated_epochs_alone(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    metrics = {5: 0.5, 10: 0.6, 15: 0.4, 20: 0.3}
+    engine = Engine(lambda engine, batch: None)
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def validate(engine: Engine) -> None:
+        if engine.state.epoch in metrics:
+            run.evaluator = evaluator(engine.state.epoch, metrics[engine.state.epoch])
+        run.save(engine)
+
+    EarlyStopping(run, patience=3).attach(engine)
+    engine.run([0], max_epochs=20)
+    assert engine.state.epoch == 15  # not 8, before the second validation, nor 13, which none scored
+    assert run.best_epoch == 10
 
 
 def test_early_stopping_without_validation_is_refused(tmp_path: Path) -> None:

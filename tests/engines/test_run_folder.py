@@ -78,9 +78,19 @@ def test_two_earlier_runs_of_the_same_second_are_both_kept(tmp_path: Path) -> No
 def test_resuming_keeps_the_earlier_run_in_place(tmp_path: Path) -> None:
     folder = tmp_path / "unet"
     earlier_run(folder)
+    (folder / "checkpoints" / "last.pt").write_text("where to go on")
     prepare_run_folder(str(folder), resume=True)
     assert (folder / "history.csv").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["unet"]
+
+
+def test_a_run_whose_last_checkpoint_is_gone_is_not_begun_anew_over_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "unet"
+    earlier_run(folder)
+    prepare_run_folder(str(folder), resume=True)
+    (aside,) = tmp_path.glob("unet-until-*")
+    assert (aside / "checkpoints" / "best.pt").read_text() == "weights 1.0"
+    assert not list(folder.iterdir())
 
 
 def test_a_folder_without_a_finished_epoch_is_used_as_it_is(tmp_path: Path) -> None:

@@ -193,6 +193,43 @@ def test_the_three_ways_to_give_sequences_agree_and_keep_the_geometry(
     np.testing.assert_array_equal(alone["a_seg.nii.gz"], copied["a_seg.nii.gz"])
 
 
+def test_every_file_of_a_folder_is_a_patient_or_part_of_one(packaged: Path, tmp_path: Path) -> None:
+    names = ["p1_0000", "p1_0001", "p1_0002", "p2", "case_0001", "case_0002", "q_0000", "q_0001"]
+    for name in names:
+        (tmp_path / f"{name}.nii.gz").touch()
+    parser = ConfigParser()
+    parser.read_config(str(packaged / "configs/inference.json"))
+    parser["dataset_dir"] = str(tmp_path)
+    found = [one if isinstance(one, str) else " ".join(one) for one in parser.get_parsed_content("datalist")]
+    short = [text.replace(f"{tmp_path}/", "").replace(".nii.gz", "") for text in found]
+    assert short == ["p1_0000 p1_0001 p1_0002", "case_0001", "case_0002", "p2", "q_0000", "q_0001"]
+
+
+def test_fine_tuning_on_too_few_to_validate_keeps_the_last_weights(
+    own_bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    workflow = ConfigWorkflow(
+        config_file=str(own_bundle / "configs/train.json"),
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(own_bundle),
+        dataset_dir=str(scans / "msd"),
+        validation_fraction=0,
+        ckpt_dir=str(tmp_path / "weights"),
+        device="cpu",
+        max_epochs=1,
+        slices_per_volume=2,
+        slice_size=64,
+        patch_size=32,
+    )
+    workflow.initialize()
+    workflow.run()
+    state = torch.load(tmp_path / "weights/model.pt", weights_only=True)
+    before = torch.load(own_bundle / "models/model.pt", weights_only=True)
+    assert state.keys() == before.keys()
+    assert any(not torch.equal(state[name], before[name]) for name in state)
+
+
 def test_orientation_and_size_of_the_files_do_not_matter(packaged: Path, scans: Path, tmp_path: Path) -> None:
     path = sorted((scans / "msd/imagesTr").iterdir())[0]
     image = nibabel.load(path)
@@ -291,7 +328,7 @@ def test_the_same_inputs_give_the_same_zip(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("in_small", "no_export")
 def test_a_run_gives_its_weights_and_figures(tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / "unet"
     (run / "checkpoints").mkdir(parents=True)
     random_weights("plain_unet", run / "checkpoints/best.pt")
     (run / "evaluation").mkdir()
@@ -302,8 +339,30 @@ def test_a_run_gives_its_weights_and_figures(tmp_path: Path) -> None:
     assert metadata["eval_metrics"]["volume_dice"] == 0.868
     assert "| `volume_dice` | 0.868 |" in (folder / "docs/README.md").read_text()
     (run / "evaluation/summary.json").write_text(json.dumps(summary | {"checkpoint": "elsewhere/last.pt"}))
-    with pytest.raises(LggError, match=r"scores elsewhere/last.pt, not the best.pt to package"):
+    with pytest.raises(LggError, match=r"scores elsewhere/last.pt, not the run's own best.pt to package"):
         package("plain_unet", tmp_path / "other", run=run)
+    others = {"checkpoint": "runs/pspnet/checkpoints/best.pt"}
+    (run / "evaluation/summary.json").write_text(json.dumps(summary | others))
+    with pytest.raises(LggError, match=r"scores runs/pspnet/checkpoints/best.pt, not the run's own"):
+        package("plain_unet", tmp_path / "other", run=run)
+    (run / "evaluation/summary.json").write_text(json.dumps(summary))
+    (run / "run.json").write_text(json.dumps({"ended": "2099-01-01T00:00:00+00:00"}))
+    with pytest.raises(LggError, match=r"is older than the end of the training \(2099-.*\): evaluate best.pt again"):
+        package("plain_unet", tmp_path / "other", run=run)
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
+def test_figures_of_patients_that_training_saw_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = tmp_path / "unet"
+    (run / "checkpoints").mkdir(parents=True)
+    random_weights("plain_unet", run / "checkpoints/best.pt")
+    (run / "evaluation").mkdir()
+    summary = json.loads((REPOSITORY / "docs/results/plain_unet_fold0_first_recipe/summary.json").read_text())
+    content = json.dumps(summary | {"patients_seen_in_training_or_validation": 3})
+    (run / "evaluation/summary.json").write_text(content)
+    folder = package("plain_unet", tmp_path / "dist", run=run).with_suffix("")
+    assert "0.868" not in (folder / "docs/README.md").read_text()
+    assert "3 patients that" in caplog.text
 
 
 @pytest.mark.usefixtures("in_small", "no_export")

@@ -54,6 +54,7 @@ class CodeGrader:
     def __init__(self, names: Names):
         self.names = names
         self.remarks: list[Remark] = []
+        self._appended: set[int] = set()  # texts that are put behind others, so that a path in them begins there
 
     def grade(self, tree: ast.AST) -> list[Remark]:
         """Return the remarks on a tree."""
@@ -92,6 +93,9 @@ class CodeGrader:
             case ast.BinOp():
                 self._arithmetic(node)
                 self._children(node, scope)
+            case ast.JoinedStr():
+                self._appended.update(map(id, node.values[1:]))
+                self._children(node, scope)
             case ast.MatchClass():
                 for name in node.kwd_attrs:
                     reason = f"attribute {name} of a value of unknown type"
@@ -119,12 +123,16 @@ class CodeGrader:
                 self._remark(node, repr(value), grade, "text with a special name, or part of one, in it")
             grade, reason = named_by_text(value, self.names.resolver)
             self._remark(node, repr(value), grade, reason)
-            if re.fullmatch(r"~\S*|(?:\S*[\\/])?\.\.(?:[\\/]\S*)?", value):
+            if policy.OUTSIDE.fullmatch(value) and not (value.startswith("/") and id(node) in self._appended):
                 self._remark(node, repr(value), N, "a path outside the bundle")
+            if policy.ADDRESS.fullmatch(value):
+                self._remark(node, repr(value), N, "an address: something may be fetched from it or sent to it")
         elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST_NUMBER:
             self._remark(node, "a number", N, "so large that computing with it may not end")
 
     def _arithmetic(self, node: ast.BinOp) -> None:
+        if isinstance(node.op, ast.Add):
+            self._appended.add(id(node.right))
         if isinstance(node.op, ast.Pow | ast.LShift):
             exponent = node.right
             plain = isinstance(exponent, ast.Constant) and isinstance(exponent.value, int | float)
@@ -188,8 +196,13 @@ class CodeGrader:
                 grade = E
             self._remark(node, name, grade, reason)
             self._looks_up(node, name, call)
-        if name.endswith("init_process_group") and call and any(word.arg == "init_method" for word in call.keywords):
-            self._remark(node, name, D, "connects to an address of the bundle's choice")
+        if name.endswith("init_process_group") and call:
+            unpacked = any(isinstance(argument, ast.Starred) for argument in call.args)
+            named = any(word.arg in ("init_method", "store", None) for word in call.keywords)
+            if len(call.args) > 1 or unpacked or named:
+                self._remark(node, name, D, "connects to an address of the bundle's choice")
+        if name.startswith(policy.MAY_DOWNLOAD) and call and any(map(_is_true, call.args)):
+            self._remark(node, name, N, "True by its position, which tells some networks to download weights")
 
     def _looks_up(self, node: ast.AST, name: str, call: ast.Call | None) -> None:
         """Remark on a class that calls what a text names, unless every argument is there to be read."""
@@ -310,6 +323,10 @@ def _is_plain(node: ast.AST) -> bool:
         case ast.Name(id=name):
             return name in ("monai", "torch", "np", "numpy")
     return False
+
+
+def _is_true(argument: ast.expr) -> bool:
+    return isinstance(argument, ast.Constant) and argument.value is True
 
 
 def _is_keyword(word: ast.keyword, name: str, value: object) -> bool:

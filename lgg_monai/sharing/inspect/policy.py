@@ -220,7 +220,8 @@ SAFE_WITH = {"torch.serialization.load": ("weights_only", True), "torch.load": (
 MOVES_DATA = re.compile(r"(?:write|save|dump|download|export|load|read|fetch|unlink|remove_f|copy_f)")
 # Classes that look up a text among all that is installed and call it: in code only with plain arguments.
 LOOKS_UP = _words(
-    "LoadImage LoadImaged LoadImageD LoadImageDict SaveImage SaveImaged SaveImageD SaveImageDict PatchInferer"
+    "LoadImage LoadImaged LoadImageD LoadImageDict SaveImage SaveImaged SaveImageD SaveImageDict PatchInferer "
+    "ImageDataset"
 )
 # Arguments that turn something harmless into something that runs code or goes to the network: name, value, grade, why.
 ARGUMENTS: dict[str, tuple[object, Grade, str]] = {
@@ -233,6 +234,12 @@ ARGUMENTS: dict[str, tuple[object, Grade, str]] = {
 }
 # Strings of these keys are looked up by MONAI as the name of a class and called.
 LOOKED_UP = {"_target_", "reader", "writer", "merger_cls", "workflow_name", "encoder_name"}
+
+# Texts that lead out of the bundle.
+OUTSIDE = re.compile(r"~|(?:/|~|\\\\|[A-Za-z]:[\\/])\S+|(?:\S*[\\/])?\.\.(?:[\\/]\S*)?")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+# Networks of these packages download weights by an argument that may also be given by its position.
+MAY_DOWNLOAD = ("monai.networks.nets.", "monai.apps.", "monai.bundle.")
 
 # Importing these says nothing yet: each use of them is graded by itself.
 IMPORTABLE = _words(

@@ -22,8 +22,6 @@ from lgg_monai.sharing.inspect.sources import PARSE_ERRORS
 LONGEST_EXPRESSION = 5000  # characters
 DEFAULT_NAMES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them
 _OLD_REFERENCE = re.compile(r"@(?:\w*)(?:(?:#|::)\w*)*")
-_OUTSIDE = re.compile(r"(?:/|~|\\\\|[A-Za-z]:[\\/])\S+|(?:\S*[\\/])?\.\.(?:[\\/]\S*)?")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _ARITHMETIC = re.compile(r"[0-9np*+/ ()-]{1,40}")
 _PLAIN_KEY = re.compile(r"\+?[\w. -]+(?:(?:#|::)[\w. -]+)*")
 _CONFIG_NAME = re.compile(r"\.(json|ya?ml)\b", re.IGNORECASE)
@@ -197,9 +195,9 @@ def _text(place: Place, context: Context, about: bool) -> tuple[str, Grade, str]
     grade, reason = named_by_text(text, context.names.resolver)
     if grade != E and place.key not in policy.LOOKED_UP:
         return "text", grade, reason
-    if _OUTSIDE.fullmatch(text):
+    if policy.OUTSIDE.fullmatch(text):
         return "path", N, "a path outside the bundle"
-    if _ADDRESS.fullmatch(text) and not about:
+    if policy.ADDRESS.fullmatch(text) and not about:
         return "address", N, "an address: something may be fetched from it or sent to it"
     return "", E, ""
 
