@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -77,6 +78,8 @@ class Inference:
         """Return a function that infers all volumes as the bundle does and returns the seconds."""
         network = self.network_of(variant)
         batch = int(variant.removeprefix("batch=")) if variant.startswith("batch=") else self.batch
+        if self.device.type == "cpu" and batch > CPU_SLICES:
+            raise NotComparedError(f"a CPU infers at most {CPU_SLICES} slices at a time")
         slicewise = HeadInferer(SlicewiseInferer(batch), enabled=variant == "crop")
         inferer = AutocastInferer(self.device, slicewise, self.precision)
 
@@ -177,6 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options.add_argument("--cache_dir", default="runs/cache", help="as the bundle's")
     options.add_argument("--json", type=Path)
     given = options.parse_args(arguments)
+    for name in given.variants:
+        if name not in DEFAULT and not re.fullmatch(r"batch=[1-9]\d*", name):
+            options.error(f"unknown variant {name!r}: take of {', '.join(DEFAULT)}, or batch=N")
     settings = {"cache_dir": given.cache_dir}
     if given.dataset_dir:
         settings["dataset_dir"] = given.dataset_dir

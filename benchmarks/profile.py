@@ -62,9 +62,9 @@ class Clock:
 
 def owner(function: Callable) -> str:
     """Name the object that a handler belongs to."""
-    while hasattr(function, "__wrapped__"):
+    # A decorated method is bound on the outside, one that Ignite filters is bound within.
+    while (bound := getattr(function, "__self__", None)) is None and hasattr(function, "__wrapped__"):
         function = function.__wrapped__
-    bound = getattr(function, "__self__", None)
     return type(bound).__name__ if bound is not None else getattr(function, "__qualname__", type(function).__name__)
 
 

@@ -29,6 +29,14 @@ OPTIONS = {
     "planned": bool,
     "cache": str,
 }
+# What each kind heeds; a figure under the name of an option that was ignored would be wrong.
+HEEDED = {
+    "bare": {"precision", "contiguous", "compile", "unfused", "threads", "batch", "patch"},
+    "bundle": {"precision", "contiguous", "compile", "unfused", "threads", "batch", "patch", "cache"},
+    "monai": {"workers", "threads", "batch", "patch"},
+    "smp": {"workers", "threads"},
+    "nnunet": {"workers", "threads", "planned"},
+}
 
 
 class NotComparedError(Exception):
@@ -54,7 +62,7 @@ class Variant:
         """Read a name.
 
         Raises:
-            ValueError: there is no such kind or option.
+            ValueError: there is no such kind or option, or this kind takes no notice of it.
         """
         kind, *parts = name.split("/")
         if kind not in KINDS:
@@ -64,6 +72,9 @@ class Variant:
             key, _, value = part.partition("=")
             if key not in OPTIONS:
                 raise ValueError(f"unknown option {key!r} in {name!r}: take one of {', '.join(OPTIONS)}")
+            if key not in HEEDED[kind]:
+                heeded = ", ".join(sorted(HEEDED[kind]))
+                raise ValueError(f"{kind!r} takes no notice of {key!r} in {name!r}: it heeds {heeded}")
             options[key] = True if OPTIONS[key] is bool else OPTIONS[key](value)
         return cls(name, kind, options)
 
@@ -95,11 +106,15 @@ def synchronize(device: torch.device) -> None:
 
 
 def time_steps(step: Callable[[], object], steps: int, device: torch.device) -> dict[str, float]:
-    """Take some steps, each until the device has done it; what `Measured.run` returns of a plain loop."""
-    seconds = []
-    for _ in range(steps):
-        start = time.perf_counter()
+    """Take some steps, and wait for the device after the first and the last; what `Measured.run` returns of a loop.
+
+    A wait after each would keep a GPU idle while the next step is being prepared, which no trainer does.
+    """
+    start = time.perf_counter()
+    step()
+    synchronize(device)
+    first = time.perf_counter() - start
+    for _ in range(steps - 1):
         step()
-        synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return {"step_seconds": sum(seconds) / steps, "first_step_seconds": seconds[0]}
+    synchronize(device)
+    return {"step_seconds": (time.perf_counter() - start) / steps, "first_step_seconds": first}

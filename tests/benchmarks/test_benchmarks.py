@@ -13,7 +13,7 @@ from benchmarks import inference, profile, start, train
 from benchmarks.bundle import parser
 from benchmarks.nnunet import as_the_bundle
 from benchmarks.report import ratio, summary, table
-from benchmarks.variants import Variant
+from benchmarks.variants import HEEDED, KINDS, OPTIONS, Variant
 
 TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "batch_size=2", "patch_size=32", "device=cpu"]
 SMALL = {"network_def#channels": [4, 8], "network_def#strides": [2], "batch_size": 4, "device": "cpu"}
@@ -132,6 +132,19 @@ def test_names_of_variants_are_read() -> None:
         Variant.parse("fast")
     with pytest.raises(ValueError, match="unknown option 'treads'"):
         Variant.parse("bare/treads=2")
+    with pytest.raises(
+        ValueError, match=r"'monai' takes no notice of 'precision' in .*: it heeds batch, patch, threads"
+    ):
+        Variant.parse("monai/precision=bf16")
+    assert set().union(*HEEDED.values()) == set(OPTIONS)
+    assert HEEDED.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("name", ["fuse", "contigous", "batch=0", "batch=x"])
+def test_unknown_variants_of_inference_are_refused(name: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        inference.main(["--variants", "bundle", name])
+    assert f"unknown variant '{name}': take of bundle, fused" in capsys.readouterr().err
 
 
 def test_ratios_are_taken_within_repeats() -> None:
