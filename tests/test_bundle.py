@@ -327,7 +327,7 @@ def test_resuming_on_changed_data_is_refused(own_run: Path, own_phantom: Path) -
     pixels = np.asarray(Image.open(mask)).copy()
     pixels[10:20, 10:20] = 255 - pixels[10:20, 10:20]
     Image.fromarray(pixels).save(mask)
-    assert "the data changed since" in refusal(UNET, own_phantom, own_run, resume=True)
+    assert "the data, or how they are read, changed since" in refusal(UNET, own_phantom, own_run, resume=True)
 
 
 def test_a_second_run_sets_the_first_aside(own_run: Path, phantom: Path) -> None:
@@ -372,6 +372,8 @@ def test_pictures_come_with_the_first_and_the_last_validated_epoch(phantom: Path
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ({"early_stop": 2, "validation_fraction": 0}, "early_stop is 2, but no patient validates an epoch"),
+        ({"early_stop": 2, "fold": "all"}, "early_stop is 2, but no patient validates an epoch"),
         ({"early_stop": -1}, "early_stop is -1: give a whole number from 0 up with --early_stop"),
         ({"warmup": 5}, "warmup is 5: give a number from 0 to 1 with --warmup"),
         ({"slices_per_epoch": "all"}, "slices_per_epoch is 'all': give a whole number from 1 up"),

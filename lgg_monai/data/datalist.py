@@ -189,7 +189,8 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], run_folder: Path)
     """Refuse to continue a run on other data, which would train on patients it is to be tested on."""
     if before.get("fingerprint") != now["fingerprint"]:
         raise LggError(
-            f"the data changed since {run_folder} began: give the same --dataset_dir, or another --output_dir"
+            f"the data, or how they are read, changed since {run_folder} began: "
+            "give the same --dataset_dir, or another --output_dir"
         )
     for part in PARTS:
         if [entry["patient"] for entry in before.get(part, [])] != [entry["patient"] for entry in now[part]]:

@@ -223,10 +223,13 @@ def _array_problems(patient: Patient, image: np.ndarray, label: np.ndarray | Non
         return problems
     if patient.format == "nifti" and patient.label is not None:
         affines = [load_nifti(path).affine for path in (patient.image, patient.label)]
-        # A hundredth of a millimetre at the far corner: files round their numbers, other grids are further off.
-        corner = [*image.shape[1:], 1]
-        if np.abs(affines[0] - affines[1]).dot(corner).max() > 0.01:
-            problems.append(f"{patient.label} lies on another grid than its image (affines differ): resample the mask")
+        # Half a voxel at the far corner: quaternions round, other grids are further off.
+        corner, smallest = [*image.shape[1:], 1], np.linalg.norm(affines[0][:3, :3], axis=0).min()
+        if np.abs(affines[0] - affines[1]).dot(corner).max() > smallest / 2:
+            problems.append(
+                f"{patient.label} lies on another grid than its image (affines differ): copy the image's geometry "
+                "where the voxels lie alike, else resample the mask"
+            )
     if not is_binary(label):
         found = distinct_values(label)
         problems.append(f"{patient.label} holds values other than 0 and 1 (or 255), namely {found}: make it binary")

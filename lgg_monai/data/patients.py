@@ -133,6 +133,23 @@ def _read_tiff(folder: Path, mask: bool) -> tuple[np.ndarray, dict]:
     return reader.get_data(reader.read(folder))
 
 
+def is_turned(patient: Patient) -> bool:
+    """Tell whether reading a patient turns its axes: a NIfTI file that is not stored as LPS."""
+    import nibabel
+
+    return patient.format == "nifti" and tuple(nibabel.aff2axcodes(_affine_of(patient.image))) != NETWORK_AXES
+
+
+def _affine_of(path: Path) -> np.ndarray:
+    import nibabel
+
+    try:
+        picture: Any = nibabel.load(path)
+        return picture.affine
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
 def _voxels(picture: Any, path: Path) -> np.ndarray:
     try:
         return np.asanyarray(picture.dataobj)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.pixels import get_decoder
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.dicom.choose import NAMES, Selection, same_frame
@@ -96,6 +97,10 @@ def _pixels(frame: Frame, series: Series) -> np.ndarray:
     try:
         with quietly():
             dataset = dcmread(frame.path, force=True)
+            if "TransferSyntaxUID" not in dataset.file_meta:  # a file without a header: as it was read
+                implicit, little = dataset.original_encoding
+                explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
             _check_decoder(dataset, series)
             return dataset.pixel_array.reshape(-1, *frame.shape)
     except OSError as error:

@@ -153,10 +153,12 @@ def _source_headers(source: DicomSource) -> list[Dataset]:
         try:
             with quietly():
                 header: Dataset = dcmread(path, stop_before_pixels=True, force=True)
-                headers.append(header if source.keep_identity else _without_patient(header, source.name))
+                headers.append(_in_unicode(header) if source.keep_identity else _without_patient(header, source.name))
         except Exception:  # pydicom raises many kinds; the cause, not kept, may quote the header
             raise LggError(f"cannot read the source images of {source.name} again: leave them until the end") from None
     for header in headers:
+        if len(headers) > 1:  # highdicom wants one orientation to the last digit; the geometry was proved on loading
+            header.ImageOrientationPatient = headers[0].ImageOrientationPatient
         for keyword in _REQUIRED:
             if keyword not in header or not _valid(keyword, str(header[keyword].value)):
                 setattr(header, keyword, "")
@@ -168,11 +170,20 @@ def _source_headers(source: DicomSource) -> list[Dataset]:
     return headers
 
 
+def _in_unicode(header: Dataset) -> Dataset:
+    """Let all texts be UTF-8: highdicom refuses sets that many scanners name, such as an empty first one of two."""
+    header.decode()
+    header.SpecificCharacterSet = "ISO_IR 192"
+    return header
+
+
 def _valid(keyword: str, value: str) -> bool:
     """Tell whether highdicom accepts a value; of old files it refuses these."""
     if keyword == "PatientSex":
         return value in ("M", "F", "O")
-    pattern = {"StudyDate": r"\d{4}[01]\d[0-3]\d", "StudyTime": r"[0-2]\d([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"}.get(keyword)
+    date = r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+    time = r"[0-2]\d([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"
+    pattern = {"StudyDate": date, "PatientBirthDate": date, "StudyTime": time}.get(keyword)
     return pattern is None or re.fullmatch(pattern, value) is not None
 
 

@@ -30,9 +30,10 @@ class Kind:
 
 # Matched against descriptions in lower case whose separators have become single blanks: " ax t2 flair +c ".
 _FLAIR = re.compile(r"flair|dark ?fluid|fluid att")
-_T1 = re.compile(r"(?<![a-z0-9])t1(?![0-9])|mp ?rage|bravo|spgr")
-_T2 = re.compile(r"(?<![a-z0-9])t2(?![0-9])")
-_OPERATION = re.compile(r" (pre|post) ?(op\w*|surg\w*|rt|xrt|radio\w*|process\w*) ")
+_T1 = re.compile(r"(?<![a-z0-9])(s|[23]d)?t1(?![0-9])|mp ?rage|bravo|spgr")
+_T2 = re.compile(r"(?<![a-z0-9])(s|[23]d)?t2(?![0-9])")
+_OPERATION = re.compile(r" (pre|post) ?(op\w*|surg\w*|rt|xrt|radi[oa]\w*|chemo\w*|treat\w*|therap\w*|process\w*)(?= )")
+_NOT_OF_CONTRAST = re.compile(r" (no|non|w ?o|without) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )")
 _WITHOUT = re.compile(r" (pre|w ?o|without|no|non|ohne|sans|sin|nativ\w*|unenh\w*|nonenh\w*|pre ?(contrast|gado?|gd)) ")
 _WITH = re.compile(
     r" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast|enh\w*|km|t1(w)?(c|ce|gd|post)\+?|post ?(contrast|gado?|gd|km))(?= )"
@@ -64,7 +65,7 @@ _BODY = re.compile(
     r"|breast|hip|knee|leg|foot|ankle|shoulder|arm|elbow|wrist|hand|extremity|whole ?body|cervical|thoracic|lumbar"
     r"|uterus|rectum|bladder|aorta) "
 )
-_NO_AGENT = re.compile(r"((no|none|non|n|na|0|without|ohne|nil)( .*)?)?")
+_NO_AGENT = re.compile(r"((no|none|non|n|na|without|ohne|nil)( .*)?|0( ml)?)?")
 
 
 def kind_of(series: Series) -> Kind:
@@ -127,7 +128,7 @@ def _by_timing(header: Dataset) -> str | None:
 
 def _contrast(words: str, header: Dataset) -> str:
     """Tell ``pre`` from ``post``: by words, which a person wrote, then by the agent, which is often a default."""
-    words = _OPERATION.sub(" ", words)
+    words = _NOT_OF_CONTRAST.sub(" ", _OPERATION.sub(" ", words))
     if _WITHOUT.search(words):
         return "pre"
     if _WITH.search(words):

@@ -3,6 +3,7 @@
 from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
 from lgg_monai.engines.checkpoints import default_checkpoint, load_weights
 from lgg_monai.engines.config_check import (
+    check_early_stop,
     check_keys,
     check_numbers,
     check_parts,
@@ -23,6 +24,7 @@ from lgg_monai.engines.training import (
     Attach,
     AugmentedBatch,
     EpochSeeder,
+    FinalWeights,
     GradientClipping,
     ProgressBar,
     WeightAveraging,
@@ -37,6 +39,7 @@ __all__ = [
     "Ensemble",
     "EpochSeeder",
     "EvaluationWriter",
+    "FinalWeights",
     "FlipInferer",
     "GradientClipping",
     "HeadInferer",
@@ -52,6 +55,7 @@ __all__ = [
     "SlicewiseInferer",
     "TensorBoardWriter",
     "WeightAveraging",
+    "check_early_stop",
     "check_keys",
     "check_numbers",
     "check_parts",

@@ -142,6 +142,17 @@ def check_parts(*names: str) -> None:
 
 
 @exits_with_one_line
+def check_early_stop(early_stop: int, fold: int | str, validation_fraction: float) -> None:
+    """Refuse early stopping where no patient will validate an epoch, before a run is set aside.
+
+    Raises:
+        SystemExit: with one line.
+    """
+    if early_stop and (fold == "all" or validation_fraction == 0):
+        raise LggError(f"early_stop is {early_stop}, but no patient validates an epoch: leave it at 0")
+
+
+@exits_with_one_line
 def check_patch(network: torch.nn.Module, patch_size: int) -> None:
     """Show the network one patch of zeros before data are read: not every network takes every size.
 

@@ -29,6 +29,8 @@ def reason_of(error: Exception, source: ScanSource, output: Path, keep_identity:
         text = str(error)
     elif isinstance(error, MemoryError):
         text = "not enough memory"
+    elif isinstance(error, OSError) and source.kind == "dicom" and not keep_identity:
+        text = f"{type(error).__name__}: {error.strerror}"  # the path in its own text may name the patient
     else:
         text = f"{type(error).__name__}: {error}"
         logger.debug("unexpected error on %s", source.name, exc_info=error)

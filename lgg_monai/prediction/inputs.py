@@ -52,6 +52,8 @@ def find_scans(
     if explicit:
         sources.append(explicit_source(explicit))
     paths = [Path(path) for path in paths]
+    if leave_out is not None and paths and not explicit and {p.absolute() for p in paths} == {leave_out.absolute()}:
+        raise LggError(f"{paths[0]} is the output folder too: choose another --output, such as {paths[0] / 'masks'}")
     files: dict[Path, list[Path]] = defaultdict(list)
     maybe_dicom: list[Path] = []
     others: Counter[str] = Counter()
@@ -61,7 +63,7 @@ def find_scans(
         except OSError as error:
             raise LggError(f"cannot read {path} ({error.strerror}): give a path that you may read") from error
         if there and leave_out is not None and path.resolve() == leave_out.resolve():
-            raise LggError(f"{path} is the output folder too: choose another --output, such as {path / 'masks'}")
+            continue  # as where a shell's * names it beside the scans
         if not there:
             what = "a broken link" if path.is_symlink() else "no such file or folder"
             raise LggError(f"{what}: {path}: give the path of a scan")

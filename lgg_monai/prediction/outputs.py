@@ -65,13 +65,24 @@ def source_digest(source: ScanSource) -> str:
 
     A DICOM study has its own name, wherever it lies and whichever of its series is used.
     """
-    identity = f"{source.kind}\0{source.name if source.kind == 'dicom' else source.path.resolve()}"
-    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return _digest(source, source.name if source.kind == "dicom" else source.path.resolve())
+
+
+def _digest(source: ScanSource, what: object) -> str:
+    return hashlib.sha256(f"{source.kind}\0{what}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def inputs_digest(source: ScanSource) -> str:
-    """Tell by names, sizes and times whether a scan's files are what they were."""
-    files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in source.files)
+    """Tell by names, sizes and times whether a scan's files are what they were.
+
+    Raises:
+        LggError: one of them is gone.
+    """
+    try:
+        files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in source.files)
+    except OSError as error:  # whose text would name the path, and so perhaps the patient
+        reason = error.strerror or type(error).__name__
+        raise LggError(f"cannot read the files of {source.name} again ({reason}): leave them until the end") from None
     return hashlib.sha256(repr(files).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -84,7 +95,8 @@ def is_done(folder: Path, source: ScanSource, settings: str) -> bool:
     if not (folder / RESULT).is_file():
         return False
     result = read_json(folder / RESULT, "result")
-    if result.get("source") != source_digest(source):
+    # Results of before 2026-11-26 have a DICOM scan's path here, and are made anew as they know nothing of its files.
+    if result.get("source") not in (source_digest(source), _digest(source, source.path.resolve())):
         raise LggError(f"{folder} holds the results of another scan of this name: --overwrite, or another --output")
     return bool(result.get("settings") == settings and result.get("inputs") == inputs_digest(source))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from lgg_monai.analysis.cost import patient_of
 from lgg_monai.analysis.runs import Run
 from lgg_monai.data import find_patients, read_patient
+from lgg_monai.data.patients import is_turned
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.errors import LggError
 
@@ -36,9 +38,16 @@ class LabelReader:
         _, stored = read_patient(patient)
         if stored is None:
             raise LggError(f"patient {name} has no label in {patient.image}: give labelled patients by --dataset_dir")
+        evaluation = run.folder / EVALUATION
+        read = json.dumps(run.evaluation.get("config", {}).get("preprocessing", "")) if run.evaluation else ""
+        if is_turned(patient) and "Orientation" not in read:
+            # A mask turned upside down has the same size and as many voxels.
+            message = (
+                f"{evaluation} is of before NIfTI files were turned to LPS, as {name}'s has to be: evaluate it again"
+            )
+            raise LggError(message)
         label = np.asarray(stored)[0] > 0
         # Otherwise what is told here would be of other labels than those that were scored.
         if label.shape != tuple(shape) or int(label.sum()) != run.patients[name]["tumour_voxels"]:
-            evaluation = run.folder / EVALUATION
             raise LggError(f"patient {name}: the label is not that of the evaluation in {evaluation}: evaluate again")
         return label

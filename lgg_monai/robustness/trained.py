@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
 
 from lgg_monai.analysis.runs import expand_folds, require_apart
 from lgg_monai.data import evaluation_datalist
@@ -91,7 +91,9 @@ class TrainedModel:
     @property
     def _reading(self) -> int:
         """Number of steps at the start of the preprocessing that read files and order their axes."""
-        steps = [isinstance(step, LoadImaged | EnsureChannelFirstd) for step in self.preprocessing.transforms]
+        steps = [
+            isinstance(step, LoadImaged | EnsureChannelFirstd | Orientationd) for step in self.preprocessing.transforms
+        ]
         return len(steps) - steps[::-1].index(True) if True in steps else 0
 
 

@@ -131,8 +131,11 @@ def _summary(run: Path | None) -> dict[str, Any] | None:
     path = run / "evaluation/summary.json"
     summary: dict[str, Any] = read_json(path, "summary of the evaluation")
     scored = summary.get("checkpoint")
-    if Path(str(scored)).parts[-3:] != (run.resolve().name, "checkpoints", BEST):
-        raise LggError(f"{path} scores {scored}, not the run's own {BEST} to package: evaluate {BEST} first")
+    *folder, parent, name = ("", "", *Path(str(scored)).parts)
+    own = folder[-1] in ("", run.name, run.resolve().name)  # none where it was evaluated from within its folder
+    if (parent, name) != ("checkpoints", BEST) or not own:
+        message = f"{path} scores {scored}, not the run's own {BEST} to package (or it was renamed since)"
+        raise LggError(f"{message}: evaluate {BEST} first")
     ended = read_json(run / RUN, "run record").get("ended") if (run / RUN).is_file() else None
     if ended and str(summary.get("evaluated", "")) < ended:
         raise LggError(f"{path} is older than the end of the training ({ended}): evaluate {BEST} again")

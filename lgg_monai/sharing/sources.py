@@ -12,6 +12,7 @@ from torch import nn
 
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.errors import LggError
+from lgg_monai.networks.strides import divisor
 from lgg_monai.sharing.flatten import flatten, own_names_to_scripts, parse, read_text
 from lgg_monai.sharing.metadata import metrics_table
 
@@ -42,11 +43,13 @@ def bundle_file(bundle: str) -> Path:
 def package_configs(bundle: str) -> dict[str, str]:
     """Give the text of every YAML config of a package by its name, free of ``%`` and of this repository."""
     aliases = {"BUNDLE": str(bundle_file(bundle)), "INFERENCE": str(TEMPLATES / "inference.yaml")}
+    side = divisor(_network_definition(bundle))
     texts = {}
     for name in CONFIGS:
         text = read_text(TEMPLATES / f"{name}.yaml")
         if name == "inference" and not in_monai(bundle):
             text = text.replace(_DEFINITION, _FROM_TORCHSCRIPT)
+        text = text.replace("k: [16, 16, 1]", f"k: [{side}, {side}, 1]").replace("divisor: 16", f"divisor: {side}")
         texts[name] = own_names_to_scripts(flatten(text, aliases))
     return texts
 

@@ -72,7 +72,9 @@ class FolderServer(ThreadingHTTPServer):
 
         Another name means that a page elsewhere made the browser believe that its own name is this computer.
         """
-        return {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
+        names = (ADDRESS, "localhost")
+        # Browsers leave out the port that http has by default.
+        return {f"{name}:{self.server_port}" for name in names} | {*(names if self.server_port == 80 else ())}
 
     def find(self, target: str) -> Path | None:
         """Give the file that a request's target names, or None where it is no regular file within the folder."""

@@ -254,7 +254,7 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "mask on another grid": (
         shift_mask,
-        rf"labelsTr.{ONE}\.nii\.gz lies on another grid than its image \(affines differ\): resample the mask",
+        rf"labelsTr.{ONE}\.nii\.gz lies on another grid than its image \(affines differ\): copy the image",
     ),
     "mask of another size": (
         lambda root: rewrite(root, lambda array: array[:, :-4], labels=True),

@@ -8,7 +8,7 @@ from pathlib import Path
 import highdicom
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import FileMetaDataset, dcmread, dcmwrite
 from pydicom.uid import RLELossless, generate_uid
 from synthesis import AXIAL, edit, some_volume
 
@@ -102,6 +102,19 @@ def test_signed_and_losslessly_compressed_pixels(tmp_path: Path) -> None:
         dataset.compress(RLELossless, generate_instance_uid=False)
         dataset.save_as(path)
     np.testing.assert_array_equal(read(tmp_path).image[1], volume.view(np.int16))
+
+
+def test_files_without_a_header_are_read_as_they_are(tmp_path: Path) -> None:
+    volume = some_volume()
+    for path in synthesise_series(tmp_path, volume, AXIAL, "FLAIR"):
+        dataset = dcmread(path)
+        bare = path.with_suffix(".dcm")
+        path.unlink()
+        # The bytes of the data set alone, in implicit little endian.
+        dataset.file_meta = FileMetaDataset()
+        dataset.preamble = None
+        dcmwrite(bare, dataset, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    np.testing.assert_array_equal(read(tmp_path).image[1], volume)
 
 
 def test_a_multi_frame_file_is_read_as_its_slices(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
-from synthesis import AXIAL, some_volume
+from synthesis import AXIAL, edit, some_volume
 
 import lgg_monai
 from lgg_monai.dicom import find_dicom, write_seg
@@ -146,11 +146,15 @@ def test_values_that_dicom_does_not_allow_are_left_out(
     assert (written.PatientName == NAME) == keep_identity
 
 
-def test_headers_that_make_no_seg_are_refused_without_quoting_them(tmp_path: Path) -> None:
+def test_headers_that_make_no_seg_are_refused_without_quoting_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scan = scan_of(tmp_path / "scan", AXIAL, keep_identity=True)
-    for frame in scan.source.frames:
-        path = frame.path
-        path.write_bytes(path.read_bytes().replace(b"ISO_IR 192", b"Secretname"))
+
+    def refuse(**_: Any) -> None:
+        raise ValueError("Secretname is not valid")  # as highdicom quotes what it refuses
+
+    monkeypatch.setattr("lgg_monai.dicom.seg.Segmentation", refuse)
     with pytest.raises(LggError) as caught:
         write_seg(tmp_path / "out" / "mask.dcm", some_mask(scan.image.shape[1:]), scan)
     assert str(caught.value) == (
@@ -208,3 +212,39 @@ def test_dciodvfy_finds_no_error(tmp_path: Path, keep_identity: bool, empty: boo
     report = subprocess.run(["dciodvfy", tmp_path / "mask.dcm"], capture_output=True, text=True, check=False)
     assert "Segmentation" in report.stderr
     assert [line for line in report.stderr.splitlines() if line.startswith("Error")] == []
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("", "Doe^Jane"),
+        ("ISO_IR 6", "Doe^Jane"),
+        ("ISO 2022 IR 100", "Müller^Jane"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom")
+def test_the_identity_is_kept_in_every_character_set(tmp_path: Path, charset: Any, name: str) -> None:
+    folder, volume = tmp_path / "scan", some_volume()
+    tags = {"SpecificCharacterSet": charset, "PatientName": name, "PatientBirthDate": "19610000"}
+    for path in synthesise_series(folder, volume, AXIAL, "FLAIR"):
+        edit(path, **tags)
+    (source,) = find_dicom([folder], keep_identity=True)
+    scan = source.load()
+    write_seg(tmp_path / "mask.dcm", some_mask(volume.shape), scan)
+    written = dcmread(tmp_path / "mask.dcm")
+    assert str(written.PatientName) == name
+    assert written.PatientBirthDate == ""
+
+
+def test_noise_in_the_last_decimals_of_the_orientation_costs_nothing(tmp_path: Path) -> None:
+    folder, volume = tmp_path / "scan", some_volume()
+    path = synthesise_series(folder, volume, AXIAL, "FLAIR")[2]
+    orientation = [float(value) for value in dcmread(path).ImageOrientationPatient]
+    edit(path, ImageOrientationPatient=[*orientation[:5], orientation[5] + 1e-6])
+    (source,) = find_dicom([folder])
+    scan = source.load()
+    mask = some_mask(volume.shape)
+    write_seg(tmp_path / "mask.dcm", mask, scan)
+    np.testing.assert_array_equal(by_position(highdicom.seg.segread(tmp_path / "mask.dcm"), scan), mask)

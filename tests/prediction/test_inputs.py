@@ -159,6 +159,8 @@ def test_the_output_may_lie_above_the_input_but_not_be_it(tmp_path: Path) -> Non
     assert sorted(kinds) == ["dicom", "nifti"]
     inside = find_scans([tmp_path / "in"], leave_out=tmp_path / "in" / "dicom")
     assert [source.kind for source in inside] == ["nifti"]
+    beside = find_scans([tmp_path / "in" / "dicom", tmp_path / "in" / "nifti"], leave_out=tmp_path / "in" / "nifti")
+    assert [source.kind for source in beside] == ["dicom"]
     with pytest.raises(LggError, match=r"in is the output folder too: choose another --output, such as .*masks"):
         find_scans([tmp_path / "in"], leave_out=tmp_path / "in")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import os
 import threading
@@ -22,6 +23,7 @@ from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
 from lgg_monai.prediction.checks import flags
+from lgg_monai.prediction.failures import reason_of
 from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.measurements import DEFINITIONS, head_mask
@@ -167,6 +169,29 @@ def test_a_folder_closed_to_us_costs_its_own_scan_alone(
     outcome = run(cohort, tmp_path / "out")
     assert outcome.done == ["a", "c"]
     assert "b_flair.nii.gz (Permission denied): give files that you may read" in outcome.failed["b"]
+
+
+def test_a_file_that_is_gone_does_not_bring_its_path_along(tmp_path: Path) -> None:
+    folder = tmp_path / "Doe_Jane_19610203"
+    synthesise_series(folder, (blob((48, 40, 6))[1] * 10).astype(int), LPS, "AX FLAIR", 3)
+    (source,) = find_scans([folder])
+    source.files[0].unlink()
+    with pytest.raises(LggError) as caught:
+        outputs.inputs_digest(source)
+    assert "Doe" not in str(caught.value)
+    lost = FileNotFoundError(2, "No such file or directory", str(source.files[0]))
+    assert "Doe" not in reason_of(lost, source, tmp_path / "out", keep_identity=False)
+
+
+def test_results_of_before_dicom_files_were_known_are_made_anew(tmp_path: Path) -> None:
+    synthesise_series(tmp_path / "in", (blob((48, 40, 6))[1] * 10).astype(int), LPS, "AX FLAIR", 3)
+    sources, output = find_scans([tmp_path / "in"]), tmp_path / "out"
+    predict(sources, segmenter(), output, report=False)
+    path = output / sources[0].name / "result.json"
+    old = hashlib.sha256(f"dicom\0{sources[0].path.resolve()}".encode()).hexdigest()[:16]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"source": old, "inputs": "of no files"}))
+    outcome = predict(sources, segmenter(), output, report=False)
+    assert (len(outcome.done), outcome.failed) == (1, {})
 
 
 def test_an_unknown_precision_does_not_end_the_caller(tmp_path: Path) -> None:

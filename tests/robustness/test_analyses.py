@@ -131,6 +131,9 @@ def test_the_robustness_table_compares_with_clean_scans(trained: Path, phantom: 
         assert float(row["difference"]) == pytest.approx(np.mean(dice) - float(rows[0]["mean_dice"]), abs=2e-6)
         if row["low"]:
             assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
+    # Clean scans take the way of degraded ones and come to the scores of the evaluation.
+    clean = {row["patient"]: float(row["volume_dice"]) for row in every if row["degradation"] == CLEAN.label}
+    assert clean == pytest.approx(dice_of(trained / "evaluation" / "patients.csv"), abs=1e-6)
     assert content["phantom"] is True
     assert json.loads((tmp_path / "out" / "robustness.json").read_text())["table"][1]["degradation"] == "FLAIR alone"
     assert (tmp_path / "out" / "robustness.png").stat().st_size > 5000
