@@ -62,7 +62,7 @@ PLAIN_ATTRIBUTES = _words(  # networks, tensors and arrays
     "real "
     "isatty flush stem name suffix parent image label images labels mask is_integer bit_length"
 )
-DANGEROUS_ATTRIBUTES = _words(
+DANGEROUS_ATTRIBUTES = _words("from_file") | _words(
     "system popen Popen call check_call check_output getoutput getstatusoutput run_cmd run_module run_path "
     "runstring runctx runcall "
     "kill killpg environ environb getenv putenv unsetenv open fdopen urlopen urlretrieve connect bind sendto "
@@ -120,6 +120,16 @@ SCRIPT_DUNDERS |= {
     "__contains__",
     "__post_init__",
 }
+# Special names that a script may bind or read.
+SCRIPT_NAMES = SCRIPT_DUNDERS | _words("__all__ __author__ __file__ __license__ __slots__ __module__ __qualname__")
+# Special methods by which a class changes what a pattern or an attribute of another means.
+CHANGE_MEANING = _words(
+    "__instancecheck__ __subclasscheck__ __getattr__ __getattribute__ __match_args__ __class_getitem__"
+)
+# Frames and code lead to every built-in.
+FRAMES = _words(
+    "gi_frame gi_code cr_frame cr_code ag_frame ag_code f_back f_builtins f_globals f_locals f_code tb_frame tb_next"
+)
 
 
 def attribute(name: str) -> Grade:

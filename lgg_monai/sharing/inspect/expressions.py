@@ -18,6 +18,9 @@ from lgg_monai.sharing.inspect.sources import PARSE_ERRORS
 REFERENCES = "__local_refs"  # what MONAI replaces `@id` by
 LARGEST_NUMBER = 10**9
 LARGEST_POWER = 64
+# A dotted name that is no file's.
+_FILES = "nii|gz|dcm|png|jpg|tif|tiff|npy|npz|mha|nrrd|json|csv|txt|pt"
+_DOTTED_CALL = re.compile(rf"(?!.*\.(?:{_FILES})$)[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _DUNDER = re.compile(r"__[A-Za-z]\w*__")
 
 _PLAIN_STRINGS = {"__main__", "__all__"}
@@ -104,6 +107,8 @@ class CodeGrader:
             case ast.Expr(value=ast.Constant(value=str())):
                 pass  # a docstring
             case ast.AnnAssign() | ast.arg() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                if getattr(node, "name", "") in attributes.CHANGE_MEANING:
+                    self._remark(node, node.name, D, "changes what patterns or attributes mean")  # type: ignore[union-attr]
                 self._annotations(node, scope)
                 self._children(node, scope)
             case _:
@@ -145,6 +150,9 @@ class CodeGrader:
             for origin in sorted(self.names.aliases[name]):
                 self._remark(node, name, *self._bare(origin))
                 self._looks_up(node, origin, None)
+        elif _is_special(name) and not (self.names.script and name in attributes.SCRIPT_NAMES):
+            # Before the scope: `__builtins__` is no local name though something binds it somewhere.
+            self._remark(node, name, D, f"{name} reaches beyond plain computing")
         elif name in scope:
             # A script may call an argument `input`, but `eval` may mean itself elsewhere in it.
             if name in _ALL_BUILTINS - attributes.ANY_BUILTINS and not isinstance(node.ctx, ast.Store):
@@ -206,13 +214,23 @@ class CodeGrader:
 
     def _looks_up(self, node: ast.AST, name: str, call: ast.Call | None) -> None:
         """Remark on a class that calls what a text names, unless every argument is there to be read."""
-        if name.split(".")[-1] in policy.LOOKS_UP and not (call and all(map(_is_plain, [*call.args, *call.keywords]))):
+        if name.split(".")[-1] not in policy.LOOKS_UP:
+            return
+        for text in (text for argument in (call.args if call else []) for text in _texts(argument)):
+            if text in _ALL_BUILTINS or _DOTTED_CALL.fullmatch(text):
+                grade, reason = grade_target(text, self.names.resolver)
+                self._remark(node, repr(text), grade, f"{name} looks it up and calls it: {reason}")
+        if not (call and all(map(_is_plain, [*call.args, *call.keywords]))):
             self._remark(
                 node, name, N if self.names.script else D, f"{name}: looks up and calls what a computed text names"
             )
 
     def _value_attribute(self, name: str, own: bool, call: ast.Call | None) -> Grade:
-        special = name.startswith("__") and name.endswith("__")
+        special = _is_special(name)
+        if name in attributes.FRAMES:
+            return D
+        if name in ("modules", "sys") and not (call is not None and not call.args and not call.keywords):
+            return D  # sys.modules, by whatever name; network.modules() is a call
         if self.names.script and special:
             return E if name in attributes.SCRIPT_DUNDERS else D
         if own:
@@ -242,6 +260,9 @@ class CodeGrader:
         name = function.id if isinstance(function, ast.Name) else ""
         if name in ("getattr", "hasattr", "setattr", "delattr") and name not in scope and self._by_literal(node, scope):
             return
+        if isinstance(function, ast.Call) and isinstance(function.func, ast.Name) and function.func.id == "type":
+            own = isinstance(function.args[0], ast.Name) and function.args[0].id == "self" if function.args else False
+            self._remark(node, "type(...)(...)", N if own else D, "calls the class of a value of unknown type")
         if name == "type" and self.names.script and len(node.args) == 1 and not node.keywords and name not in scope:
             pass
         elif name == "vars" or name == "dir":
@@ -323,6 +344,14 @@ def _is_plain(node: ast.AST) -> bool:
         case ast.Name(id=name):
             return name in ("monai", "torch", "np", "numpy")
     return False
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _texts(node: ast.AST) -> list[str]:
+    return [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
 
 
 def _is_true(argument: ast.expr) -> bool:

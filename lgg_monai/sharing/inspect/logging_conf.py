@@ -30,7 +30,9 @@ def grade_logging(file: str, data: bytes) -> list[Finding]:
         handler = options.get("class", "").strip()
         for name, value in options.items():
             grade, reason = E, ""
-            if name == "class":
+            if name in ("class", *_EVALUATED) and "%" in value:
+                grade, reason = D, "put together from other options before it is evaluated"
+            elif name == "class":
                 grade, reason = _class(value.strip())
             elif name in _EVALUATED:
                 grade, reason = _literal(value.strip(), handler)

@@ -15,7 +15,8 @@ from lgg_monai.sharing.inspect.resolve import Resolver
 from lgg_monai.sharing.inspect.sources import monai_components
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
-_READERS = ("ITKReader", "NibabelReader", "NumpyReader", "PILReader", "PydicomReader")
+# MONAI knows these in any case; the last three are libraries that read slides.
+_READERS = {"itkreader", "nibabelreader", "numpyreader", "pilreader", "pydicomreader", "cucim", "openslide", "tifffile"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def grade_target(name: str, resolver: Resolver) -> tuple[Grade, str]:
     found = monai_components().get(name)
     candidates = [f"{module}.{name}" for module in found or ()]
     if not candidates and len(parts) == 1:
-        harmless = name in attributes.BUILTINS or name in _READERS
+        harmless = name in attributes.BUILTINS or name.lower() in _READERS
         return (E, "built in") if harmless else (D, f"{name}: neither of MONAI nor a harmless built-in")
     if parts[0] == "builtins" and len(parts) == 2 and parts[1] in attributes.BUILTINS:
         return E, "built in"

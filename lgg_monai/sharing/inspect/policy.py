@@ -34,11 +34,13 @@ RULES: dict[str, Grade] = {
     ),
     **_named(D, "monai", "bundle auto3dseg fl apps _extensions"),
     **_named(D, "monai.losses", "perceptual"),  # fetches code
+    **_named(D, "monai.transforms", "utils_create_transform_ims"),  # writes files
     **_named(E, "monai.data.decathlon_datalist", "load_decathlon_datalist load_decathlon_properties"),
     **_named(
         E,
         "monai.apps",
-        "detection.utils detection.metrics detection.transforms pathology.transforms pathology.losses generation",
+        "detection.utils detection.metrics detection.transforms detection.networks pathology.transforms "
+        "pathology.losses generation",
     ),
     **_named(D, "monai.utils", "module jupyter_utils state_cacher component_store safeeval"),
     **_named(D, "monai.utils.misc", "run_cmd save_obj MONAIEnvVars"),
@@ -119,6 +121,7 @@ RULES: dict[str, Grade] = {
     # NumPy
     "numpy": N,
     **_named(E, "numpy", "linalg random fft"),
+    **_named(D, "numpy", "linalg.test random.test fft.test"),  # run what they find
     **_named(
         E,
         "numpy",
@@ -170,7 +173,7 @@ RULES: dict[str, Grade] = {
     **_named(E, "lgg_monai.engines.checkpoints", "load_weights"),
     **_named(D, "lgg_monai.data", "download convert phantom"),
     # Python
-    **_named(E, "sys", "stderr stdout platform version_info maxsize float_info version"),
+    **_named(E, "sys", "stderr stdout platform version_info maxsize float_info version stderr.isatty stdout.isatty"),
     **dict.fromkeys(
         ("math", "cmath", "__future__", "typing", "collections", "numbers", "enum", "dataclasses", "abc"), E
     ),

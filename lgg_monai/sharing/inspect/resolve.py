@@ -46,6 +46,8 @@ class Resolver:
         worst = _worse(graded(name), graded(origin), origin)
         if Grade.DANGEROUS in map(attribute, after):
             return _reasoned(Grade.DANGEROUS, origin)
+        if any(attribute(part) == Grade.NOTE and not part.isupper() for part in after) and worst == Grade.EXPECTED:
+            return Grade.NOTE, f"{origin}: an attribute that is not known"
         if not found and worst == Grade.EXPECTED:
             return Grade.NOTE, f"{name}: not found in the installed package"
         if worst == Grade.EXPECTED and origin not in RULES and self._moves_data(origin):

@@ -247,6 +247,9 @@ def grade_code(text: str, names: Names) -> tuple[str, list[Remark]]:
     if statement is not None:
         if len(ast.parse(text).body) > 1:
             odd.append(Remark(1, text, D, "more than an import statement"))
+        if isinstance(statement, ast.Import) and any(alias.name.split(".")[0] == "sys" for alias in statement.names):
+            # MONAI keeps what is imported under an id, by which other parts of a config reach all of sys.
+            odd.append(Remark(1, text, D, "hands on sys, which holds every module: import what is used of it"))
         return "import", odd + import_remarks(statement, names.resolver, None, False)
     try:
         tree = ast.parse(text, mode="eval")

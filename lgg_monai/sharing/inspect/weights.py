@@ -22,7 +22,7 @@ LARGEST_ONNX = 2**31
 LARGEST_CODE = 16 * 2**20
 ZIP_MAGIC = b"PK\x03\x04"
 # TorchScript has no operating system, but these operators touch files, and other namespaces need compiled libraries.
-_SCRIPT_FILES = re.compile(r"\b(?:torch\.(?:save|load|from_file)|aten::(?:save|load|from_file)|torch\.classes)\b")
+_SCRIPT_FILES = re.compile(r"\b(?:torch|aten)\s*\\?\s*(?:\.|::)\s*\\?\s*(?:save|load|from_file|classes)\b")
 _SCRIPT_OPS = re.compile(r"\bops\.(\w+)\.")
 _SCRIPT_KNOWN = {"aten", "prim", "prims", "quantized", "torchvision", "inductor", "profiler"}
 
@@ -33,6 +33,17 @@ def grade_weights(member: Member, paths: set[str]) -> list[Finding]:
     Raises:
         RefusedError: it is broken, or cannot be looked into.
     """
+    with member.open() as stream:
+        start = stream.read(512)
+        behind = start[:4] != ZIP_MAGIC and zipfile.is_zipfile(stream)
+    if start[257:262] == b"ustar":
+        return [
+            Finding(
+                member.path, 0, "weights", "", D, "PyTorch's oldest format, a tar of pickles: it is not looked into"
+            )
+        ]
+    if behind and member.suffix in (".onnx", ".safetensors"):
+        return [Finding(member.path, 0, "weights", "", D, f"{member.suffix[1:]} and a zip at once")]
     if member.suffix == ".onnx":
         folder = str(PurePosixPath(member.path).parent)
         found = grade_onnx(member.read(LARGEST_ONNX), paths, "" if folder == "." else folder + "/")
@@ -118,10 +129,12 @@ def _entries(member: Member, archive: zipfile.ZipFile, entries: list[zipfile.Zip
 def _torchscript(path: str, name: str, text: str) -> list[Finding]:
     lines = text.count("\n")
     findings = [Finding(path, 0, "torchscript", f"{shown(name)}: {lines} lines", E, "code without an operating system")]
+    for found in _SCRIPT_FILES.finditer(text):  # over the whole text, as a name may go on in the next line
+        number = text.count("\n", 0, found.start()) + 1
+        where = f"{shown(name)}:{number}: {shown(' '.join(found.group().split()), 80)}"
+        findings.append(Finding(path, number, "torchscript", where, D, "reads or writes files"))
     for number, line in enumerate(text.splitlines(), start=1):
         where = f"{shown(name)}:{number}: {shown(line.strip(), 80)}"
-        if _SCRIPT_FILES.search(line):
-            findings.append(Finding(path, number, "torchscript", where, D, "reads or writes files"))
         for library in sorted(set(_SCRIPT_OPS.findall(line)) - _SCRIPT_KNOWN):
             findings.append(
                 Finding(path, number, "torchscript", where, N, f"needs the compiled operators of {library}")

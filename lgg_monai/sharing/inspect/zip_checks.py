@@ -17,6 +17,7 @@ MOST_BYTES = 16 * 2**30  # unpacked
 MOST_RATIO = 200  # unpacked to packed, for members above the size below
 RATIO_FROM = 2**20
 LONGEST_PATH = 400
+UNICODE_PATH = 0x7075  # the extra field of another name
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _DATA_DESCRIPTOR = 0x8
@@ -59,6 +60,8 @@ def check_entries(entries: list[zipfile.ZipInfo]) -> None:
             raise RefusedError(f"entry {name} unpacks to more than {MOST_RATIO} times its size")
         if entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size:
             raise RefusedError(f"entry {name} has two sizes")
+        if _names_itself_otherwise(entry.extra):
+            raise RefusedError(f"entry {name} has a second name, which some programs unpack it under")
         key = _same_name(entry.filename.rstrip("/"))
         if key in seen:
             raise RefusedError(f"entry {name} is there twice, or differs from another only by case or accents")
@@ -67,6 +70,18 @@ def check_entries(entries: list[zipfile.ZipInfo]) -> None:
         for parent in PurePosixPath(key).parents:
             if seen.get(str(parent)) is False:
                 raise RefusedError(f"entry {shown(parent)} is both a file and a folder")
+
+
+def _names_itself_otherwise(extra: bytes) -> bool:
+    """Tell whether an entry's extra fields hold a name in Unicode, or end before they should."""
+    while extra:
+        if len(extra) < 4:
+            return False  # padding, as some writers align data
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == UNICODE_PATH:
+            return True
+        extra = extra[4 + length :]
+    return False
 
 
 def _check_path(name: str) -> None:
@@ -107,6 +122,8 @@ def check_layout(entries: list[zipfile.ZipInfo], stream: IO[bytes], directory: i
             raise RefusedError(f"entry {name} lies outside the file")
         magic, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
         local = stream.read(name_length)
+        if _names_itself_otherwise(stream.read(extra_length)):
+            raise RefusedError(f"entry {name} has a second name, which some programs unpack it under")
         codec = "utf-8" if flags & 0x800 else "cp437"
         if (
             magic != b"PK\x03\x04"
