@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,15 @@ def test_what_the_configs_say_and_what_the_command_line_hands_on_passes(config: 
             parser.resolve_macro_and_relative_ids()
             assert parser["initialize#1"].startswith("$engines.check_switches(")
             assert parser.get_parsed_content("initialize#1") is None
+
+
+@pytest.mark.parametrize("config", [UNET, PLAIN, PSPNET])
+def test_every_option_reaches_more_than_the_checks(config: str) -> None:
+    keys = list(yaml.safe_load((REPOSITORY / UNET).read_text(encoding="utf-8")))
+    options = set(keys[: keys.index("network_def")]) - {"imports", "bundle_root"}  # the latter is of evaluations
+    parser = ConfigParser()
+    with contextlib.chdir(REPOSITORY):
+        parser.read_config(config)
+        parser.resolve_macro_and_relative_ids()
+    content = {key: value for key, value in parser.get().items() if key != "initialize"}
+    assert sorted(options - set(re.findall(r"@(\w+)", str(content)))) == []

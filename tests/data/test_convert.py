@@ -114,7 +114,9 @@ def test_nifti_input_keeps_its_geometry(dataset: Path, tmp_path: Path) -> None:
 
 def test_same_input_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
     one, other = convert(dataset, tmp_path / "a"), convert(dataset, tmp_path / "b")
-    for path in one.rglob("*.nii.gz"):
+    files = list(one.rglob("*.nii.gz"))
+    assert len(files) == 6
+    for path in files:
         assert path.read_bytes() == (other / path.relative_to(one)).read_bytes()
 
 

@@ -221,7 +221,7 @@ def test_resuming_on_other_pixels_is_refused(own_phantom: Path, run: Path) -> No
     path = own_phantom / ONE / f"{ONE}_3.tif"
     Image.fromarray(read_slice(path) ^ 1).save(path)
     message = refusal(prepare_datalist, own_phantom, run, resume=True)
-    assert message.startswith(f"the data changed since {run} began: give the same --dataset_dir")
+    assert message.startswith(f"the data, or how they are read, changed since {run} began: give the same --dataset_dir")
 
 
 @pytest.mark.parametrize(("subset", "part"), [("test", "test"), ("val", "validation"), ("train", "training")])
@@ -366,3 +366,9 @@ def test_phantom_stands_in_for_missing_data_and_says_so(
         assert default_dataset_dir() == str(Path("data/phantom"))
     assert written == [Path("data/phantom")]
     assert caplog.messages[0].startswith("PHANTOM: ")
+
+
+def test_of_several_parts_the_one_that_flatters_most_counts() -> None:
+    assert module._strongest(["test", "training", "validation"]) == "training"
+    assert module._strongest(["test", "validation"]) == "validation"
+    assert module._strongest([]) == "unseen"

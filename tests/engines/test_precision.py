@@ -153,3 +153,14 @@ def test_select_device_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_device_that_is_not_there_is_refused_in_one_line(device: str) -> None:
     with pytest.raises(SystemExit, match=f"^lgg-monai: error: cannot use device {device}: --device takes cpu, .*$"):
         select_device(device)
+
+
+def test_slicewise_lays_slices_out_with_channels_last() -> None:
+    layouts = []
+
+    def network(slices: torch.Tensor) -> torch.Tensor:
+        layouts.append(slices.is_contiguous(memory_format=torch.channels_last))
+        return slices[:, :1]
+
+    SlicewiseInferer(2)(noise(1, 3, 16, 16, 4), network)
+    assert layouts == [True, True]

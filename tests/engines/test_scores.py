@@ -213,3 +213,11 @@ def test_bounding_box_stops_at_the_border() -> None:
     assert bounding_box(mask) == (slice(0, 3), slice(3, 5))
     assert bounding_box(mask, margin=2) == (slice(0, 5), slice(1, 6))
     assert bounding_box(np.zeros((5, 6), dtype=bool)) == (slice(0, 5), slice(0, 6))
+
+
+def test_hd95_leaves_out_the_farthest_twentieth_of_the_surface() -> None:
+    label = np.zeros((30, 30, 3), bool)
+    label[5:15, 5:15, 1] = True
+    prediction = label.copy()
+    prediction[25, 25, 1] = True  # one voxel of a hundred and one
+    assert score_volume(prediction, label)["hd95_px"] == 0

@@ -201,3 +201,14 @@ def test_the_text_is_aligned_and_names_every_metric(rows: list[dict[str, Any]]) 
     assert f"{summary['volume_dice']['mean']:.3f}" in lines[0]
     assert counts.startswith("8 patients")
     assert " to " not in format_summary(summarise(rows[:1]))
+
+
+def test_a_pooled_interval_is_the_bootstrap_of_the_pooled_quotient(rows: list[dict[str, Any]]) -> None:
+    drawn = np.random.default_rng(1).integers(0, len(rows), size=(200, len(rows)))
+    summary = summarise(rows, resamples=200, seed=1)
+    for name, above, below in (
+        ("pooled_iou", "intersection", "union"),
+        ("false_positive_slices", "false_positive_slice_count", "empty_slices"),
+    ):
+        upper, lower = (np.array([float(row[key]) for row in rows])[drawn].sum(axis=1) for key in (above, below))
+        assert summary[name]["ci95"] == pytest.approx(list(np.percentile(upper / lower, [2.5, 97.5])))

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.networks.nets import UNet
 from torch import nn
@@ -187,3 +188,14 @@ def test_weight_gradients_of_depthwise_convolutions_are_pytorchs(size: int, shap
     x, grad = torch.randn(2, 6, *shape), torch.randn(2, 6, *shape)
     (expected,) = torch.autograd.grad(F.conv2d(x, weight, padding=size // 2, groups=6), weight, grad)
     torch.testing.assert_close(depthwise_weight_gradient(x, grad, size), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("imagenet", [True, False])
+def test_the_bundle_begins_with_imagenets_weights_where_it_says_so(imagenet: bool, in_repository: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config("bundles/unet.yaml")
+    parser["device"], parser["imagenet"] = "cpu", imagenet
+    encoder = parser.get_parsed_content("network").encoder
+    expected = EfficientNetLiteEncoder(encoder.name, pretrained=True).state_dict()
+    same = [torch.equal(value, expected[key]) for key, value in encoder.state_dict().items() if "weight" in key]
+    assert all(same) is imagenet

@@ -255,3 +255,13 @@ def test_zoom_sees_the_enlarged_slice_and_draws_on_its_own_pixels() -> None:
 def test_input_below_64_pixels_is_refused() -> None:
     with pytest.raises(LggError, match="Input of 64 x 63 pixels in PSPNet: pad it to 64 x 64 or more"):
         PSPNet(**SMALL)(torch.rand(1, 3, 64, 63))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("zoom", "side", "enlarged"), [(1.5, 256, 385), (1.5, 100, 153), (2, 65, 129)])
+def test_zoom_enlarges_to_the_next_size_of_whole_cells(zoom: float, side: int, enlarged: int) -> None:
+    network = PSPNet(**SMALL, zoom=zoom).eval()
+    seen: list[torch.Size] = []
+    network.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[2:]))
+    network(torch.rand(1, 3, side, side))
+    assert [tuple(size) for size in seen] == [(enlarged, enlarged)]

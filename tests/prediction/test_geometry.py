@@ -181,3 +181,12 @@ def test_any_number_of_slices_and_any_size() -> None:
     for shape in ((33, 47, 1), (16, 16, 9), (50, 20, 4)):
         image = blob(shape)
         assert segment(segment.prepare(scan(image))).shape == shape
+
+
+def test_fine_pixels_are_averaged_and_not_skipped() -> None:
+    grid = affine((-MM / 4, 0, 0), (0, -MM / 4, 0), (0, 0, 5))
+    stripes = ((np.arange(128) + 1) // 2 % 2).astype(np.float32)  # two pixels wide: half a pixel of the network
+    image = np.broadcast_to(stripes[None, :, None, None], (3, 128, 128, 2)).copy()
+    seen = place(image.shape[1:], grid).lay_out(image)
+    assert seen.shape == (3, 32, 32, 2)
+    assert np.abs(seen[:, 2:-2] - 0.5).max() < 0.1

@@ -307,3 +307,38 @@ def test_the_written_volume_repeats_the_headers_geometry(tmp_path: Path, codes: 
     assert written.get_data_dtype() == np.uint8
     assert b"Jane" not in (tmp_path / "mask.nii.gz").read_bytes()
     assert b"Jane" not in gzip.decompress((tmp_path / "mask.nii.gz").read_bytes())
+
+
+@pytest.mark.parametrize(("known", "code"), [(True, 1), (False, 2)])
+def test_what_is_written_without_a_nifti_header_says_one_place_twice(tmp_path: Path, known: bool, code: int) -> None:
+    write_volume(tmp_path / "mask.nii.gz", np.ones((4, 5, 6), np.uint8), Scan("s", blob(), LPS, spacing_known=known))
+    picture = nibabel.load(tmp_path / "mask.nii.gz")
+    for grid, own in (picture.get_qform(coded=True), picture.get_sform(coded=True)):  # readers prefer either
+        assert np.allclose(grid, LPS, atol=1e-5)
+        assert own == code
+    assert picture.header.get_xyzt_units()[0] == "mm"
+
+
+@pytest.mark.parametrize(
+    ("grid", "unit", "known", "note"),
+    [
+        (LPS, "mm", True, ""),
+        (LPS, "micron", False, "lengths are in micron"),
+        (LPS, "meter", False, "lengths are in meter"),
+        (np.eye(4), "mm", False, "the affine is a placeholder"),
+        ((1.0, 1.0, 1.0), "mm", False, "records no orientation"),
+        ((0.9, 0.9, 4.0), "mm", True, "records no orientation"),
+    ],
+)
+def test_lengths_are_millimetres_only_where_the_file_says_so(
+    tmp_path: Path, grid, unit: str, known: bool, note
+) -> None:
+    picture = nibabel.Nifti1Image(blob()[1], grid if isinstance(grid, np.ndarray) else None)
+    picture.header.set_xyzt_units(unit)
+    if isinstance(grid, tuple):
+        picture.header.set_zooms(grid)
+        picture.header["qform_code"] = picture.header["sform_code"] = 0
+    nibabel.save(picture, tmp_path / "p_flair.nii.gz")
+    scan = find_scans([tmp_path])[0].load()
+    assert scan.spacing_known is known
+    assert note in "; ".join(scan.warnings)

@@ -176,3 +176,20 @@ def test_the_head_is_found_in_noise() -> None:
     true = np.broadcast_to(((x / 0.9) ** 2 + (y / 0.8) ** 2 < 1)[..., None], head.shape)
     assert dice(head, true) > 0.97
     assert not head_mask(np.zeros((4, 4, 2))).any()
+
+
+def test_diameters_follow_pixels_that_are_not_square() -> None:
+    mask = np.zeros((60, 60, 4), bool)
+    mask[10:50, 20:30, 1] = True
+    grid = np.diag([-0.8, -1.1, 5.0, 1.0])
+    image = np.where(mask, 200.0, 50.0)[None].repeat(3, 0).astype(np.float32)
+    found = measure(scan(image, grid), place(mask.shape, grid), np.ones_like(mask), mask, mask.astype(float))
+    assert found["largest_diameter"] == pytest.approx(np.hypot(40 * 0.8, 10 * 1.1), abs=1.5)  # not 40 * 1.1, 10 * 0.8
+
+
+def test_a_lesion_with_a_waist_is_measured_where_it_is_widest() -> None:
+    lesion = np.zeros((40, 40, 3), int)
+    lesion[10:20, 10:20, 0] = lesion[14:16, 14:16, 1] = lesion[5:35, 5:35, 2] = 1
+    found = largest_diameters(lesion, (1.0, 1.0))
+    assert found is not None
+    assert found.largest == pytest.approx(np.hypot(30, 30), abs=1)

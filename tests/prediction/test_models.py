@@ -287,3 +287,13 @@ def test_predict_runs_from_an_installation_without_the_repository(tmp_path: Path
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "masks").rglob("mask.nii.gz"))) == 1
+
+
+def test_seen_are_the_patients_of_every_member(tmp_path: Path, weights: Path) -> None:
+    files = [tmp_path / name / "model.pt" for name in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(weights.read_bytes())
+        parts = {"training": [{"patient": file.parent.name}], "validation": [], "test": [{"patient": "t"}]}
+        (file.parent / "datalist.json").write_text(json.dumps(parts))
+    assert load_segmenter(packaged(tmp_path / "p", weights), files, device="cpu").seen == {"a", "b"}

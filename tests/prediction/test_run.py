@@ -404,3 +404,9 @@ def test_a_patient_that_the_weights_were_trained_on_is_flagged(cohort: Path, tmp
     run(cohort, tmp_path / "out", segment=segmenter(seen=frozenset({"b"})))
     flagged = [row["patient"] for row in table(tmp_path / "out") if "took part in the training" in row["warnings"]]
     assert flagged == ["b"]
+
+
+def test_results_of_other_weights_are_not_mixed(cohort: Path, tmp_path: Path) -> None:
+    run(cohort, tmp_path / "out")
+    with pytest.raises(LggError, match="holds results of another weights sha256"):
+        run(cohort, tmp_path / "out", segment=replace(segmenter(), digests=("1",)))

@@ -20,12 +20,14 @@ from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.predictions import read_prediction
 from lgg_monai.engines.probabilities import write_probability
 from lgg_monai.errors import LggError
+from lgg_monai.robustness.calibration import count_voxels, head_of
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
 from lgg_monai.robustness.ensemble import score_ensemble
 from lgg_monai.robustness.error_report import explain_errors
 from lgg_monai.robustness.error_types import GROUPS, TYPES
 from lgg_monai.robustness.mask_rules import RULES, MaskRule, choose_rule
 from lgg_monai.robustness.table import measure_robustness, robustness_table, score_degraded
+from lgg_monai.robustness.temperature import count_logits
 from lgg_monai.robustness.trained import load_model, load_models, patients
 from lgg_monai.robustness.trust import judge_patient, measure_trust
 
@@ -258,6 +260,17 @@ def test_rules_are_chosen_over_folds(
     best = json.loads((tmp_path / "out" / "rules.json").read_text())["best"]
     assert best["mean_dice"] == pytest.approx(max(float(line["mean_dice"]) for line in lines), abs=1e-6)
 
+    # Each fold has a rule of its own that suits it, and is ruined by that of the other, which is what it is judged by.
+    labels = {patient.name: patient for patient in find_patients(phantom)}
+    for fold, (inside, outside) in enumerate(((0.4, 0.1), (0.9, 0.6))):
+        evaluation = tmp_path / "cv" / f"fold_{fold}" / "evaluation"
+        for name in dice_of(evaluation / "patients.csv"):
+            label = np.asarray(read_patient(labels[name])[1])[0] > 0
+            write_probability(evaluation / "probabilities" / f"{name}.npz", np.where(label, inside, outside))
+    content = choose_rule([tmp_path / "cv"], tmp_path / "apart", phantom, [MaskRule(0.3, 0, 0), MaskRule(0.7, 0, 0)])
+    assert [rule["threshold"] for rule in content["cross_fitted"]["chosen_by_fold"]] == [0.7, 0.3]
+    assert content["cross_fitted"]["mean_dice"] < 0.4 < content["best"]["mean_dice"]
+
 
 def halves(trained: Path, phantom: Path, folder: Path) -> list[Path]:
     """Two scored runs: each is sure of one half of every tumour, by a little more than the other one doubts it."""
@@ -414,3 +427,31 @@ def test_the_commands_write_print_and_refuse_a_folder_that_is_not_empty(
         code, out, err = command(name, *words, tmp_path / name)
         assert (code, out) == (1, "")
         assert err == f"lgg-monai: error: the output folder {tmp_path / name} is not empty: choose another --output\n"
+
+
+def test_several_checkpoints_are_judged_by_their_mean_within_the_head(
+    trained: Path, phantom: Path, tmp_path: Path
+) -> None:
+    files = [trained / "checkpoints" / "best.pt", tmp_path / "other.pt"]
+    torch.save(bright_flair(2.0), files[1])
+    model = load_model(trained, phantom, checkpoints=files)
+    entry = model.datalist["patients"][0]
+    image, label = model.read(entry), model.label_of(entry)[0].numpy() > 0
+    mean = torch.stack([model.probability(image, number) for number in range(2)]).mean(dim=0)[0].numpy()
+    head = head_of(np.asarray(image))
+    _, counts, logits = judge_patient(model, entry)
+    np.testing.assert_allclose(counts["head"].probability, count_voxels(mean, label, head)["head"].probability)
+    np.testing.assert_array_equal(logits, count_logits(mean, label, head))
+    assert 0 < head.sum() < head.size
+
+
+def test_an_ensemble_is_the_mean_and_not_its_boldest_member(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    members = halves(trained, phantom, tmp_path)
+    labels = {patient.name: patient for patient in find_patients(phantom)}
+    for name in dice_of(trained / SCORES):
+        label = np.asarray(read_patient(labels[name])[1])[0] > 0
+        for member, inside in zip(members, (0.8, 0.1), strict=True):  # 0.45 on average
+            write_probability(member / "evaluation" / "probabilities" / f"{name}.npz", np.where(label, inside, 0.0))
+    content = score_ensemble(members, tmp_path / "out", phantom, MaskRule(0.5, 0, 0))
+    assert content["ensemble"]["volume_dice"]["mean"] == 0
+    assert content["members"]["left"]["volume_dice"]["mean"] == 1

@@ -122,3 +122,9 @@ def test_neighbouring_slices_of_a_label() -> None:
     assert math.isnan(neighbour_dice(TUMOUR, np.zeros(8, bool)))
     single = block(slice(3, 5), slice(3, 5), slice(2, 3))
     assert math.isnan(neighbour_dice(single, single.any(axis=(0, 1))))
+
+
+def test_parts_that_touch_by_a_corner_are_one() -> None:
+    label = TUMOUR | block(slice(20, 24), slice(20, 24), slice(4, 5))
+    assert "missed_part" not in counts(TUMOUR, label)
+    assert "added_part" not in counts(label, TUMOUR)

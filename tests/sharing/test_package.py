@@ -440,3 +440,11 @@ def test_outside_the_repository_it_says_where_to_go(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LggError, match="run this in the repository's root, with --bundle one of none here"):
         package("plain_unet", tmp_path / "dist")
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
+def test_weights_of_ones_own_state_no_figures_of_the_shipped_ones(tmp_path: Path) -> None:
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
+    folder = package("plain_unet", tmp_path / "dist", checkpoint=weights).with_suffix("")
+    assert json.loads((folder / "configs/metadata.json").read_text())["eval_metrics"] == {}
+    assert "The shipped weights" not in (folder / "docs/README.md").read_text()

@@ -197,3 +197,11 @@ def test_a_wrong_number_of_members_is_refused(ensemble: Path, bundle: Path, chec
     with pytest.raises(LggError, match="is of another network"):
         write_weights([checkpoint], tmp_path / "out" / "model.pt", str(ensemble))
     assert not (tmp_path / "out").exists()
+
+
+@torch.inference_mode()
+def test_compact_weights_keep_the_temperature(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    image = torch.randn(1, 3, 32, 32)
+    write_weights([checkpoint], tmp_path / "small.pt", str(bundle), temperature=2.0, compact=True)
+    found, expected = network(tmp_path / "small.pt")(image), network(checkpoint)(image) / 2
+    assert (found - expected).abs().max() < 0.1 * expected.abs().max()  # cosine similarity would not see the factor
