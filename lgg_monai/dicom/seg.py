@@ -157,7 +157,8 @@ def _source_headers(source: DicomSource) -> list[Dataset]:
         except Exception:  # pydicom raises many kinds; the cause, not kept, may quote the header
             raise LggError(f"cannot read the source images of {source.name} again: leave them until the end") from None
     for header in headers:
-        if len(headers) > 1:  # highdicom wants one orientation to the last digit; the geometry was proved on loading
+        # highdicom wants one orientation to the last digit; the geometry was proved on loading.
+        if len(headers) > 1 and "ImageOrientationPatient" in headers[0]:
             header.ImageOrientationPatient = headers[0].ImageOrientationPatient
         for keyword in _REQUIRED:
             if keyword not in header or not _valid(keyword, str(header[keyword].value)):

@@ -32,11 +32,14 @@ class Kind:
 _FLAIR = re.compile(r"flair|dark ?fluid|fluid att")
 _T1 = re.compile(r"(?<![a-z0-9])(s|[23]d)?t1(?![0-9])|mp ?rage|bravo|spgr")
 _T2 = re.compile(r"(?<![a-z0-9])(s|[23]d)?t2(?![0-9])")
-_OPERATION = re.compile(r" (pre|post) ?(op\w*|surg\w*|rt|xrt|radi[oa]\w*|chemo\w*|treat\w*|therap\w*|process\w*)(?= )")
+_OPERATION = re.compile(
+    r" (pre|post) ?(op\w*|surg\w*|rt|xrt|radio\w*|radiat\w*|chemo\w*|treat\w*|therap\w*|process\w*)(?= )"
+)
 _NOT_OF_CONTRAST = re.compile(r" (no|non|w ?o|without) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )")
 _WITHOUT = re.compile(r" (pre|w ?o|without|no|non|ohne|sans|sin|nativ\w*|unenh\w*|nonenh\w*|pre ?(contrast|gado?|gd)) ")
 _WITH = re.compile(
-    r" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast|enh\w*|km|t1(w)?(c|ce|gd|post)\+?|post ?(contrast|gado?|gd|km))(?= )"
+    r" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast|enh\w*|km|(s|[23]d)?t1(w)?(c|ce|gd|post)\+?|post ?(contrast|gado?|gd|km))"
+    r"(?= )"
 )
 _LOCALIZER = re.compile(
     r" (loc|locali[sz]er|localizador|scout|aahscout|aahead|survey|3 ?pl|3 ?plane|plan|smartbrain|pilot) "
@@ -65,7 +68,7 @@ _BODY = re.compile(
     r"|breast|hip|knee|leg|foot|ankle|shoulder|arm|elbow|wrist|hand|extremity|whole ?body|cervical|thoracic|lumbar"
     r"|uterus|rectum|bladder|aorta) "
 )
-_NO_AGENT = re.compile(r"((no|none|non|n|na|without|ohne|nil)( .*)?|0( ml)?)?")
+_NO_AGENT = re.compile(r"((no|none|non|n|na|without|ohne|nil)( .*)?|0( 0+)?( (ml|cc)( .*)?)?)?")
 
 
 def kind_of(series: Series) -> Kind:

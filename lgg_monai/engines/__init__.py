@@ -12,6 +12,7 @@ from lgg_monai.engines.config_check import (
     slice_divisor,
 )
 from lgg_monai.engines.evaluation import EvaluationWriter
+from lgg_monai.engines.final_weights import FinalWeights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.pooled_iou import PooledIoU, PooledIoUHandler
@@ -24,7 +25,6 @@ from lgg_monai.engines.training import (
     Attach,
     AugmentedBatch,
     EpochSeeder,
-    FinalWeights,
     GradientClipping,
     ProgressBar,
     WeightAveraging,

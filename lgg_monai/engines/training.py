@@ -11,7 +11,6 @@ from ignite.handlers import EMAHandler
 from ignite.handlers import ProgressBar as IgniteProgressBar
 from monai.engines import PrepareBatch
 from monai.engines.utils import IterationEvents
-from monai.handlers import CheckpointSaver
 
 from lgg_monai.seeds import epoch_seed
 
@@ -149,14 +148,6 @@ class WeightAveraging(EMAHandler):
         # Ignite counts the steps of the growing memory from 0, and so would grow it anew in a resumed run.
         if self.momentum_scheduler is not None:
             self.momentum_scheduler.event_index = engine.state.iteration
-
-
-class FinalWeights(CheckpointSaver):
-    """MONAI's handler for the weights of a training that ended well; its own also replaces them where it fails."""
-
-    def exception_raised(self, engine: Engine, e: Exception) -> None:
-        """Save nothing."""
-        raise e
 
 
 class Attach:

@@ -19,7 +19,7 @@ from lgg_monai.prediction.file_names import is_nifti, safe_name
 from lgg_monai.prediction.nifti_groups import explicit_source, nifti_sources, refused
 from lgg_monai.prediction.scan import Scan, ScanSource
 
-RESULT = "result.json"
+RESULT, SETTINGS = "result.json", "settings.json"
 """Marks a patient's folder of an earlier prediction, which is no input."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
@@ -52,8 +52,6 @@ def find_scans(
     if explicit:
         sources.append(explicit_source(explicit))
     paths = [Path(path) for path in paths]
-    if leave_out is not None and paths and not explicit and {p.absolute() for p in paths} == {leave_out.absolute()}:
-        raise LggError(f"{paths[0]} is the output folder too: choose another --output, such as {paths[0] / 'masks'}")
     files: dict[Path, list[Path]] = defaultdict(list)
     maybe_dicom: list[Path] = []
     others: Counter[str] = Counter()
@@ -63,7 +61,9 @@ def find_scans(
         except OSError as error:
             raise LggError(f"cannot read {path} ({error.strerror}): give a path that you may read") from error
         if there and leave_out is not None and path.resolve() == leave_out.resolve():
-            continue  # as where a shell's * names it beside the scans
+            if len(paths) > 1 and ((path / SETTINGS).is_file() or not any(path.iterdir())):
+                continue  # as where a shell's * names it beside the scans
+            raise LggError(f"{path} is the output folder too: choose another --output, such as {path / 'masks'}")
         if not there:
             what = "a broken link" if path.is_symlink() else "no such file or folder"
             raise LggError(f"{what}: {path}: give the path of a scan")

@@ -49,8 +49,9 @@ def package_configs(bundle: str) -> dict[str, str]:
         text = read_text(TEMPLATES / f"{name}.yaml")
         if name == "inference" and not in_monai(bundle):
             text = text.replace(_DEFINITION, _FROM_TORCHSCRIPT)
+        text = flatten(text, aliases)
         text = text.replace("k: [16, 16, 1]", f"k: [{side}, {side}, 1]").replace("divisor: 16", f"divisor: {side}")
-        texts[name] = own_names_to_scripts(flatten(text, aliases))
+        texts[name] = own_names_to_scripts(text)
     return texts
 
 

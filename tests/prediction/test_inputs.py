@@ -159,8 +159,15 @@ def test_the_output_may_lie_above_the_input_but_not_be_it(tmp_path: Path) -> Non
     assert sorted(kinds) == ["dicom", "nifti"]
     inside = find_scans([tmp_path / "in"], leave_out=tmp_path / "in" / "dicom")
     assert [source.kind for source in inside] == ["nifti"]
-    beside = find_scans([tmp_path / "in" / "dicom", tmp_path / "in" / "nifti"], leave_out=tmp_path / "in" / "nifti")
-    assert [source.kind for source in beside] == ["dicom"]
+    # A shell's * names earlier results too, which are left out; scans never are in silence.
+    both = [tmp_path / "in" / "dicom", tmp_path / "in" / "nifti"]
+    with pytest.raises(LggError, match="nifti is the output folder too"):
+        find_scans(both, leave_out=both[1])
+    (both[1] / "settings.json").write_text("{}")
+    assert [source.kind for source in find_scans(both, leave_out=both[1])] == ["dicom"]
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(LggError, match="link is the output folder too"):
+        find_scans([tmp_path / "link"], leave_out=tmp_path / "in")
     with pytest.raises(LggError, match=r"in is the output folder too: choose another --output, such as .*masks"):
         find_scans([tmp_path / "in"], leave_out=tmp_path / "in")
 

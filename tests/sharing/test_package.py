@@ -194,7 +194,7 @@ def test_the_three_ways_to_give_sequences_agree_and_keep_the_geometry(
 
 
 def test_every_file_of_a_folder_is_a_patient_or_part_of_one(packaged: Path, tmp_path: Path) -> None:
-    names = ["p1_0000", "p1_0001", "p1_0002", "p2", "case_0001", "q_0000", "q_0001"]
+    names = ["p1_0000", "p1_0001", "p1_0002", "p2", "case_0001", "case_0002", "q_0000", "q_0002"]
     for name in names:
         (tmp_path / f"{name}.nii.gz").touch()
     parser = ConfigParser()
@@ -203,7 +203,7 @@ def test_every_file_of_a_folder_is_a_patient_or_part_of_one(packaged: Path, tmp_
     found = [one if isinstance(one, str) else " ".join(one) for one in parser.get_parsed_content("datalist")]
     short = [text.replace(f"{tmp_path}/", "").replace(".nii.gz", "") for text in found]
     # Of q a file is missing: it is not to be segmented from its pre-contrast volume.
-    assert short == ["p1_0000 p1_0001 p1_0002", "q_0000 q_0001 q_0002", "case_0001", "p2"]
+    assert short == ["p1_0000 p1_0001 p1_0002", "q_0000 q_0001 q_0002", "case_0001", "case_0002", "p2"]
 
 
 def test_fine_tuning_on_too_few_to_validate_keeps_the_last_weights(

@@ -121,7 +121,10 @@ SCRIPT_DUNDERS |= {
     "__post_init__",
 }
 # Special names that a script may bind or read.
-SCRIPT_NAMES = SCRIPT_DUNDERS | _words("__all__ __author__ __file__ __license__ __slots__ __module__ __qualname__")
+SCRIPT_NAMES = SCRIPT_DUNDERS | _words(
+    "__all__ __author__ __file__ __license__ __slots__ __module__ __qualname__ __constants__ __hash__ __copyright__ "
+    "__date__ __email__ __maintainer__ __credits__ __status__"
+)
 # Special methods by which a class changes what a pattern or an attribute of another means.
 CHANGE_MEANING = _words(
     "__instancecheck__ __subclasscheck__ __getattr__ __getattribute__ __match_args__ __class_getitem__"

@@ -46,7 +46,10 @@ class Resolver:
         worst = _worse(graded(name), graded(origin), origin)
         if Grade.DANGEROUS in map(attribute, after):
             return _reasoned(Grade.DANGEROUS, origin)
-        if any(attribute(part) == Grade.NOTE and not part.isupper() for part in after) and worst == Grade.EXPECTED:
+        # Of what a class or function has; `value` and `name` are an enumeration's.
+        of_object = not self.is_module(".".join(origin.split(".")[: -len(after) or None]))
+        strange = [part for part in after if attribute(part) == Grade.NOTE and part not in ("value", "name")]
+        if of_object and worst == Grade.EXPECTED and not all(part.isupper() for part in strange):
             return Grade.NOTE, f"{origin}: an attribute that is not known"
         if not found and worst == Grade.EXPECTED:
             return Grade.NOTE, f"{name}: not found in the installed package"

@@ -268,3 +268,19 @@ def test_whole_networks_in_a_pickle_are_a_note(tmp_path: Path) -> None:
     report = inspect_bundle(malicious.write(tmp_path / "bundle", {"models/model.pt": buffer.getvalue()}))
     assert report.grade in (Grade.NOTE, Grade.DANGEROUS)
     assert any("torch.nn.modules.linear.Linear" in finding.text for finding in report.findings)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "$monai.utils.enums.InterpolateMode.BILINEAR.value",
+        "$monai.utils.enums.InterpolateMode.BILINEAR",
+        "$list(itertools.chain.from_iterable([[1], [2]])) + [math.pi]",
+        "$monai.transforms.LoadImaged('image', reader='itkreader')",
+        "$monai.transforms.LoadImage(reader='PILReader')",
+    ],
+)
+def test_ordinary_expressions_are_clean(tmp_path: Path, expression: str) -> None:
+    config = {"imports": ["$import itertools", "$import math"], "x": expression}
+    root = malicious.write(tmp_path / "bundle", {"configs/a.json": json.dumps(config)})
+    assert odd(inspect_bundle(root)) == []
