@@ -38,8 +38,8 @@ _OPERATION = re.compile(
 _NOT_OF_CONTRAST = re.compile(r" (no|non|w ?o|without) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )")
 _WITHOUT = re.compile(r" (pre|w ?o|without|no|non|ohne|sans|sin|nativ\w*|unenh\w*|nonenh\w*|pre ?(contrast|gado?|gd)) ")
 _WITH = re.compile(
-    r" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast|enh\w*|km|(s|[23]d)?t1(w)?(c|ce|gd|post)\+?|post ?(contrast|gado?|gd|km))"
-    r"(?= )"
+    r" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast|enh\w*|km|(s|[23]d)?t1(w)?(c|ce|gd|post)\+?"
+    r"|post ?(contrast|gado?|gd|km))(?= )"
 )
 _LOCALIZER = re.compile(
     r" (loc|locali[sz]er|localizador|scout|aahscout|aahead|survey|3 ?pl|3 ?plane|plan|smartbrain|pilot) "
