@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -66,6 +67,15 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write ``content`` to ``path`` at once or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def tensor_bytes(content: Any) -> memoryview:
+    """Give what ``torch.save`` writes, by way of memory: of a full disk it would say what is no OSError."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
 def write_json(path: Path, content: Any) -> None:

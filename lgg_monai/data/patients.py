@@ -135,19 +135,15 @@ def _read_tiff(folder: Path, mask: bool) -> tuple[np.ndarray, dict]:
 
 def is_turned(patient: Patient) -> bool:
     """Tell whether reading a patient turns its axes: a NIfTI file that is not stored as LPS."""
-    import nibabel
-
-    return patient.format == "nifti" and tuple(nibabel.aff2axcodes(_affine_of(patient.image))) != NETWORK_AXES
-
-
-def _affine_of(path: Path) -> np.ndarray:
+    if patient.format != "nifti":
+        return False
     import nibabel
 
     try:
-        picture: Any = nibabel.load(path)
-        return picture.affine
+        picture: Any = nibabel.load(patient.image)
+        return tuple(nibabel.aff2axcodes(picture.affine)) != NETWORK_AXES
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(patient.image, error) from error
 
 
 def _voxels(picture: Any, path: Path) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import zipfile
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from monai.utils import ensure_tuple
 from lgg_monai.data.compact import CompactVolume, decode, encode
 from lgg_monai.data.identity import code_state, files_state, short_hash
 from lgg_monai.errors import LggError
-from lgg_monai.files import write_bytes, write_text
+from lgg_monai.files import tensor_bytes, write_bytes, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +68,7 @@ class VolumeCache:
         if kept is not None:
             return kept
         volume = make()
-        # By way of memory, as torch.save says of a full disk what is no OSError.
-        buffer = io.BytesIO()
-        torch.save(volume.tensors(), buffer)
+        content = tensor_bytes(volume.tensors())
         # Files that changed while they were read belong to neither name.
         if self._path(entry, keys) != path:
             return volume
@@ -79,7 +76,7 @@ class VolumeCache:
             for outdated in path.parent.glob(f"{path.name.split('-')[0]}-*"):
                 if outdated.name.split("-")[1] != path.name.split("-")[1]:
                     outdated.unlink(missing_ok=True)
-            write_bytes(path, buffer.getbuffer())
+            write_bytes(path, content)
         except OSError as error:
             self._give_up(error)
             return volume

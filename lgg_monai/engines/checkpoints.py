@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import pickle
 import zipfile
@@ -14,7 +13,7 @@ import torch
 from lgg_monai.data.seen import DATALIST
 from lgg_monai.engines.compact_weights import expand
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import write_bytes
+from lgg_monai.files import tensor_bytes, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +28,9 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         LggError: it cannot be written, as the disk is full; the one before is still there.
     """
-    # By way of memory, as torch.save says of a full disk what is no OSError.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
+    serialised = tensor_bytes(content)
     try:
-        write_bytes(path, buffer.getbuffer())
+        write_bytes(path, serialised)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         message = f"cannot write the checkpoint {path} ({reason}): free space, and go on with --resume True"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.engines.run_folder import RUN
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json, replacing, replacing_folder
+from lgg_monai.files import read_json, replacing, replacing_folder, tensor_bytes
 from lgg_monai.sharing import sources
 from lgg_monai.sharing.export import export
 from lgg_monai.sharing.flatten import parse, read_text
@@ -98,11 +95,8 @@ def _fill(folder: Path, bundle: str, weights: Path, summary: dict[str, Any] | No
     for path, text in script_files(modules_named(texts.values())).items():
         _write(folder / path, text)
 
-    # Into memory first: PyTorch reports a full disk in a way of its own.
-    content = io.BytesIO()
-    torch.save(sources.plain_weights(network), content)
     (folder / "models").mkdir()
-    (folder / "models/model.pt").write_bytes(content.getvalue())
+    (folder / "models/model.pt").write_bytes(tensor_bytes(sources.plain_weights(network)))
     difference = export(folder)
     logger.info("TorchScript and ONNX agree with PyTorch to %.1g", difference)
     write_large_files(folder, url)

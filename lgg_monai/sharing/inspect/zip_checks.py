@@ -73,7 +73,7 @@ def check_entries(entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _names_itself_otherwise(extra: bytes) -> bool:
-    """Tell whether an entry's extra fields hold a name in Unicode, or end before they should."""
+    """Tell whether an entry's extra fields hold a second name, in Unicode."""
     while extra:
         if len(extra) < 4:
             return False  # padding, as some writers align data
