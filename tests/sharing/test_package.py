@@ -206,22 +206,28 @@ def test_every_file_of_a_folder_is_a_patient_or_part_of_one(packaged: Path, tmp_
     assert short == ["p1_0000 p1_0001 p1_0002", "q_0000 q_0001 q_0002", "case_0001", "case_0002", "p2"]
 
 
-def test_fine_tuning_on_too_few_to_validate_keeps_the_last_weights(
-    own_bundle: Path, scans: Path, tmp_path: Path
+@pytest.mark.parametrize("given", ["a folder, nothing validated", "lists of a client", "a list, nothing validated"])
+def test_fine_tuning_keeps_its_weights_however_patients_are_given(
+    own_bundle: Path, scans: Path, tmp_path: Path, given: str
 ) -> None:
+    images = sorted((scans / "msd/imagesTr").iterdir())
+    patients = [{"image": str(path), "label": str(scans / "msd/labelsTr" / path.name)} for path in images]
+    options: dict[str, Any] = {"dataset_dir": str(scans / "msd"), "validation_fraction": 0}
+    if given != "a folder, nothing validated":  # as MONAI Label does it: there is no folder with a dataset.json
+        validated = patients[:1] if given == "lists of a client" else []
+        options = {"train#dataset#data": patients, "validate#dataset#data": validated}
     workflow = ConfigWorkflow(
         config_file=str(own_bundle / "configs/train.json"),
         logging_file=False,
         workflow_type="train",
         bundle_root=str(own_bundle),
-        dataset_dir=str(scans / "msd"),
-        validation_fraction=0,
         ckpt_dir=str(tmp_path / "weights"),
         device="cpu",
         max_epochs=1,
         slices_per_volume=2,
         slice_size=64,
         patch_size=32,
+        **options,
     )
     workflow.initialize()
     workflow.run()
