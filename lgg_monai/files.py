@@ -14,6 +14,9 @@ from typing import Any
 
 from lgg_monai.errors import LggError
 
+PARTIAL = ".partial-"
+"""What the names of files that are being written begin with."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -23,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix="".join(path.suffixes[-2:]))
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix="".join(path.suffixes[-2:]))
     os.close(handle)
     temporary = Path(name)
     try:
@@ -47,7 +50,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The outer folder is private to this process; the inner one has the permissions of any new folder.
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as outer:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=PARTIAL) as outer:
         temporary = Path(outer) / folder.name
         temporary.mkdir()
         yield temporary

@@ -97,7 +97,8 @@ def _study_source(
     path = _folder([selection.series["flair"]], keep_identity)
     files = {frame.path for one in selection.series.values() for frame in one.frames}
     load = partial(load_scan, selection, name, keep_identity)
-    return ScanSource(name, "dicom", path, load, files=tuple(sorted(files)))
+    roles = repr({sequence: one.uid for sequence, one in sorted(selection.series.items())})
+    return ScanSource(name, "dicom", path, load, files=tuple(sorted(files)), roles=roles)
 
 
 def _folder(series: list[Series], keep_identity: bool) -> Path:

@@ -11,6 +11,8 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import torch
+from monai.data import MetaTensor
 
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
@@ -45,7 +47,9 @@ class Segmentation:
 
     def to_nifti(self) -> nibabel.Nifti1Image:
         """Return the mask as a NIfTI image."""
-        return nibabel.Nifti1Image(self.mask.astype(np.uint8), self.affine)
+        picture = nibabel.Nifti1Image(self.mask.astype(np.uint8), self.affine)
+        picture.header.set_xyzt_units("mm")
+        return picture
 
 
 def segment(
@@ -64,8 +68,9 @@ def segment(
     Args:
         scan: an array, FLAIR ``[X, Y, Z]`` or pre, FLAIR, post ``[3, X, Y, Z]``; a nibabel image, 3D or 4D with the
             sequences last; or the path of anything that ``lgg-monai predict`` takes, holding one scan.
-        affine: of an array: voxel indices to RAS millimetres. Without one, X is taken to grow to the patient's left, Y
-            to the back, Z is the slice, and spacing is unknown.
+        affine: of an array: voxel indices to RAS millimetres; by default the one that a MONAI MetaTensor carries.
+            Without one, and for a MetaTensor with the identity, which stands for none, X is taken to grow to the
+            patient's left, Y to the back, Z is the slice, and spacing is unknown.
         bundle: one, or several that make an ensemble; see `lgg_monai.prediction.models.load_segmenter`.
         checkpoint: weights to use rather than the bundle's own; several make an ensemble.
         device: such as ``cpu`` or ``cuda:0``; the first GPU by default, where there is one.
@@ -74,7 +79,7 @@ def segment(
         segmenter: use this one rather than load one.
 
     Raises:
-        LggError: the scan cannot be used, or there is no such bundle or weights.
+        LggError: the scan or its affine cannot be used, or there is no such bundle or weights.
     """
     label = None
     if isinstance(scan, str | os.PathLike):
@@ -108,8 +113,14 @@ def _names(given: str | os.PathLike[str] | Sequence[str | Path]) -> tuple[str, .
 
 
 def _scan_of_array(array: Any, affine: np.ndarray | None) -> Scan:
+    if (
+        affine is None
+        and isinstance(array, MetaTensor)
+        and not np.array_equal(array.affine.numpy(force=True), np.eye(4))
+    ):
+        affine = array.affine.numpy(force=True)
     try:
-        image = np.array(array, dtype=np.float32)
+        image = np.array(array.numpy(force=True) if isinstance(array, torch.Tensor) else array, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise LggError(f"cannot take a {type(array).__name__} as a scan: give an array, an image or a path") from error
     if image.ndim == 3:
@@ -120,6 +131,12 @@ def _scan_of_array(array: Any, affine: np.ndarray | None) -> Scan:
     missing = ("pre", "post") if image.shape[0] == 1 else ()
     if missing:
         image = np.repeat(image, len(SEQUENCES), axis=0)
-    known = affine is not None
-    grid = np.asarray(affine, dtype=float) if known else UNKNOWN_GEOMETRY.copy()
-    return Scan("array", image, grid, known, missing)
+    if affine is None:
+        return Scan("array", image, UNKNOWN_GEOMETRY.copy(), False, missing)
+    try:
+        grid = np.asarray(affine, dtype=float)
+    except (TypeError, ValueError):
+        grid = np.zeros(0)
+    if grid.shape != (4, 4) or not np.isfinite(grid).all() or abs(np.linalg.det(grid[:3, :3])) < 1e-9:
+        raise LggError(f"the affine {affine!r} leads to no places: give a matrix [4, 4] from voxels to RAS millimetres")
+    return Scan("array", image, grid, True, missing)

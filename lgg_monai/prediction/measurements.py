@@ -96,7 +96,8 @@ def head_mask(flair: np.ndarray) -> np.ndarray:
     """Tell head from air on FLAIR ``[X, Y, Z]``, axial slices along Z."""
     if flair.min() == flair.max():
         return np.zeros(flair.shape, bool)
-    bright = flair > flair.min() + HEAD_THRESHOLD * (threshold_otsu(flair) - flair.min())
+    level = threshold_otsu(flair.ravel())  # flat, as it would take three slices for red, green and blue
+    bright = flair > flair.min() + HEAD_THRESHOLD * (level - flair.min())
     head = np.empty(flair.shape, bool)
     for z in range(flair.shape[2]):
         head[..., z] = ndimage.binary_fill_holes(ndimage.binary_opening(bright[..., z], iterations=2))

@@ -50,7 +50,8 @@ def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
         masks = _best_first(groups.get(stem(path.name), {}).get("mask", []))
         label = next(iter([*masks, *_label_beside(path)]), None)
         load = partial(load_volume, name, path, channels or None)
-        sources.append(ScanSource(name, "nifti", path, load, label, is_phantom(folder.parent), (path,)))
+        roles = repr(channels) if channels else ""
+        sources.append(ScanSource(name, "nifti", path, load, label, is_phantom(folder.parent), (path,), roles))
     return sources
 
 
@@ -71,7 +72,13 @@ def _group(name: str, folder: Path, found: Mapping[str, list[Path]]) -> ScanSour
         warnings += (f"{found_masks}: took {masks[0].name}, not {masks[1].name}",)
     label = next(iter([*masks, *_label_beside(flair)]), None)
     load = partial(load_sequences, name, files, warnings)
-    return ScanSource(name, "nifti", flair, load, label, is_phantom(folder.parent), tuple(files.values()))
+    return ScanSource(
+        name, "nifti", flair, load, label, is_phantom(folder.parent), tuple(files.values()), _roles(files)
+    )
+
+
+def _roles(files: Mapping[str, Path]) -> str:
+    return repr({sequence: files[sequence].name for sequence in SEQUENCES if sequence in files})
 
 
 def _best_first(masks: list[Path]) -> list[Path]:
@@ -122,7 +129,7 @@ def explicit_source(files: Mapping[str, Path]) -> ScanSource:
     parsed = parse(flair.name)
     name = safe_name(parsed.patient or flair.parent.name)
     load = partial(load_sequences, name, dict(files))
-    return ScanSource(name, "nifti", flair, load, None, is_phantom(flair.parent), tuple(files.values()))
+    return ScanSource(name, "nifti", flair, load, None, is_phantom(flair.parent), tuple(files.values()), _roles(files))
 
 
 def refused(path: Path, reason: str, name: str | None = None) -> ScanSource:

@@ -13,7 +13,7 @@ import numpy as np
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json, replacing, write_json
+from lgg_monai.files import PARTIAL, read_json, replacing, write_json
 from lgg_monai.prediction.inputs import RESULT
 from lgg_monai.prediction.measurements import DEFINITIONS
 from lgg_monai.prediction.nifti import load_mask, write_volume
@@ -73,17 +73,25 @@ def _digest(source: ScanSource, what: object) -> str:
 
 
 def inputs_digest(source: ScanSource) -> str:
-    """Tell by names, sizes and times whether a scan's files are what they were.
+    """Tell whether a scan is what it was: its files and its reference mask by names, sizes and times, and their roles.
 
     Raises:
-        LggError: one of them is gone.
+        LggError: one of its files is gone.
     """
     try:
-        files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in source.files)
+        files: list[Any] = sorted(_state(path) for path in source.files)
     except OSError as error:  # whose text would name the path, and so perhaps the patient
         reason = error.strerror or type(error).__name__
         raise LggError(f"cannot read the files of {source.name} again ({reason}): leave them until the end") from None
+    if source.roles:
+        files.append(source.roles)
+    if source.label is not None and source.label.is_file():  # of TIFF it is a folder, and the masks are among the files
+        files.append(("label", *_state(source.label)))
     return hashlib.sha256(repr(files).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    return path.name, path.stat().st_size, path.stat().st_mtime_ns
 
 
 def is_done(folder: Path, source: ScanSource, settings: str) -> bool:
@@ -139,8 +147,9 @@ def write_prediction(
     """
     scan = prediction.scan
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (RESULT, MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG):
-        (folder / name).unlink(missing_ok=True)  # of an earlier prediction
+    earlier = [folder / name for name in (RESULT, MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG)]
+    for path in (*earlier, *folder.glob(f"{PARTIAL}*")):  # the latter where it was killed
+        path.unlink(missing_ok=True)
     write_volume(folder / MASK, prediction.mask.astype(np.uint8), scan)
     if probabilities:
         write_volume(folder / PROBABILITY, prediction.probability.astype(np.float32), scan)

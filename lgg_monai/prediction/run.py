@@ -86,8 +86,9 @@ def predict(
     for source in own:
         try:
             folder = outputs.patient_folder(output, source.name)
-            # A probability map that is asked for now may not have been then.
-            complete = not probabilities or (folder / outputs.PROBABILITY).is_file()
+            # What is asked for now may not have been then.
+            wanted = [outputs.PROBABILITY] * probabilities + [outputs.FLAIR_VOLUME] * report
+            complete = all((folder / name).is_file() for name in wanted)
             if not overwrite and outputs.is_done(folder, source, digest) and complete:
                 outcome.skipped.append(source.name)
             else:

@@ -45,6 +45,7 @@ class ScanSource:
         label: a reference mask on the same grid, where one lies beside the scan: a NIfTI file, or a kaggle_3m folder.
         phantom: the scan is of a synthetic patient.
         files: that ``load`` reads; a scan is segmented again when they changed.
+        roles: which of them, or which channel, is which sequence; a scan is segmented again when that changed.
     """
 
     name: str
@@ -54,3 +55,4 @@ class ScanSource:
     label: Path | None = None
     phantom: bool = False
     files: tuple[Path, ...] = field(default=(), repr=False)  # of DICOM they may name the patient
+    roles: str = field(default="", repr=False)

@@ -16,6 +16,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 from scans import LPS, blob, save, scan, segmenter
 
 import lgg_monai
@@ -83,16 +85,20 @@ def test_done_scans_are_skipped_and_interrupted_ones_are_not(cohort: Path, tmp_p
     output = tmp_path / "out"
     run(cohort, output)
     (output / "b" / "result.json").unlink()  # as if it had been interrupted
+    (output / "b" / ".partial-1.nii.gz").write_bytes(b"half")
     before = (output / "a" / "mask.nii.gz").stat().st_mtime_ns
     outcome = run(cohort, output)
     assert (outcome.done, outcome.skipped) == (["b"], ["a", "c"])
     assert (output / "a" / "mask.nii.gz").stat().st_mtime_ns == before
+    assert not list(output.rglob(".partial-*"))
     assert [row["patient"] for row in table(output)] == ["a", "b", "c"]
     outcome = run(cohort, output, overwrite=True)
     assert outcome.done == ["a", "b", "c"]
     # What was not asked for before is made when it is.
     assert run(cohort, output, probabilities=True).done == ["a", "b", "c"]
     assert run(cohort, output).skipped == ["a", "b", "c"]
+    assert run(cohort, output, report=True).done == ["a", "b", "c"]
+    assert run(cohort, output, report=True).skipped == ["a", "b", "c"]
 
 
 def test_a_scan_whose_files_changed_is_segmented_again(cohort: Path, tmp_path: Path) -> None:
@@ -103,6 +109,38 @@ def test_a_scan_whose_files_changed_is_segmented_again(cohort: Path, tmp_path: P
     outcome = run(cohort, output)
     assert (outcome.done, outcome.skipped) == (["b", "c"], ["a"])
     assert json.loads((output / "b" / "result.json").read_text())["missing_sequences"] == []
+
+
+def test_a_scan_is_segmented_again_when_its_files_change_their_roles_or_its_mask_changes(tmp_path: Path) -> None:
+    files = dict(zip(("pre", "flair", "post"), blob(), strict=True))
+    paths = {name: save(tmp_path / "in" / f"x_{name}.nii.gz", values) for name, values in files.items()}
+
+    def skipped(**explicit: Path) -> list[str]:
+        outcome = predict(find_scans([], explicit=explicit), segmenter(), tmp_path / "out", report=False)
+        assert not outcome.failed
+        return outcome.skipped
+
+    assert skipped(**paths) == []
+    assert skipped(**paths) == ["x"]
+    assert skipped(**paths | {"pre": paths["post"], "post": paths["pre"]}) == []  # as one who had mixed them up
+    volume = save(tmp_path / "four" / "imagesTs" / "y.nii.gz", np.stack(list(files.values()), axis=-1))
+    mask = tmp_path / "four" / "labelsTs" / "y.nii.gz"
+
+    def score(order: str) -> str | None:
+        names = {str(index): name for index, name in enumerate(order.split())}
+        (tmp_path / "four" / "dataset.json").write_text(json.dumps({"channel_names": names}))
+        outcome = predict(find_scans([volume.parent]), segmenter(), tmp_path / "out4", report=False)
+        assert not outcome.failed
+        return table(tmp_path / "out4")[0]["dice"] if outcome.done else None
+
+    assert score("T1 FLAIR T1c") == ""
+    assert score("T1 FLAIR T1c") is None
+    assert score("FLAIR T1 T1c") == ""
+    assert score("T1 FLAIR T1c") == ""
+    save(mask, np.zeros((48, 40, 12), np.uint8))
+    assert score("T1 FLAIR T1c") == "0.0"
+    save(mask, np.ones((48, 40, 12), np.uint8))
+    assert 0 < float(score("T1 FLAIR T1c") or 0) < 1
 
 
 def test_another_choice_of_dicom_series_is_segmented_again(tmp_path: Path) -> None:
@@ -125,6 +163,11 @@ def test_another_choice_of_dicom_series_is_segmented_again(tmp_path: Path) -> No
     volume = (blob((48, 40, 6))[0] * 10).astype(int)
     synthesise_series(tmp_path / "in" / "s7", volume, LPS, "AX T1", 7)
     assert again(flair="3") == (1, 0)
+    # And what is taken for what.
+    synthesise_series(tmp_path / "in" / "s8", volume[::-1], LPS, "AX T1 POST", 8)
+    assert again(flair="3", pre="8", post="7") == (1, 0)
+    assert again(flair="3", pre="7", post="8") == (1, 0)
+    assert again(flair="3") == (0, 1)
 
 
 def test_a_scan_that_cannot_be_read_any_more_is_said_to_fail(cohort: Path, tmp_path: Path) -> None:
@@ -370,6 +413,7 @@ def test_python_takes_arrays_images_and_paths(tmp_path: Path) -> None:
     assert np.array_equal(lgg_monai.segment(tmp_path / "scan.nii.gz", segmenter=segment).mask, array.mask)
     alone = lgg_monai.segment(image[1], segmenter=segment)
     assert alone.measurements["volume_ml"] is None
+    assert alone.to_nifti().header.get_xyzt_units()[0] == "mm"
     assert "missing sequences, replaced by FLAIR: pre, post" in alone.warnings
     assert np.array_equal(np.asarray(alone.to_nifti().dataobj) > 0, alone.mask)
     assert np.array_equal(image, blob())  # the caller's array is left alone
@@ -381,6 +425,25 @@ def test_python_takes_arrays_images_and_paths(tmp_path: Path) -> None:
         lgg_monai.segment(tmp_path, segmenter=segment)
     with pytest.raises(AttributeError):
         _ = lgg_monai.absent  # type: ignore[attr-defined]
+
+
+def test_an_array_that_knows_where_it_lies_need_not_be_told(tmp_path: Path) -> None:
+    """A MetaTensor in another orientation gave the other side of the head, without a word."""
+    image, segment = blob(), segmenter()
+    turned = np.ascontiguousarray(image[:, ::-1])
+    moved = LPS @ np.array([[-1, 0, 0, image.shape[1] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    expected = lgg_monai.segment(turned, moved, segmenter=segment)
+    assert (
+        expected.measurements["hemisphere"]
+        == lgg_monai.segment(image, LPS, segmenter=segment).measurements["hemisphere"]
+    )
+    found = lgg_monai.segment(MetaTensor(torch.as_tensor(turned), affine=torch.as_tensor(moved)), segmenter=segment)
+    assert found.measurements == expected.measurements
+    assert np.array_equal(found.affine, moved)
+    assert lgg_monai.segment(MetaTensor(torch.as_tensor(image)), segmenter=segment).measurements["volume_ml"] is None
+    for wrong in ("x", np.eye(3), np.zeros((4, 4)), np.full((4, 4), np.nan)):
+        with pytest.raises(LggError, match="leads to no places"):
+            lgg_monai.segment(image, wrong, segmenter=segment)  # type: ignore[arg-type]
 
 
 def test_a_mask_on_another_grid_is_left_out_with_a_warning(cohort: Path, tmp_path: Path) -> None:
