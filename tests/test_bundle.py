@@ -196,9 +196,22 @@ def test_training_goes_on_from_given_weights(phantom: Path, trained: Path, tmp_p
     torch.testing.assert_close({name: after[name] for name in learnt}, {name: before[name] for name in learnt})
     message = refusal(UNET, phantom, tmp_path / "other", fold=1, **settings)
     assert f"is known to {given}, so its score would flatter" in message
+    seen = read(tmp_path / "run" / "datalist.json")["seen_before"]
+    assert len(seen["training"]) == len(read(trained / "datalist.json")["training"])
     assert not (tmp_path / "other" / "run.json").exists()
     message = refusal(UNET, phantom, tmp_path / "none", **settings | {"initial_weights": str(tmp_path / "no.pt")})
     assert message.startswith(f"no checkpoint {tmp_path / 'no.pt'}")
+
+
+def test_a_setting_that_asks_for_the_data_leaves_the_earlier_runs_list_alone(
+    phantom: Path, own_run: Path, tmp_path: Path
+) -> None:
+    """It is resolved before the run folder is prepared; the earlier run then had the new one's test patients."""
+    before = read(own_run / "datalist.json")
+    execute(UNET, phantom, own_run, fold=1, max_epochs=1, slices_per_epoch="$len(@train#dataset) // 20")
+    (aside,) = tmp_path.glob("run-until-*")
+    assert read(aside / "datalist.json") == before
+    assert (read(own_run / "datalist.json")["fold"], before["fold"]) == (1, 0)
 
 
 def test_checkpoints_hold_the_best_and_the_last_epoch(trained: Path) -> None:

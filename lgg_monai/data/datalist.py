@@ -11,7 +11,15 @@ from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_datas
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.phantom import is_phantom, write_phantom
 from lgg_monai.data.report_cache import ReportCache
-from lgg_monai.data.seen import DATALIST, datalist_of, identities, parts_by_identity, require_unseen
+from lgg_monai.data.seen import (
+    BEFORE,
+    DATALIST,
+    datalist_of,
+    identities,
+    parts_by_identity,
+    require_unseen,
+    seen_before,
+)
 from lgg_monai.data.split import FOLDS, PARTS, require_disjoint, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_json, writable_folder, write_json
@@ -48,6 +56,8 @@ def prepare_datalist(
 ) -> dict[str, Any]:
     """Read and check the data, split it, prove that nothing leaks, and write ``datalist.json`` to the run folder.
 
+    The list of an earlier run that is not continued is left there, until ``RunRecord`` writes that of the new one.
+
     Args:
         dataset_dir: folder of the patients.
         output_dir: the run folder.
@@ -63,7 +73,7 @@ def prepare_datalist(
 
     Returns:
         ``training``, ``validation`` and ``test`` entries (``patient``, ``site``, ``image``, ``label``, …) and what is
-        known of the data (``fingerprint``, ``phantom``, numbers).
+        known of the data (``fingerprint``, ``phantom``, numbers) and of the first weights (``seen_before``).
 
     Raises:
         SystemExit: with one line, for everything that is wrong with the folder, the split or the data.
@@ -90,9 +100,14 @@ def prepare_datalist(
     }
     if initial_weights is not None:
         require_unseen(content, Path(str(initial_weights)))
-    if resume and (run_folder / DATALIST).is_file():
+        content[BEFORE] = seen_before(Path(str(initial_weights)))
+    there = (run_folder / DATALIST).is_file()
+    if resume and there:
         _require_same(read_json(run_folder / DATALIST, "datalist"), content, run_folder)
-    write_json(run_folder / DATALIST, content)
+    if resume or not there:
+        # Another list is that of an earlier run, which may not have been set aside yet: a setting that refers to the
+        # data, such as slices_per_epoch, brings us here early. `RunRecord` writes ours when the training starts.
+        write_json(run_folder / DATALIST, content)
     counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
     logger.info("%s%d patients: %s", "PHANTOM: " if content["phantom"] else "", len(report.patients), counts)
     return content
@@ -154,6 +169,8 @@ def evaluation_datalist(
         logger.warning("no %s says which patients %s has seen: scores may flatter", DATALIST, unknown[0])
     # What the weights saw counts, not what the run did in whose folder they are scored.
     trainings = [read_json(found, "datalist") for found in dict.fromkeys(lists) if found is not None]
+    if any(not (training.get(BEFORE) or {}).get("complete", True) for training in trainings):
+        logger.warning("nothing says which patients the first weights of a training have seen: scores may flatter")
     part_of = parts_by_identity(trainings or [known])
     if subset == "all":
         names = [r.patient.name for r in report.patients]

@@ -14,6 +14,9 @@ from lgg_monai.files import read_json
 logger = logging.getLogger(__name__)
 
 DATALIST = "datalist.json"
+ENTRY = ("patient", "fingerprint", "image_fingerprint")  # what :func:`identities` needs
+BEFORE = "seen_before"
+"""Key of a ``datalist.json``: what the weights that the training began with had seen, by part, and if all is known."""
 
 
 def datalist_of(checkpoint: Path) -> Path | None:
@@ -26,7 +29,28 @@ def training_patients(checkpoint: Path) -> set[str]:
     """Name the patients that took part in the training or validation of weights; none where no list is found."""
     path = datalist_of(checkpoint)
     known = read_json(path, "datalist") if path else {}
-    return {entry["patient"] for part in ("training", "validation") for entry in known.get(part, [])}
+    return {entry["patient"] for part in ("training", "validation") for entry in seen_as(known, part)}
+
+
+def seen_as(datalist: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    """List the patients of a part, in this training or in those that its first weights came from."""
+    return [*datalist.get(part, []), *(datalist.get(BEFORE) or {}).get(part, [])]
+
+
+def seen_before(weights: Path) -> dict[str, Any]:
+    """Give what a training that begins with these weights has to remember of them, for its own ``datalist.json``.
+
+    Returns:
+        ``training`` and ``validation`` entries without the places of files, and ``complete``: False where nothing says
+        what the weights, or those that they came from, have seen.
+    """
+    path = datalist_of(weights)
+    known = read_json(path, "datalist") if path else {}
+    found: dict[str, Any] = {
+        part: [{key: entry[key] for key in ENTRY if key in entry} for entry in seen_as(known, part)]
+        for part in ("training", "validation")
+    }
+    return found | {"complete": path is not None and (known.get(BEFORE) or {}).get("complete", True)}
 
 
 def identities(entry: Mapping[str, Any]) -> set[str]:
@@ -46,7 +70,7 @@ def parts_by_identity(datalists: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         identity: part
         for part in ("test", "validation", "training")
         for datalist in datalists
-        for entry in datalist.get(part, [])
+        for entry in seen_as(datalist, part)
         for identity in identities(entry)
     }
 
@@ -68,8 +92,12 @@ def require_unseen(datalist: dict[str, Any], weights: Path) -> None:
         logger.warning("no %s says which patients %s has seen: scores may flatter", DATALIST, weights)
         return
     known = read_json(path, "datalist")
+    if not (known.get(BEFORE) or {}).get("complete", True):
+        logger.warning(
+            "nothing says which patients the weights that %s began with have seen: scores may flatter", weights
+        )
     for part, before in (("test", ("training", "validation")), ("validation", ("training",))):
-        seen = {identity for other in before for entry in known.get(other, []) for identity in identities(entry)}
+        seen = {identity for other in before for entry in seen_as(known, other) for identity in identities(entry)}
         clash = [entry["patient"] for entry in datalist[part] if identities(entry) & seen]
         if clash:
             message = (

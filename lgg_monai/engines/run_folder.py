@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from lgg_monai.data.seen import DATALIST
 from lgg_monai.engines.checkpoints import BEST, LAST
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.history import HISTORY, read_history
@@ -60,7 +61,7 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
 
 
 class RunRecord:
-    """Write ``run.json``: what ran, with what, on what, from when to when.
+    """Write ``run.json``: what ran, with what, on what, from when to when; and ``datalist.json`` beside it.
 
     Args:
         output_dir: the run folder.
@@ -81,6 +82,7 @@ class RunRecord:
         precision: torch.dtype | None = None,
     ) -> None:
         self.path = Path(output_dir) / RUN
+        self.datalist = datalist
         # The config is known only while it is being parsed, that is now.
         self.content: dict[str, Any] = {
             "started": None,
@@ -116,6 +118,7 @@ class RunRecord:
             self.content["resumed"] = [*earlier.get("resumed", []), started]
             started = earlier["started"]
         self.content["started"] = started
+        write_json(self.path.with_name(DATALIST), self.datalist)
         write_json(self.path, self.content)
 
     def _end(self, engine: Engine) -> None:

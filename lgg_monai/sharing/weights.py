@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lgg_monai.data.seen import DATALIST, datalist_of
+from lgg_monai.data.seen import BEFORE, DATALIST, datalist_of
 from lgg_monai.engines.checkpoints import load_weights, save_checkpoint
 from lgg_monai.engines.compact_weights import compact as make_compact
 from lgg_monai.errors import LggError
@@ -86,7 +86,11 @@ def joined(datalists: Sequence[dict | None]) -> dict | None:
             if entry["patient"] not in seen:
                 seen.add(entry["patient"])
                 parts[part].append(entry)
-    return {"phantom": any(datalist.get("phantom", False) for datalist in known), **parts}
+    before = [datalist[BEFORE] for datalist in known if datalist.get(BEFORE)]
+    first = {part: [entry for one in before for entry in one.get(part, [])] for part in ("training", "validation")}
+    complete = all(one.get("complete", True) for one in before)
+    more = {BEFORE: first | {"complete": complete}} if before else {}
+    return {"phantom": any(datalist.get("phantom", False) for datalist in known), **parts, **more}
 
 
 def _parts(network: nn.Module, checkpoints: int, bundle: str) -> list[nn.Module]:

@@ -210,6 +210,12 @@ def test_resumed_run_keeps_its_list(phantom: Path, run: Path) -> None:
     assert (run / "datalist.json").read_text() == before
 
 
+def test_the_list_of_an_earlier_run_is_left_to_it(phantom: Path, run: Path) -> None:
+    before = (run / "datalist.json").read_text()
+    assert prepare_datalist(str(phantom), str(run), fold=1)["fold"] == 1
+    assert (run / "datalist.json").read_text() == before
+
+
 def test_resuming_with_other_patients_is_refused(phantom: Path, run: Path) -> None:
     before = (run / "datalist.json").read_text()
     message = refusal(prepare_datalist, phantom, run, fold=1, resume=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lgg_monai.data.seen import datalist_of, require_unseen, training_patients
+from lgg_monai.data.seen import BEFORE, datalist_of, parts_by_identity, require_unseen, seen_before, training_patients
 from lgg_monai.errors import LggError
 
 PARTS = ("training", "validation", "test")
@@ -88,3 +88,36 @@ def test_a_second_scan_or_another_outline_of_a_known_patient_is_refused(tmp_path
             require_unseen({"training": [], "validation": [], "test": [other]}, tmp_path / "model.pt")
     stranger = {"patient": "Q", "fingerprint": "x", "image_fingerprint": "y"}
     require_unseen({"training": [], "validation": [], "test": [stranger]}, tmp_path / "model.pt")
+
+
+def test_what_the_first_weights_saw_is_remembered_through_further_trainings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = weights_of(tmp_path / "first", training="AB", validation="C", test="D")
+    assert seen_before(first)["complete"]
+    second = datalist(training="M", validation="N", test="O") | {BEFORE: seen_before(first)}
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second/datalist.json").write_text(json.dumps(second))
+    third = tmp_path / "third/model.pt"
+    third.parent.mkdir()
+    before = seen_before(tmp_path / "second/model.pt")
+    (third.parent / "datalist.json").write_text(json.dumps(datalist(training="X") | {BEFORE: before}))
+    with caplog.at_level(logging.WARNING):
+        for patient in "ABCMN":
+            with pytest.raises(LggError, match=f"test patient {patient} "):
+                require_unseen(datalist(test=patient), third)
+        require_unseen(datalist(test="DO", validation="CN"), third)  # they chose an epoch, and may choose one again
+    assert not caplog.text
+    assert training_patients(third) == set("XMNABC")
+    parts = parts_by_identity([json.loads((third.parent / "datalist.json").read_text())])
+    assert (parts["a"], parts["c"], parts["m"]) == ("training", "validation", "training")
+
+
+def test_weights_that_came_of_unknown_ones_stay_unknown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = seen_before(tmp_path / "nowhere/model.pt")
+    assert before == {"training": [], "validation": [], "complete": False}
+    (tmp_path / "datalist.json").write_text(json.dumps(datalist(training="A") | {BEFORE: before}))
+    assert not seen_before(tmp_path / "model.pt")["complete"]
+    with caplog.at_level(logging.WARNING):
+        require_unseen(datalist(test="B"), tmp_path / "model.pt")
+    assert "began with have seen" in caplog.text
