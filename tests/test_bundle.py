@@ -359,6 +359,13 @@ def test_early_stop_ends_training(phantom: Path, tmp_path: Path) -> None:
     run = read(tmp_path / "run" / "run.json")
     assert run["ended"] is not None
     assert run["epochs"] == 3
+    settings = {"max_epochs": 6, "slices_per_epoch": 4, **override, "resume": True}
+    execute(UNET, phantom, tmp_path / "run", early_stop=2, **settings)
+    assert len(history(tmp_path / "run")) == 3  # it had ended
+    run = read(tmp_path / "run" / "run.json")
+    assert (run["ended"] is not None, run["epochs"], run["finished"]) == (True, 3, False)
+    execute(UNET, phantom, tmp_path / "run", early_stop=3, **settings)
+    assert len(history(tmp_path / "run")) == 4  # more patience
 
 
 def test_epochs_without_validation_have_empty_cells(phantom: Path, tmp_path: Path) -> None:

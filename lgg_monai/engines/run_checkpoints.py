@@ -49,6 +49,7 @@ class RunCheckpoints:
         self.validated = validated
         self.best_metric = -math.inf
         self.best_epoch = 0
+        self.validated_epoch = 0
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, after validation and history."""
@@ -87,6 +88,7 @@ class RunCheckpoints:
             )
             raise LggError(message)
         self.best_metric, self.best_epoch = progress["best_metric"], progress["best_epoch"]
+        self.validated_epoch = progress.get("validated_epoch", 0)
         state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
         state.epoch, state.iteration = progress["epoch"], progress["iteration"]
         if state.epoch >= state.max_epochs:
@@ -104,6 +106,8 @@ class RunCheckpoints:
         if self._is_best(engine.state.epoch):
             self.best_epoch = engine.state.epoch
             save_checkpoint(self.folder / BEST, self.best_model.state_dict())
+        if validation_metrics(self.evaluator, engine.state.epoch):
+            self.validated_epoch = engine.state.epoch
         content = {name: item.state_dict() for name, item in self.state.items()}
         content["progress"] = {
             "epoch": engine.state.epoch,
@@ -111,6 +115,7 @@ class RunCheckpoints:
             "epoch_length": engine.state.epoch_length,
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,
+            "validated_epoch": self.validated_epoch,
         }
         save_checkpoint(self.folder / LAST, content)
 
@@ -146,7 +151,8 @@ class Restore:
 class EarlyStopping:
     """End training when the best validated epoch is ``patience`` epochs ago.
 
-    It reads the checkpoints' best epoch, so it goes on counting when a run is resumed.
+    It reads the checkpoints' best epoch, so it goes on counting when a run is resumed, and ends one at once that had
+    ended so.
 
     Args:
         checkpoints: of the run.
@@ -165,11 +171,12 @@ class EarlyStopping:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, after the checkpoints."""
+        engine.add_event_handler(Events.STARTED, self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         """Stop where there was no progress for long."""
-        if not validation_metrics(self.checkpoints.evaluator, engine.state.epoch):
+        if self.checkpoints.validated_epoch != engine.state.epoch:
             return  # an epoch that was not validated says nothing
         best = self.checkpoints.best_epoch
         if best and engine.state.epoch - best >= self.patience:

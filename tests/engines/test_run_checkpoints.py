@@ -68,7 +68,10 @@ def test_best_is_written_where_validation_improved_only(tmp_path: Path) -> None:
     assert written == [True, True, False, False, False, True]
     assert (run.best_metric, run.best_epoch) == (0.6, 6)
     progress = read_checkpoint(tmp_path / LAST)["progress"]
-    assert progress == {"epoch": 6, "iteration": 60, "epoch_length": 10, "best_metric": 0.6, "best_epoch": 6}
+    assert progress == {
+        **{"epoch": 6, "iteration": 60, "epoch_length": 10},
+        **{"best_metric": 0.6, "best_epoch": 6, "validated_epoch": 6},
+    }
 
 
 def test_an_epoch_without_validation_writes_last_and_keeps_best(tmp_path: Path) -> None:
