@@ -525,7 +525,7 @@ def test_evaluation_writes_table_summary_and_pictures(evaluated: Path, trained: 
     assert summary["dtype"] == "float32"
     assert summary["checkpoint"].endswith("checkpoints/best.pt")
     assert summary["config"]["subset"] is None  # test patients, as there is a run
-    assert summary["preprocessing_as_trained"] is True
+    assert (summary["preprocessing_as_trained"], summary["network_as_trained"]) == (True, True)
     pictures = sorted((evaluated / "evaluation" / "overlays").iterdir())
     assert [path.name.split("_")[0] for path in pictures] == ["best", "median", "worst"]
     for path in pictures:
@@ -534,15 +534,18 @@ def test_evaluation_writes_table_summary_and_pictures(evaluated: Path, trained: 
     assert not list(evaluated.glob(".partial*"))
 
 
-def test_another_preprocessing_than_that_of_the_training_is_said(
+def test_another_preprocessing_or_network_than_that_of_the_training_is_said(
     own_run: Path, phantom: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = read(own_run / "run.json")
     run["config"]["preprocessing"]["transforms"][3]["upper"] = 99
+    run["config"]["network_def"]["act"] = "relu"  # whose weights fit as well
     (own_run / "run.json").write_text(json.dumps(run))
     execute(EVALUATE, phantom, own_run, pictures=False)
-    assert read(own_run / "evaluation" / "summary.json")["preprocessing_as_trained"] is False
+    summary = read(own_run / "evaluation" / "summary.json")
+    assert (summary["preprocessing_as_trained"], summary["network_as_trained"]) == (False, False)
     assert "prepared in another way than those" in caplog.text
+    assert f"the network is not as {own_run} trained it" in caplog.text
 
 
 def test_the_summary_has_every_metric_by_its_name(evaluated: Path) -> None:

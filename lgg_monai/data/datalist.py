@@ -88,7 +88,7 @@ def prepare_datalist(
     require_disjoint(parts, report.patients)
     if not any(r.tumour_slices for r in report.patients if r.patient.name in set(parts["training"])):
         raise LggError(f"no tumour in any mask of the training patients of {dataset_dir}: there is nothing to learn")
-    content = {
+    content: dict[str, Any] = {
         "dataset_dir": str(dataset_dir),
         "phantom": is_phantom(Path(dataset_dir)),
         "fingerprint": report.fingerprint,

@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 
 from lgg_monai.analysis.overlays import save_png
 from lgg_monai.analysis.panels import patient_panel, select_best_median_worst
+from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction, write_prediction
@@ -71,16 +72,21 @@ class EvaluationWriter:
             "commit": commit(),
             "config": effective_config(),
         }
-        self.record["preprocessing_as_trained"] = _as_trained(Path(output_dir), self.record["config"])
+        trained = _trained_config(Path(output_dir)) if self.record["config"] else None
+        self.changed = [] if trained is None else changed_settings(trained, self.record["config"])
+        for key, name in (("preprocessing", "preprocessing_as_trained"), ("network_def", "network_as_trained")):
+            self.record[name] = None if trained is None else key not in self.changed
         self._volumes = tempfile.TemporaryDirectory(prefix="lgg-evaluation-")
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose batches are one patient."""
-        if self.record["preprocessing_as_trained"] is False:
-            run = self.folder.parent
+        run = self.folder.parent
+        if "preprocessing" in self.changed:
             logger.warning(
                 "volumes are prepared in another way than those %s was trained on: compare its run.json", run
             )
+        if "network_def" in self.changed:
+            logger.warning("the network is not as %s trained it: repeat the overrides of network_def", run)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
@@ -127,9 +133,6 @@ class EvaluationWriter:
             save_png(folder / f"{rank}_{row['patient']}.png", picture)
 
 
-def _as_trained(run: Path, config: dict[str, Any]) -> bool | None:
-    """Tell whether volumes are prepared as the run's own were; None where there is no run, or no config."""
-    if not config or not (run / RUN).is_file():
-        return None
-    trained = read_json(run / RUN, "run record").get("config", {}).get("preprocessing")
-    return bool(trained == config.get("preprocessing"))
+def _trained_config(run: Path) -> dict[str, Any] | None:
+    """Read the config of a run's training; None where there is no run."""
+    return read_json(run / RUN, "run record").get("config", {}) if (run / RUN).is_file() else None

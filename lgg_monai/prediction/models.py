@@ -20,6 +20,7 @@ import yaml
 import lgg_monai
 from lgg_monai.data.seen import training_patients
 from lgg_monai.engines.acceleration import fuse_batch_norms
+from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
 from lgg_monai.errors import LggError
@@ -144,7 +145,13 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
             name, own = str(bundle), config.parent / str(bundle) / SHIPPED
             hint = "name some with --checkpoint, or choose another --bundle"
         elif (path / "run.json").is_file():
-            network_def = read_json(path / "run.json", "run record").get("config", {}).get("network_def")
+            trained = read_json(path / "run.json", "run record").get("config", {})
+            if changed_settings(trained, {"preprocessing": _preprocessing_config()}):
+                raise LggError(
+                    f"the run {path} was trained with another preprocessing than that of configs/data.yaml, "
+                    "by which scans are prepared here: put its own there"
+                )
+            network_def = trained.get("network_def")
             name, own = path.resolve().name, path / "checkpoints" / BEST
             hint = "finish its training, or name weights with --checkpoint"
         elif path.exists():
@@ -177,18 +184,23 @@ def array_preprocessing() -> Any:
     """
     from monai.bundle import ConfigParser
 
-    path = repository() / "configs" / "data.yaml"
-    if not path.is_file():
-        raise LggError(
-            "configs/data.yaml is not part of this installation: install the package from its repository with pip"
-        )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))["preprocessing"]
+    config = _preprocessing_config()
     loading = ("LoadImaged", "EnsureChannelFirstd")
     config["transforms"] = [
         step for step in config["transforms"] if step["_target_"] not in loading and step["keys"] == "image"
     ]
     parser = ConfigParser({"preprocessing": config}, globals={"torch": "torch"})
     return parser.get_parsed_content("preprocessing")
+
+
+def _preprocessing_config() -> dict[str, Any]:
+    path = repository() / "configs" / "data.yaml"
+    if not path.is_file():
+        raise LggError(
+            "configs/data.yaml is not part of this installation: install the package from its repository with pip"
+        )
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["preprocessing"]
+    return found
 
 
 def _written_out(config: Path) -> Any:

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.crossval.plan import effective_settings
+from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.engines.run_folder import RUN
 from lgg_monai.errors import LggError
@@ -63,6 +65,7 @@ def package(
         if path.exists() and not overwrite:
             raise LggError(f"{path} exists already: add --overwrite, or choose another --output")
     weights = _weights(bundle, run, checkpoint)
+    _require_as_trained(bundle, weights)
     summary = _summary(run)
     try:
         with replacing_folder(folder) as partial, replacing(packed) as partial_zip:
@@ -112,6 +115,24 @@ def _weights(bundle: str, run: Path | None, checkpoint: Path | None) -> Path:
     if not shipped.is_file():
         raise LggError(f"no weights in {shipped}: name a run with --run, or weights with --checkpoint")
     return shipped
+
+
+def _require_as_trained(bundle: str, weights: Path) -> None:
+    """Refuse weights of a run whose network or preprocessing are not those that the package's configs would have.
+
+    Raises:
+        LggError: names what differs.
+    """
+    record = weights.parent.parent / RUN
+    if not record.is_file():
+        return
+    trained = read_json(record, "run record").get("config", {})
+    changed = changed_settings(trained, effective_settings(str(sources.bundle_file(bundle)), {}))
+    if changed:
+        raise LggError(
+            f"{record.parent} was trained with another {' and '.join(changed)} than bundles/{bundle}.yaml has, so its "
+            "package would draw other masks: put its own there"
+        )
 
 
 def _summary(run: Path | None) -> dict[str, Any] | None:

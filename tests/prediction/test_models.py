@@ -216,6 +216,10 @@ def test_a_run_folder(tmp_path: Path, weights: Path) -> None:
         pass
     (run / "checkpoints" / "best.pt").write_bytes(weights.read_bytes())
     assert load_segmenter(run, device="cpu").name == "run"
+    other = {"network_def": SMALL, "preprocessing": {"_target_": "Compose", "transforms": []}}
+    (run / "run.json").write_text(json.dumps({"config": other}))
+    with pytest.raises(LggError, match=r"was trained with another preprocessing than that of configs/data\.yaml"):
+        load_segmenter(run, device="cpu")
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

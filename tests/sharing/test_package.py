@@ -20,6 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from packages import REPOSITORY, random_weights
 
+from lgg_monai.crossval.plan import effective_settings
 from lgg_monai.errors import LggError
 from lgg_monai.sharing import package as module
 from lgg_monai.sharing.manifest import changed_files
@@ -361,6 +362,24 @@ def test_a_run_gives_its_weights_and_figures(tmp_path: Path) -> None:
     (run / "run.json").write_text(json.dumps({"ended": "2099-01-01T00:00:00+00:00"}))
     with pytest.raises(LggError, match=r"is older than the end of the training \(2099-.*\): evaluate best.pt again"):
         package("plain_unet", tmp_path / "other", run=run)
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
+def test_a_run_with_another_network_or_preprocessing_is_refused(tmp_path: Path) -> None:
+    """Its weights fit, and the package's configs would draw other masks with them."""
+    run = tmp_path / "unet"
+    (run / "checkpoints").mkdir(parents=True)
+    random_weights("plain_unet", run / "checkpoints/best.pt")
+    config = effective_settings("bundles/plain_unet.yaml", {})
+    (run / "run.json").write_text(json.dumps({"config": config}))
+    package("plain_unet", tmp_path / "alike", run=run)
+    config["network_def"]["act"] = "relu"
+    config["preprocessing"]["transforms"].pop()
+    (run / "run.json").write_text(json.dumps({"config": config}))
+    for given in ({"run": run}, {"checkpoint": run / "checkpoints/best.pt"}):
+        with pytest.raises(LggError, match=r"another network_def and preprocessing than bundles/plain_unet\.yaml has"):
+            package("plain_unet", tmp_path / "dist", **given)
+    assert not (tmp_path / "dist").exists()
 
 
 @pytest.mark.usefixtures("in_small", "no_export")
