@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from lgg_monai.data.channels import dataset_channels
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
@@ -24,7 +24,7 @@ def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
     """Group one folder's NIfTI files by patient."""
     groups: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     unknown: list[Path] = []
-    channels = _dataset_channels(folder)
+    channels = dataset_channels(folder).sequences
     numbered = bool(channels) or folder.name.lower().startswith("images")
     for path in files:
         match = _NNUNET_CHANNEL.match(stem(path.name)) if numbered else None
@@ -88,19 +88,6 @@ def _label_beside(path: Path) -> list[Path]:
     match = _NNUNET_CHANNEL.match(name)
     names = [name, match["patient"]] if match else [name]
     return [file for name in names for suffix in (".nii.gz", ".nii") if (file := labels / f"{name}{suffix}").is_file()]
-
-
-def _dataset_channels(folder: Path) -> dict[str, int]:
-    """Read from ``dataset.json``, where there is one, which channel is which sequence."""
-    for path in (folder / "dataset.json", folder.parent / "dataset.json"):
-        try:
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
-            names = content.get("channel_names") or content.get("modality") or {}
-            found = {parse(str(name)).role: int(index) for index, name in names.items()}
-        except (OSError, ValueError, AttributeError):
-            continue
-        return {sequence: found[sequence] for sequence in SEQUENCES if sequence in found}
-    return {}
 
 
 def explicit_source(files: Mapping[str, Path]) -> ScanSource:
