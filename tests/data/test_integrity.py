@@ -59,9 +59,15 @@ def redraw_all(root: Path, change: Callable[[np.ndarray], np.ndarray], masks: bo
             redraw(path, change)
 
 
-def cut(path: Path, share: float = 0.5) -> None:
+def cut(path: Path, share: float = 0.5, bytes_off: int = 0) -> None:
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
+    path.write_bytes(data[: len(data) - bytes_off if bytes_off else int(len(data) * share)])
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
 
 
 def remove_slice(root: Path, *numbers: int) -> None:
@@ -240,6 +246,18 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     "truncated": (
         lambda root: cut(root / "imagesTr" / f"{ONE}.nii.gz"),
         rf"cannot read .*{ONE}\.nii\.gz as NIfTI .*: replace the file",
+    ),
+    "a wrong checksum": (
+        lambda root: flip(root / "imagesTr" / f"{ONE}.nii.gz", -8),
+        rf"cannot read .*imagesTr.{ONE}\.nii\.gz as NIfTI .*CRC.*: replace the file",
+    ),
+    "a wrong checksum of a mask": (
+        lambda root: flip(root / "labelsTr" / f"{ONE}.nii.gz", -8),
+        rf"cannot read .*labelsTr.{ONE}\.nii\.gz as NIfTI .*CRC.*: replace the file",
+    ),
+    "no checksum": (
+        lambda root: cut(root / "imagesTr" / f"{ONE}.nii.gz", bytes_off=8),
+        rf"cannot read .*imagesTr.{ONE}\.nii\.gz as NIfTI .*EOF.*: replace the file",
     ),
     "two sequences": (
         lambda root: rewrite(root, lambda array: array[..., :2]),

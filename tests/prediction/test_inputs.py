@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import nibabel
@@ -321,6 +322,9 @@ def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
     cut = tmp_path / "cut_flair.nii.gz"
     cut.write_bytes(whole.read_bytes()[:20000])
     assert "cut short" in reason(cut)
+    flipped = tmp_path / "flipped_flair.nii.gz"
+    flipped.write_bytes(whole.read_bytes()[:-8] + b"\0" * 4 + whole.read_bytes()[-4:])
+    assert re.search(r"flipped_flair\.nii\.gz as NIfTI, it is damaged.*CRC check failed", reason(flipped))
     wrong = tmp_path / "wrong.nii.gz"
     wrong.write_text("not gzip")
     assert "cannot read" in reason(wrong)
