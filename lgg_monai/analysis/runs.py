@@ -129,20 +129,30 @@ def load_run(folder: Path, label: str = "") -> Run:
     return Run(label or folder.name, folder, record, history, datalist, patients, evaluation, unscored)
 
 
-def expand_folds(source: Path) -> list[Path]:
+def expand_folds(source: Path, bundles: bool = True) -> list[Path]:
     """Give the folds of a cross-validation's folder; anything else, such as a run folder or a bundle, is itself.
+
+    Args:
+        source: the folder, or a bundle's config file.
+        bundles: whether a bundle will do; else it has to be a run that was trained and scored.
 
     Raises:
         LggError: it does not exist, or is a folder of neither.
     """
+    asked = "a run folder such as runs/unet, or a bundle's config such as bundles/unet.yaml"
+    if not bundles:
+        asked = "the folder of a run that was trained and scored, such as runs/unet, or of a cross-validation"
     if not source.exists():
-        raise LggError(f"no run folder or bundle {source}: give a run such as runs/unet, or bundles/unet.yaml")
+        raise LggError(f"no such {'run folder or bundle' if bundles else 'run folder'}: {source}: give {asked}")
+    if source.is_file() and not bundles:
+        raise LggError(f"{source} is no run folder, so says of no patients that they were tested: give {asked}")
     if source.is_dir() and not (source / RUN).is_file():
         folds = sorted(
             path.parent for path in source.glob(f"fold_*/{RUN}") if path.parent.name.removeprefix("fold_").isdigit()
         )
         if not folds:
-            raise LggError(f"no {RUN} in {source} or its folds: give a run folder such as runs/unet, or a bundle")
+            scored = ", only scores of weights from elsewhere" if (source / EVALUATION).is_dir() else ""
+            raise LggError(f"no {RUN} in {source} or its folds{scored}: give {asked}")
         return folds
     return [source]
 
@@ -156,7 +166,7 @@ def require_scored_apart(sources: Sequence[Path]) -> list[Run]:
     Raises:
         LggError: one is unfinished or not scored, or two share a test patient.
     """
-    runs = [load_run(folder, str(folder)) for source in sources for folder in expand_folds(Path(source))]
+    runs = [load_run(folder, str(folder)) for source in sources for folder in expand_folds(Path(source), False)]
     for run in runs:
         if run.unscored:
             raise LggError(f"{run.folder}: {run.unscored}: evaluate it first")

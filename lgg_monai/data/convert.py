@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import nibabel
 import numpy as np
 
+from lgg_monai.data.channels import order_problems
 from lgg_monai.data.integrity import inspect_patient
 from lgg_monai.data.patients import Patient, find_patients, load_nifti, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom
@@ -53,7 +54,7 @@ def convert(
 
     Raises:
         LggError: ``output_dir`` is not empty or cannot be written, or `lgg-monai check` finds something wrong with a
-            patient, such as a slice without its mask.
+            patient, such as a slice without its mask, or with the order of the channels.
     """
     if layout not in get_args(Layout):
         raise LggError(f"unknown layout {layout!r}: choose one of {', '.join(get_args(Layout))}")
@@ -61,6 +62,9 @@ def convert(
     if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
         raise LggError(f"the output folder {output_dir} is not empty: choose another, or empty it")
     patients = find_patients(dataset_dir)
+    for problem in order_problems(dataset_dir):
+        # The copy's own dataset.json would name the channels wrongly.
+        raise LggError(f"{dataset_dir} cannot be converted: {problem}")
     for patient in patients:
         # Before anything is written: masks of other slices than the images would look complete in the copy.
         problems = inspect_patient(patient).problems

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.data.channels import order_problems
 from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, require_sound, require_sound_images
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.phantom import is_phantom, write_phantom
@@ -118,9 +119,12 @@ def inference_datalist(dataset_dir: str) -> list[dict[str, str]]:
     """List the image of every patient of a folder, outlined or not.
 
     Raises:
-        SystemExit: with one line, where there are none, or one is no scan, such as a FLAIR of one value.
+        SystemExit: with one line, where there are none, one is no scan, such as a FLAIR of one value, or the channels
+            are in another order.
     """
     patients = find_patients(Path(dataset_dir))
+    for problem in order_problems(Path(dataset_dir)):
+        raise LggError(problem)
     require_sound_images(patients)
     return [{"image": str(patient.image)} for patient in patients]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lgg_monai.data.channels import order_problems
 from lgg_monai.data.patients import Patient, find_patients, load_nifti, read_patient
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
 from lgg_monai.data.tiff_stack import (
@@ -104,7 +105,9 @@ def inspect_dataset(dataset_dir: Path, progress: Progress = iter, inspect: Inspe
             is collected in the report.
     """
     reports = [(inspect or inspect_patient)(patient) for patient in progress(find_patients(dataset_dir))]
-    return DatasetReport(Path(dataset_dir), reports, _lone_masks(Path(dataset_dir), reports) + _shared_slices(reports))
+    folder = Path(dataset_dir)
+    problems = order_problems(folder) + _lone_masks(folder, reports) + _shared_slices(reports)
+    return DatasetReport(folder, reports, problems)
 
 
 def inspect_patient(patient: Patient) -> PatientReport:

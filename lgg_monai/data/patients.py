@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
 
@@ -100,10 +101,10 @@ def read_patient(patient: Patient) -> tuple[np.ndarray, np.ndarray | None]:
         image, _ = _read_tiff(patient.image, mask=False)
         label = None if patient.label is None else _read_tiff(patient.label, mask=True)[0]
         return image, label
-    image = _voxels(load_nifti(patient.image), patient.image)
+    image = _voxels(patient.image)
     # The Decathlon's 4D files hold the sequences last.
     image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
-    return image, None if patient.label is None else _voxels(load_nifti(patient.label), patient.label)[None]
+    return image, None if patient.label is None else _voxels(patient.label)[None]
 
 
 def load_nifti(path: Path) -> Any:
@@ -146,8 +147,10 @@ def is_turned(patient: Patient) -> bool:
         raise _unreadable(patient.image, error) from error
 
 
-def _voxels(picture: Any, path: Path) -> np.ndarray:
+def _voxels(path: Path) -> np.ndarray:
+    picture = load_nifti(path)
     try:
+        require_whole_gzip(path)
         return np.asanyarray(picture.dataobj)
     except Exception as error:  # where no axis had to be turned, voxels are read only here
         raise _unreadable(path, error) from error

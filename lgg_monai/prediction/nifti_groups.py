@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,10 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import nibabel
+
+from lgg_monai.data.channels import Channels, dataset_channels
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.file_names import parse, safe_name, stem
+from lgg_monai.prediction.file_names import NIFTI_SUFFIXES, parse, safe_name, stem
 from lgg_monai.prediction.nifti import load_sequences, load_volume
 from lgg_monai.prediction.scan import ScanSource
 
@@ -24,14 +27,14 @@ def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
     """Group one folder's NIfTI files by patient."""
     groups: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     unknown: list[Path] = []
-    channels = _dataset_channels(folder)
-    numbered = bool(channels) or folder.name.lower().startswith("images")
+    described = dataset_channels(folder)
+    channels = described.sequences
+    numbered = _channel_numbers(folder, files, described)
+    named = {index: sequence for sequence, index in channels.items()} or dict(enumerate(SEQUENCES))
     for path in files:
-        match = _NNUNET_CHANNEL.match(stem(path.name)) if numbered else None
-        if match:
-            number = int(match["channel"])
-            named = {index: sequence for sequence, index in channels.items()} or dict(enumerate(SEQUENCES))
-            groups[match["patient"]][named.get(number, "other")].append(path)
+        if path in numbered:
+            patient, number = numbered[path]
+            groups[patient][named.get(number, "other")].append(path)
             continue
         parsed = parse(path.name)
         if parsed.role == "unknown":
@@ -42,7 +45,8 @@ def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
     for patient, found in groups.items():
         named_after = patient or folder.absolute().name
         if any(sequence in found for sequence in SEQUENCES):
-            sources.append(_group(safe_name(named_after), folder, found))
+            assumed = not channels and any(path in numbered for paths in found.values() for path in paths)
+            sources.append(_group(safe_name(named_after), folder, found, assumed))
     if any("flair" in found for found in groups.values()):
         return sources  # beside named sequences, other files are maps and masks
     for path in unknown:
@@ -55,7 +59,37 @@ def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
     return sources
 
 
-def _group(name: str, folder: Path, found: Mapping[str, list[Path]]) -> ScanSource:
+def _channel_numbers(folder: Path, files: list[Path], described: Channels) -> dict[Path, tuple[str, int]]:
+    """Tell patient and channel of nnU-Net's files (``<patient>_<channel>``, four digits).
+
+    Patients may be numbered like this too. Then none of the folder's files is a channel.
+    """
+    if not described.sequences and not folder.name.lower().startswith("images"):
+        return {}
+    matches = {path: match for path in files if (match := _NNUNET_CHANNEL.match(stem(path.name)))}
+    numbers = {path: (match["patient"], int(match["channel"])) for path, match in matches.items()}
+    by_patient: dict[str, set[int]] = defaultdict(set)
+    for patient, number in numbers.values():
+        by_patient[patient].add(number)
+    if described.sequences:
+        fits = all(found <= set(described.names) for found in by_patient.values())
+    else:
+        fits = all({0, 1} <= found <= {0, 1, 2} for found in by_patient.values())
+    # nnU-Net's masks have no number, and its files one channel.
+    if not fits or any(_mask_of(path, stem(path.name)) or _is_4d(path) for path in numbers):
+        return {}
+    return numbers
+
+
+def _is_4d(path: Path) -> bool:
+    try:
+        picture: Any = nibabel.load(path)  # the header alone
+        return math.prod(picture.shape[3:]) > 1
+    except Exception:  # of many kinds, which are told where the scan is read
+        return False
+
+
+def _group(name: str, folder: Path, found: Mapping[str, list[Path]], assumed: bool = False) -> ScanSource:
     files = {sequence: found[sequence][0] for sequence in SEQUENCES if sequence in found}
     if "flair" not in files:
         listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
@@ -65,6 +99,9 @@ def _group(name: str, folder: Path, found: Mapping[str, list[Path]]) -> ScanSour
         for sequence, path in files.items()
         if len(found[sequence]) > 1
     )
+    if assumed:
+        listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
+        warnings += (f"sequences taken by nnU-Net's numbers, as no dataset.json names them: {listed}",)
     flair = files["flair"]
     masks = _best_first(found.get("mask", []))
     if len(masks) > 1:
@@ -88,26 +125,17 @@ def _best_first(masks: list[Path]) -> list[Path]:
 
 def _label_beside(path: Path) -> list[Path]:
     """List the masks of the Decathlon's and nnU-Net's layouts that belong to a file of imagesTr."""
-    if not path.parent.name.lower().startswith("images"):
-        return []
-    labels = path.parent.with_name("labels" + path.parent.name[len("images") :])
     name = stem(path.name)
     match = _NNUNET_CHANNEL.match(name)
     names = [name, match["patient"]] if match else [name]
-    return [file for name in names for suffix in (".nii.gz", ".nii") if (file := labels / f"{name}{suffix}").is_file()]
+    return [file for name in names for file in _mask_of(path, name)]
 
 
-def _dataset_channels(folder: Path) -> dict[str, int]:
-    """Read from ``dataset.json``, where there is one, which channel is which sequence."""
-    for path in (folder / "dataset.json", folder.parent / "dataset.json"):
-        try:
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
-            names = content.get("channel_names") or content.get("modality") or {}
-            found = {parse(str(name)).role: int(index) for index, name in names.items()}
-        except (OSError, ValueError, AttributeError):
-            continue
-        return {sequence: found[sequence] for sequence in SEQUENCES if sequence in found}
-    return {}
+def _mask_of(path: Path, name: str) -> list[Path]:
+    if not path.parent.name.lower().startswith("images"):
+        return []
+    labels = path.parent.with_name("labels" + path.parent.name[len("images") :])
+    return [file for suffix in NIFTI_SUFFIXES if (file := labels / f"{name}{suffix}").is_file()]
 
 
 def explicit_source(files: Mapping[str, Path]) -> ScanSource:

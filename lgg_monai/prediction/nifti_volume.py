@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
 
@@ -121,9 +121,7 @@ def _open(path: Path) -> Any:
     if not os.path.getsize(path):
         raise LggError(f"{path} is empty: copy it again")
     try:
-        if path.name.lower().endswith(".gz"):
-            with gzip.open(path) as file:
-                file.read(1)  # nibabel would say of a file that is not gzip that it is not NIfTI
+        require_whole_gzip(path)  # and nibabel would say of a file that is not gzip that it is not NIfTI
         picture: Any = nibabel.load(path)
     except Exception as error:
         raise _unreadable(path, error) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from run_folders import edit_json, write_run
 
-from lgg_monai.analysis.runs import distinct_labels, load_runs
+from lgg_monai.analysis.runs import distinct_labels, load_runs, require_scored_apart
 from lgg_monai.errors import LggError
 
 
@@ -43,6 +43,22 @@ def test_the_same_run_twice_is_refused_however_it_is_written(pair: list[Path]) -
 
 def test_a_folder_that_is_no_run_is_refused(pair: list[Path], tmp_path: Path) -> None:
     assert "no run.json" in refusal([pair[0], tmp_path / "nowhere"])
+
+
+def test_where_scored_runs_are_needed_no_bundle_is_asked_for(tmp_path: Path) -> None:
+    asked = "give the folder of a run that was trained and scored, such as runs/unet, or of a cross-validation"
+    bundle, shipped = tmp_path / "unet.yaml", tmp_path / "shipped"
+    bundle.write_text("bundle_root: bundles/unet")
+    (shipped / "evaluation").mkdir(parents=True)
+    for source, reason in (
+        (bundle, f"{bundle} is no run folder, so says of no patients that they were tested"),
+        (shipped, f"no run.json in {shipped} or its folds, only scores of weights from elsewhere"),
+        (tmp_path, f"no run.json in {tmp_path} or its folds"),
+        (tmp_path / "none", f"no such run folder: {tmp_path / 'none'}"),
+    ):
+        with pytest.raises(LggError) as caught:
+            require_scored_apart([source])
+        assert str(caught.value) == f"{reason}: {asked}"
 
 
 def test_a_run_without_history_is_refused(pair: list[Path]) -> None:

@@ -324,6 +324,14 @@ def test_images_that_are_no_scans_are_refused_before_inference(phantom: Path, tm
     )
 
 
+def test_channels_in_another_order_are_refused_before_inference_and_evaluation(phantom: Path, tmp_path: Path) -> None:
+    root = convert(phantom, tmp_path / "nifti")
+    (root / "dataset.json").write_text(json.dumps({"modality": {"0": "FLAIR", "1": "T1w", "2": "T1gd"}}))
+    named = f"{root / 'dataset.json'} names the channels FLAIR, T1w, T1gd, expected pre, FLAIR, post in this order: "
+    assert refusal(inference_datalist, root).startswith(named)
+    assert refusal(evaluation_datalist, root, tmp_path / "run", "all").startswith(named)
+
+
 def test_changed_pixels_are_warned_of(own_phantom: Path, run: Path, caplog: pytest.LogCaptureFixture) -> None:
     tested = json.loads((run / "datalist.json").read_text())["test"][0]["patient"]
     path = own_phantom / tested / f"{tested}_3.tif"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -58,9 +59,15 @@ def redraw_all(root: Path, change: Callable[[np.ndarray], np.ndarray], masks: bo
             redraw(path, change)
 
 
-def cut(path: Path, share: float = 0.5) -> None:
+def cut(path: Path, share: float = 0.5, bytes_off: int = 0) -> None:
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
+    path.write_bytes(data[: len(data) - bytes_off if bytes_off else int(len(data) * share)])
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
 
 
 def remove_slice(root: Path, *numbers: int) -> None:
@@ -207,6 +214,10 @@ def shift_mask(root: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.asanyarray(picture.dataobj), affine), path)
 
 
+def name_channels(root: Path, names: dict[str, str], key: str = "modality") -> None:
+    (root / "dataset.json").write_text(json.dumps({key: names}), encoding="utf-8")
+
+
 NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     "NaN": (
         lambda root: rewrite(root, with_value(float("nan"))),
@@ -236,6 +247,18 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda root: cut(root / "imagesTr" / f"{ONE}.nii.gz"),
         rf"cannot read .*{ONE}\.nii\.gz as NIfTI .*: replace the file",
     ),
+    "a wrong checksum": (
+        lambda root: flip(root / "imagesTr" / f"{ONE}.nii.gz", -8),
+        rf"cannot read .*imagesTr.{ONE}\.nii\.gz as NIfTI .*CRC.*: replace the file",
+    ),
+    "a wrong checksum of a mask": (
+        lambda root: flip(root / "labelsTr" / f"{ONE}.nii.gz", -8),
+        rf"cannot read .*labelsTr.{ONE}\.nii\.gz as NIfTI .*CRC.*: replace the file",
+    ),
+    "no checksum": (
+        lambda root: cut(root / "imagesTr" / f"{ONE}.nii.gz", bytes_off=8),
+        rf"cannot read .*imagesTr.{ONE}\.nii\.gz as NIfTI .*EOF.*: replace the file",
+    ),
     "two sequences": (
         lambda root: rewrite(root, lambda array: array[..., :2]),
         rf"{ONE}\.nii\.gz has 2 sequence\(s\), expected 3: join pre, FLAIR and post",
@@ -251,6 +274,10 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     "another sequence of one value": (
         lambda root: rewrite(root, lambda array: array * np.array([1, 1, 0], array.dtype)),
         rf"post of .*{ONE}\.nii\.gz is of one single value \(0\), .* or a copy of FLAIR where it was not acquired",
+    ),
+    "channels named in another order": (
+        lambda root: name_channels(root, {"0": "FLAIR", "1": "T1w", "2": "T1gd"}),
+        r"own_nifti.dataset\.json names the channels FLAIR, T1w, T1gd, expected pre, FLAIR, post in this order: put",
     ),
     "mask on another grid": (
         shift_mask,
@@ -290,6 +317,39 @@ def test_damaged_folder_is_found(own_phantom: Path, tmp_path: Path, damage: Dama
 def test_damaged_nifti_is_found(own_nifti: Path, tmp_path: Path, damage: Damage, message: str) -> None:
     damage(own_nifti)
     require_found(own_nifti, message, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("pre", "FLAIR", "post"),
+        ("T1w", "T2-FLAIR", "t1gd"),
+        ("FLAIR", "FLAIR", "T1gd"),  # a copy of FLAIR, under its own name
+        ("MRI",),
+        ("noNorm", "zscore", "noNorm"),
+        (),
+    ],
+)
+def test_names_of_channels_that_fit_or_say_nothing_are_no_problem(own_nifti: Path, names: tuple[str, ...]) -> None:
+    for key in ("modality", "channel_names"):
+        name_channels(own_nifti, {str(index): name for index, name in enumerate(names)}, key)
+        assert inspect_dataset(own_nifti).all_problems == []
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"modality": "FLAIR"}', '{"modality": {"first": "FLAIR"}}', "\0"])
+def test_descriptions_that_cannot_be_read_are_no_problem(own_nifti: Path, content: str) -> None:
+    (own_nifti / "dataset.json").write_text(content)
+    assert inspect_dataset(own_nifti).all_problems == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("post", "FLAIR", "pre"), ("FLAIR",), ("T1gd", "FLAIR", "T2w"), ("MRI", "MRI", "FLAIR")],
+)
+def test_one_sequence_named_out_of_place_is_a_problem(own_nifti: Path, names: tuple[str, ...]) -> None:
+    name_channels(own_nifti, {str(index): name for index, name in enumerate(names)}, "channel_names")
+    (problem,) = inspect_dataset(own_nifti).all_problems
+    assert f"names the channels {', '.join(names)}, expected pre, FLAIR, post" in problem
 
 
 def test_all_problems_of_a_patient_are_listed_at_once(own_phantom: Path) -> None:

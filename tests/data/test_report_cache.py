@@ -78,6 +78,16 @@ def test_problems_are_looked_for_again_at_every_start(own_phantom: Path, tmp_pat
         assert "has no mask beside it" in report.all_problems[0]
 
 
+def test_another_order_of_channels_is_found_in_cached_reports(phantom: Path, tmp_path: Path, read: list[str]) -> None:
+    folder = convert(phantom, tmp_path / "nifti")
+    assert inspected(folder, tmp_path / "cache").problems == []
+    read.clear()
+    (folder / "dataset.json").write_text(json.dumps({"modality": {"0": "FLAIR", "1": "T1w", "2": "T1gd"}}))
+    (problem,) = inspected(folder, tmp_path / "cache").problems
+    assert "names the channels FLAIR, T1w, T1gd, expected pre, FLAIR, post" in problem
+    assert read == []
+
+
 def test_twins_are_found_among_cached_reports(own_phantom: Path, tmp_path: Path) -> None:
     first = inspected(own_phantom, tmp_path / "cache").patients[0].patient
     twin = own_phantom / "TCGA_XX_9999_20000101"

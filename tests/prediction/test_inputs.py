@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import nibabel
@@ -105,6 +106,84 @@ def test_channels_by_dataset_json(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"modality": modality}))
     (source,) = find_scans([tmp_path])
     assert np.array_equal(source.load().image, image)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "what"),
+    [
+        ((1, 2, 3), "3D"),
+        ((1, 2), "3D"),
+        ((0,), "3D"),
+        ((0, 1, 2, 3), "3D"),
+        ((0, 1, 2), "4D"),
+        ((1, 2, 3), "4D"),
+        ((0, 1, 2), "3D with masks"),  # without masks, nothing tells these from channels
+    ],
+)
+def test_patients_of_four_digits_are_no_channels(tmp_path: Path, numbers: tuple[int, ...], what: str) -> None:
+    names = [f"patient_{number:04d}" for number in numbers]
+    for seed, name in enumerate(names):
+        image = blob(seed=seed)
+        save(tmp_path / "images" / f"{name}.nii.gz", np.moveaxis(image, 0, -1) if what == "4D" else image[1])
+        if what == "3D with masks":
+            save(tmp_path / "labels" / f"{name}.nii.gz", np.ones(image.shape[1:], np.uint8))
+    sources = find_scans([tmp_path])
+    assert [source.name for source in sources] == names
+    for seed, source in enumerate(sources):
+        scan = source.load()
+        assert np.array_equal(scan.image[1], blob(seed=seed)[1])
+        assert scan.missing == (() if what == "4D" else ("pre", "post"))
+        assert (source.label is not None) == (what == "3D with masks")
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+@pytest.mark.parametrize("ones", [(), (1,)])  # axes of length 1 say nothing
+def test_channels_of_nnunet_without_a_description_are_taken_and_told(
+    tmp_path: Path, channels: int, ones: tuple[int, ...]
+) -> None:
+    image = blob()
+    for patient in ("LGG_001", "LGG_002"):
+        for number in range(channels):
+            volume = image[number].reshape(*image.shape[1:], *ones)
+            save(tmp_path / "imagesTr" / f"{patient}_{number:04d}.nii.gz", volume)
+    sources = find_scans([tmp_path])
+    assert [source.name for source in sources] == ["LGG_001", "LGG_002"]
+    scan = sources[1].load()
+    assert np.array_equal(scan.image[:channels], image[:channels])
+    (warning,) = scan.warnings
+    assert warning.startswith("sequences taken by nnU-Net's numbers, as no dataset.json names them: ")
+    assert "LGG_002_0001.nii.gz (flair)" in warning
+    names = {"0": "pre", "1": "FLAIR", "2": "post"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": names}))
+    assert find_scans([tmp_path])[1].load().warnings == []
+    # One patient without the first sequence: the numbers fit the description, and nothing else.
+    (tmp_path / "imagesTr" / "LGG_001_0000.nii.gz").unlink()
+    assert [source.name for source in find_scans([tmp_path])] == ["LGG_001", "LGG_002"]
+    (tmp_path / "dataset.json").unlink()
+    assert len(find_scans([tmp_path])) == 2 * channels - 1
+
+
+@pytest.mark.parametrize(("names", "four"), [(["FLAIR"], False), (["FLAIR", "T1w", "T1gd", "T2w"], True)])
+def test_numbers_beside_those_that_dataset_json_names_are_patients(
+    tmp_path: Path, names: list[str], four: bool
+) -> None:
+    image = blob()
+    volumes = np.stack([image[1], image[0], image[2], image[0]], axis=-1)
+    for number in range(4 if four else 3):
+        save(tmp_path / "imagesTr" / f"BRATS_{number:04d}.nii.gz", volumes if four else image[1])
+    (tmp_path / "dataset.json").write_text(json.dumps({"modality": dict(enumerate(names))}))
+    sources = find_scans([tmp_path])
+    assert [source.name for source in sources] == [f"BRATS_{number:04d}" for number in range(4 if four else 3)]
+    for source in sources:
+        assert np.array_equal(source.load().image, image if four else np.stack([image[1]] * 3))
+
+
+def test_channels_of_nnunet_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
+    image = blob()
+    for number in range(3):
+        save(tmp_path / "imagesTr" / f"LGG_001_{number:04d}.nii.gz", image[number])
+    (tmp_path / "imagesTr" / "LGG_001_0002.nii.gz").write_bytes(b"no gzip")
+    assert "LGG_001_0002.nii.gz" in reason(tmp_path)
 
 
 def test_other_grids_are_resampled_onto_flair(tmp_path: Path) -> None:
@@ -243,6 +322,9 @@ def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
     cut = tmp_path / "cut_flair.nii.gz"
     cut.write_bytes(whole.read_bytes()[:20000])
     assert "cut short" in reason(cut)
+    flipped = tmp_path / "flipped_flair.nii.gz"
+    flipped.write_bytes(whole.read_bytes()[:-8] + b"\0" * 4 + whole.read_bytes()[-4:])
+    assert re.search(r"flipped_flair\.nii\.gz as NIfTI, it is damaged.*CRC check failed", reason(flipped))
     wrong = tmp_path / "wrong.nii.gz"
     wrong.write_text("not gzip")
     assert "cannot read" in reason(wrong)
