@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from lgg_monai.prediction.name_parts import without_entities, without_registration
+
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
 LONGEST_NAME = 120
@@ -39,10 +41,12 @@ class FileName:
     Args:
         role: the sequence; ``mask`` for a reference mask; ``other`` for what is not used; ``unknown``.
         patient: what is left of the name, which files of one patient share; may be empty.
+        onto: the sequence that it was resampled onto by its name, such as ``flair``; else empty.
     """
 
     role: Role
     patient: str
+    onto: str = ""
 
 
 def is_nifti(name: str) -> bool:
@@ -60,9 +64,12 @@ def parse(name: str) -> FileName:
     """Tell role and patient from a file name such as ``sub-01_ce-gadolinium_T1w.nii.gz`` or ``BraTS_7_t1ce.nii``.
 
     A sequence's words are looked for from the end of the name, as patients' names come first, and those beside them
-    (``post``, ``gd``, ``ax``) belong to them; what is left is the patient.
+    (``post``, ``gd``, ``ax``) belong to them; what is left is the patient. What a scan was registered to
+    (``t1_to_flair``, ``space-FLAIR``) is no sequence of it.
     """
-    text = stem(name)
+    text, onto = without_registration(stem(name), _names_something)
+    is_mask = bool(_MASK.fullmatch(text.rpartition("_")[2].lower()))
+    text = without_entities(text, lambda value: _speaks(value, is_mask))
     words = [(match.group().lower(), match.span()) for match in re.finditer(r"[^\W_]+", text)]
     last = len(words) - 1
     strong = [i for i, (word, _) in enumerate(words) if _is_strong(word)]
@@ -76,7 +83,7 @@ def parse(name: str) -> FileName:
     elif last >= 0 and (_is_contrast(words[last][0]) or _T2.fullmatch(words[last][0])):
         core = last
     else:
-        return FileName("unknown", text)
+        return FileName("unknown", stem(name))
     first, end = core, core
     # A lone c is contrast behind T1, and may be anything before it.
     while first > 0 and words[first - 1][0] != "c" and _belongs(words[first - 1][0], words[core][0]):
@@ -85,7 +92,7 @@ def parse(name: str) -> FileName:
         end += 1
     used = [word for word, _ in words[first : end + 1]]
     rest = text[: words[first][1][0]].rstrip("_-. ") + text[words[end][1][1] :]
-    return FileName(_role(words[core][0], used), rest.strip("_-. "))
+    return FileName(_role(words[core][0], used), rest.strip("_-. "), onto)
 
 
 def safe_name(text: str) -> str:
@@ -112,6 +119,17 @@ def _is_strong(word: str) -> bool:
     if word in ("t2", "t2w", "t2wi"):
         return True
     return any(pattern.fullmatch(word) for pattern in (_FLAIR, _T1, _T1_POST, _T1_PRE))
+
+
+def _names_something(text: str) -> bool:
+    words = re.findall(r"[^\W_]+", text.lower())
+    return any(_is_strong(word) or _MASK.fullmatch(word) for word in words)
+
+
+def _speaks(value: str, is_mask: bool) -> bool:
+    """Tell whether a BIDS entity's value says something of the sequence, as brain in ``desc-brain_mask`` does."""
+    patterns = (_MASK, _ORGAN) if is_mask else (_POST, _PRE)
+    return any(pattern.fullmatch(value) for pattern in patterns)
 
 
 def _is_contrast(word: str) -> bool:

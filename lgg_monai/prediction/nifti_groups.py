@@ -90,6 +90,7 @@ def _is_4d(path: Path) -> bool:
 
 
 def _group(name: str, folder: Path, found: Mapping[str, list[Path]], assumed: bool = False) -> ScanSource:
+    found = {role: sorted(paths, key=lambda path: _distance(role, path)) for role, paths in found.items()}
     files = {sequence: found[sequence][0] for sequence in SEQUENCES if sequence in found}
     if "flair" not in files:
         listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
@@ -116,6 +117,14 @@ def _group(name: str, folder: Path, found: Mapping[str, list[Path]], assumed: bo
 
 def _roles(files: Mapping[str, Path]) -> str:
     return repr({sequence: files[sequence].name for sequence in SEQUENCES if sequence in files})
+
+
+def _distance(role: str, path: Path) -> int:
+    """Rank files of one role: FLAIR as it was acquired, and of T1 what was registered to it, come first."""
+    onto = parse(path.name).onto
+    if role == "flair":
+        return int(onto != "")
+    return {"flair": 0, "": 1}.get(onto, 2)
 
 
 def _best_first(masks: list[Path]) -> list[Path]:

@@ -47,11 +47,50 @@ from lgg_monai.prediction.scan import Scan
         ("P01_flair_mask.nii.gz", "mask", "P01"),
         ("Mü ller o'Neil_flair.nii.gz", "flair", "Mü ller o'Neil"),
         ("patient_7.nii.gz", "unknown", "patient_7"),
+        # What a scan was registered to is no sequence of it.
+        ("sub-01_space-FLAIR_desc-preproc_T1w.nii.gz", "pre", "sub-01"),
+        ("sub-01_ce-gadolinium_space-FLAIR_T1w.nii.gz", "post", "sub-01"),
+        ("sub-01_T2w_space-FLAIR.nii.gz", "other", "sub-01"),
+        ("sub-01_space-T1w_desc-preproc_FLAIR.nii.gz", "flair", "sub-01"),
+        ("sub-01_space-FLAIR_label-lesion_mask.nii.gz", "mask", "sub-01"),
+        ("sub-01_space-MNI152_T1w.nii.gz", "pre", "sub-01_space-MNI152"),
+        ("sub-01_ce-gad_space-native_T1w.nii.gz", "post", "sub-01"),
+        ("P01_t1_to_flair.nii.gz", "pre", "P01"),
+        ("P01_t1c_coreg_to_FLAIR.nii.gz", "post", "P01"),
+        ("P01_t1_in_flair.nii.gz", "pre", "P01"),
+        ("P01_t1_reg_flair.nii.gz", "pre", "P01"),
+        ("P01_T12FLAIR.nii.gz", "pre", "P01"),
+        ("P01_T1C_FLAIRspace.nii.gz", "post", "P01"),
+        ("P01_seg_to_flair.nii.gz", "mask", "P01"),
+        ("P01_flair_to_t1.nii.gz", "flair", "P01"),
+        ("P01_T2FLAIR.nii.gz", "flair", "P01"),
+        ("P01_t2_space-flair.nii.gz", "flair", "P01"),
+        ("P01_reg_FLAIR.nii.gz", "flair", "P01_reg"),
+        # Entities of BIDS that a patient's sequences need not share.
+        ("sub-01_ses-2_acq-3D_FLAIR.nii.gz", "flair", "sub-01_ses-2"),
+        ("sub-01_acq-post_T1w.nii.gz", "post", "sub-01"),
+        ("sub-01_acq-MPRAGEpost_T1w.nii.gz", "post", "sub-01"),
+        ("sub-01_ce-dotarem_T1w.nii.gz", "post", "sub-01"),
+        ("sub-01_ce-none_T1w.nii.gz", "pre", "sub-01"),
+        ("sub-01_desc-brain_mask.nii.gz", "other", "sub-01"),
     ],
 )
 def test_file_names(name: str, role: str, patient: str) -> None:
     found = parse(name)
     assert (found.role, found.patient) == (role, patient)
+
+
+def test_t1_registered_to_flair_is_grouped_with_it_and_preferred(tmp_path: Path) -> None:
+    names = ("FLAIR", "FLAIR_to_t1", "T1w", "space-FLAIR_desc-preproc_T1w", "ce-gadolinium_space-FLAIR_T1w")
+    for name in names:
+        save(tmp_path / f"sub-01_{name}.nii.gz", blob()[1])
+    (source,) = find_scans([tmp_path])
+    assert source.name == "sub-01"
+    assert [file.name for file in source.files] == [f"sub-01_{names[i]}.nii.gz" for i in (3, 0, 4)]
+    assert [warning.partition(":")[0] for warning in source.load().warnings[:2]] == [
+        "2 files could be pre",
+        "2 files could be flair",
+    ]
 
 
 def test_a_mixed_folder(phantom: Path, tmp_path: Path) -> None:
