@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,6 +20,8 @@ from lgg_monai.errors import LggError
 from lgg_monai.prediction.file_names import is_nifti, safe_name
 from lgg_monai.prediction.nifti_groups import explicit_source, nifti_sources, refused
 from lgg_monai.prediction.scan import Scan, ScanSource
+
+LOGGER = logging.getLogger(__name__)
 
 RESULT, SETTINGS = "result.json", "settings.json"
 """Marks a patient's folder of an earlier prediction, which is no input."""
@@ -43,7 +47,7 @@ def find_scans(
 
     Returns:
         The scans, in the order of the paths, with names of their own. What cannot be used is listed too: its ``load``
-        says why.
+        says why. NIfTI files that belong to no scan are warned of.
 
     Raises:
         LggError: a path does not exist, cannot be read or is ``leave_out``, or nothing found looks like a scan.
@@ -55,6 +59,7 @@ def find_scans(
     files: dict[Path, list[Path]] = defaultdict(list)
     maybe_dicom: list[Path] = []
     others: Counter[str] = Counter()
+    left: list[Path] = []
     for path in paths:
         try:
             there = path.exists()
@@ -69,7 +74,7 @@ def find_scans(
             raise LggError(f"{what}: {path}: give the path of a scan")
         if path.is_dir():
             maybe_dicom.append(path)
-            sources += _search(path, leave_out, others)
+            sources += _search(path, leave_out, others, left)
         elif is_nifti(path.name):
             files[path.parent].append(path)
         elif path.suffix.lower() in PICTURES:
@@ -77,7 +82,9 @@ def find_scans(
         else:
             maybe_dicom.append(path)
     for folder, named in files.items():
-        sources += nifti_sources(folder, named)
+        found, beside = nifti_sources(folder, named)
+        sources += found
+        left += beside
     sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, leave_out)
     if not sources:
         seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(4))
@@ -86,10 +93,13 @@ def find_scans(
             "DICOM, or folders of <patient>_<n>.tif"
         )
         raise LggError(message)
+    if left:
+        files_are = "1 NIfTI file that is" if len(left) == 1 else f"{len(left)} NIfTI files that are"
+        LOGGER.warning("left out: %s no FLAIR nor beside one by name, such as %s", files_are, left[0])
     return _with_own_names(sources)
 
 
-def _search(root: Path, leave_out: Path | None, others: Counter[str]) -> list[ScanSource]:
+def _search(root: Path, leave_out: Path | None, others: Counter[str], left: list[Path]) -> list[ScanSource]:
     sources: list[ScanSource] = []
     seen: set[str] = set()
     skipped = None if leave_out is None else os.path.realpath(leave_out)
@@ -101,7 +111,7 @@ def _search(root: Path, leave_out: Path | None, others: Counter[str]) -> list[Sc
     for name, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
         real = os.path.realpath(name)
         # A link may lead back to where the search has been.
-        if real in seen or real == skipped or RESULT in names:
+        if real in seen or real == skipped or (RESULT in names and _is_result(Path(name, RESULT))):
             folders.clear()
             continue
         seen.add(real)
@@ -110,9 +120,20 @@ def _search(root: Path, leave_out: Path | None, others: Counter[str]) -> list[Sc
         if tiff_files(folder):
             sources += _tiff_sources(folder)
         if not folder.name.lower().startswith("labels"):
-            sources += nifti_sources(folder, [folder / file for file in sorted(names) if is_nifti(file)])
+            found, beside = nifti_sources(folder, [folder / file for file in sorted(names) if is_nifti(file)])
+            sources += found
+            left += beside
         others.update(Path(file).suffix.lower() for file in names if not file.startswith("."))
     return sources
+
+
+def _is_result(path: Path) -> bool:
+    """Tell an earlier prediction's result from a file of that name that is the user's own."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"patient", "settings"} <= content.keys()
 
 
 def _tiff_sources(folder: Path) -> list[ScanSource]:

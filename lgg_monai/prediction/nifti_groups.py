@@ -23,8 +23,12 @@ from lgg_monai.prediction.scan import ScanSource
 _NNUNET_CHANNEL = re.compile(r"^(?P<patient>.+)_(?P<channel>\d{4})$")
 
 
-def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
-    """Group one folder's NIfTI files by patient."""
+def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], list[Path]]:
+    """Group one folder's NIfTI files by patient.
+
+    Returns:
+        The scans, and the files that belong to none of them. A patient's masks and other sequences (T2, DWI) do.
+    """
     groups: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     unknown: list[Path] = []
     described = dataset_channels(folder)
@@ -41,14 +45,15 @@ def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
             unknown.append(path)
         else:
             groups[parsed.patient][parsed.role].append(path)
-    sources = []
+    sources, patients = [], []
     for patient, found in groups.items():
         named_after = patient or folder.absolute().name
         if any(sequence in found for sequence in SEQUENCES):
             assumed = not channels and any(path in numbered for paths in found.values() for path in paths)
             sources.append(_group(safe_name(named_after), folder, found, assumed))
+            patients.append(patient)
     if any("flair" in found for found in groups.values()):
-        return sources  # beside named sequences, other files are maps and masks
+        return sources, _of_nobody(files, patients)  # beside named sequences, other files are maps and masks
     for path in unknown:
         name = safe_name(stem(path.name))
         masks = _best_first(groups.get(stem(path.name), {}).get("mask", []))
@@ -56,7 +61,16 @@ def nifti_sources(folder: Path, files: list[Path]) -> list[ScanSource]:
         load = partial(load_volume, name, path, channels or None)
         roles = repr(channels) if channels else ""
         sources.append(ScanSource(name, "nifti", path, load, label, is_phantom(folder.parent), (path,), roles))
-    return sources
+    return sources, _of_nobody(files, [*patients, *(stem(path.name) for path in unknown)])
+
+
+def _of_nobody(files: list[Path], patients: list[str]) -> list[Path]:
+    """List the files whose names hold no patient's name; what lies beside a nameless FLAIR is of its patient."""
+    if not patients or "" in patients:
+        return [] if patients else files
+    names = "|".join(map(re.escape, patients))
+    anybody = re.compile(rf"(?<![^\W_])({names})(?![^\W_])")
+    return [path for path in files if not anybody.search(stem(path.name))]
 
 
 def _channel_numbers(folder: Path, files: list[Path], described: Channels) -> dict[Path, tuple[str, int]]:

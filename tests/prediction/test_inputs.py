@@ -337,8 +337,28 @@ def test_earlier_results_and_the_output_are_no_input(tmp_path: Path) -> None:
     save(tmp_path / "p_flair.nii.gz", blob()[1])
     save(tmp_path / "out" / "p" / "flair.nii.gz", blob()[1])
     save(tmp_path / "old" / "p" / "flair.nii.gz", blob()[1])
-    (tmp_path / "old" / "p" / "result.json").write_text("{}")
+    (tmp_path / "old" / "p" / "result.json").write_text('{"patient": "p", "settings": "0"}')
     assert [source.name for source in find_scans([tmp_path], leave_out=tmp_path / "out")] == ["p"]
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"patient": "q", "age": 40}'])
+def test_a_result_json_of_the_users_own_hides_no_scan(tmp_path: Path, content: str) -> None:
+    save(tmp_path / "q" / "q_flair.nii.gz", blob()[1])
+    (tmp_path / "q" / "result.json").write_text(content)
+    assert [source.name for source in find_scans([tmp_path])] == ["q"]
+
+
+def test_files_of_no_scan_are_told_of_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a/a_FLAIR", "a/a_T2w", "a/mask_a", "a/a_adc_map", "c/FLAIR", "c/T2", "d/d", "d/d_seg"):
+        save(tmp_path / f"{name}.nii.gz", blob()[1])
+    assert len(find_scans([tmp_path])) == 3
+    assert caplog.messages == []  # these are of patients whose scans are segmented
+    for name in ("a/patient2", "a/ab_T2w", "b/b_T2w", "e/e_seg"):
+        save(tmp_path / f"{name}.nii.gz", blob()[1])
+    assert len(find_scans([tmp_path])) == 3
+    (message,) = caplog.messages
+    first = tmp_path / "a" / "ab_T2w.nii.gz"
+    assert message == f"left out: 4 NIfTI files that are no FLAIR nor beside one by name, such as {first}"
 
 
 def reason(path: Path) -> str:
