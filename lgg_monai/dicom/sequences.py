@@ -33,12 +33,20 @@ _FLAIR = re.compile(r"flair|dark ?fluid|fluid att")
 _T1 = re.compile(r"(?<![a-z0-9])(s|[23]d)?t1(?![0-9])|mp ?rage|bravo|spgr")
 _T2 = re.compile(r"(?<![a-z0-9])(s|[23]d)?t2(?![0-9])")
 _OPERATION = re.compile(
-    r" (pre|post) ?(op\w*|surg\w*|rt|xrt|radio\w*|radiat\w*|chemo\w*|treat\w*|therap\w*|process\w*)(?= )"
+    r" (pre|post|vor|nach|avant|apres|before|after) ?(op\w*|surg\w*|rt|xrt|radio\w*|radiat\w*|chemo\w*"
+    r"|treat\w*|therap\w*|process\w*)(?= )"
 )
-_NOT_OF_CONTRAST = re.compile(r" (no|non|w ?o|without) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )")
-_WITHOUT = re.compile(r" (pre|w ?o|without|no|non|ohne|sans|sin|nativ\w*|unenh\w*|nonenh\w*|pre ?(contrast|gado?|gd)) ")
+_NOT_OF_CONTRAST = re.compile(
+    r" (no|non|w ?o|without|ohne|sans|sin) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )"
+)
+_WITHOUT = re.compile(
+    r" (pre|w ?o|without|no|non|ohne|sans|sin|senza|vor|avant|antes|before|nativ\w*|unenh\w*|non(enh|con)\w*"
+    r"|pre ?(contrast|gado?|gd)) "
+)
+_AGENTS = "dotarem|clariscan|magnevist|multihance|omniscan|prohance|primovist|eovist|vueway|elucirem|optimark"
 _WITH = re.compile(
-    r" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast|enh\w*|km|(s|[23]d)?t1(w)?(c|ce|gd|post)\+?"
+    rf" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast[eo]?|kontrast\w*|enh\w*|km|mdc|{_AGENTS}"
+    r"|(s|[23]d)?t1(w)?(c|ce|gd|post)\+?"
     r"|post ?(contrast|gado?|gd|km))(?= )"
 )
 _LOCALIZER = re.compile(
@@ -141,8 +149,9 @@ def _contrast(words: str, header: Dataset) -> str:
 
 
 def _plain(words: str) -> str:
-    """Lower case, with separators as single blanks and a plus apart from what it precedes."""
+    """Lower case, with separators as single blanks, a plus apart from what it precedes, and C- as without."""
     lowered = re.sub(r"\+(?=[a-z])", "+ ", words.lower())
+    lowered = re.sub(r"(?<![a-z0-9])(t1w?)?c-(?![a-z0-9])", r"\1 without ", lowered)
     return f" {re.sub(r'[^a-z0-9+]+', ' ', lowered).strip()} "
 
 
