@@ -18,12 +18,14 @@ Role = Literal["pre", "flair", "post", "mask", "other", "unknown"]
 # Words that name a sequence wherever they stand in a file name.
 _FLAIR = re.compile(r"\w*flair\w*|t2f|tirm|darkfluid")
 _T1 = re.compile(r"t1(w|wi|n)?|mprage|t1mprage|bravo|spgr")
-_T1_POST = re.compile(r"t1w?(c|ce|gd|gad|post|km|contrast)|ct1|cet1")
-_T1_PRE = re.compile(r"t1w?(pre|nativ|native)")
+_T1_POST = re.compile(r"t1w?(c\+?|ce|gd|gad|post|km|contrast)|(c|ce|gd)t1w?")
+_T1_PRE = re.compile(r"t1w?(c-|pre|nativ|native)")
 _T2 = re.compile(r"t2(w|wi)?|pdw?|dwi|adc|swi|dti|fa|md|asl|cb[fv]|mtt|ttp|tmax|bold|tof|dsc|dce|perf(usion)?|phase|ct")
 # Words that mean something only beside those, or at the end of a name: they may be part of a patient's name too.
-_POST = re.compile(r"post|postcontrast|contrast|ce|c|gd|gad|gado|gadolinium|km|enhanced")
-_PRE = re.compile(r"pre|precontrast|noncontrast|nativ|native|unenhanced|without|wo|no")
+_AGENT = r"contrast|gd|gad|gado|gadolinium|km"
+_POST = re.compile(rf"post|(post)?({_AGENT})|ce|c\+?|enhanced")
+_PRE = re.compile(rf"(pre|non|no)({_AGENT})|c-|pre|nativ|native|unenhanced|without|w[_-]?o|no|ohne|vor|sans|sin")
+_JOIN = re.compile(r"with|w|mit|nach|con|avec")
 _MASK = re.compile(
     r"mask|masks|seg|segm|label|labels|segmentation|gt|truth|groundtruth|manual|roi|lesion|tumou?r|annotation"
     r"|glistrboost|manuallycorrected"
@@ -31,7 +33,11 @@ _MASK = re.compile(
 _ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?")
 _BESIDE = re.compile(
     r"ax|axial|tra|transversal|sag|sagittal|cor|coronal|3d|2d|dark|fluid|space|tse|fse|mri|mr|image|img"
+    r"|weighted"
 )
+_WORD = re.compile(r"(?<![^\W_])((t1w?)?c[+-]|w[_-]o)(?![^\W_])|[^\W_]+", re.I)
+# Of contrast only behind T1 or before another such word; just before T1 they may be anything.
+_BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def parse(name: str) -> FileName:
     text, onto = without_registration(stem(name), _names_something)
     is_mask = bool(_MASK.fullmatch(text.rpartition("_")[2].lower()))
     text = without_entities(text, lambda value: _speaks(value, is_mask))
-    words = [(match.group().lower(), match.span()) for match in re.finditer(r"[^\W_]+", text)]
+    words = [(match.group().lower(), match.span()) for match in _WORD.finditer(text)]
     last = len(words) - 1
     strong = [i for i, (word, _) in enumerate(words) if _is_strong(word)]
     flairs = [i for i in strong if _FLAIR.fullmatch(words[i][0])]
@@ -84,12 +90,7 @@ def parse(name: str) -> FileName:
         core = last
     else:
         return FileName("unknown", stem(name))
-    first, end = core, core
-    # A lone c is contrast behind T1, and may be anything before it.
-    while first > 0 and words[first - 1][0] != "c" and _belongs(words[first - 1][0], words[core][0]):
-        first -= 1
-    while end < last and _belongs(words[end + 1][0], words[core][0]):
-        end += 1
+    first, end = _extent([word for word, _ in words], core)
     used = [word for word, _ in words[first : end + 1]]
     rest = text[: words[first][1][0]].rstrip("_-. ") + text[words[end][1][1] :]
     return FileName(_role(words[core][0], used), rest.strip("_-. "), onto)
@@ -103,16 +104,42 @@ def safe_name(text: str) -> str:
     return name
 
 
+def _extent(words: list[str], core: int) -> tuple[int, int]:
+    """Return the first and the last of the words that belong to what one of them names."""
+    named, first, end = words[core], core, core
+
+    def belongs(word: str, enhanced: bool) -> bool:
+        # Beside a T1 that says it is enhanced, pre is the time of the scan: before an operation.
+        return _belongs(word, named) and not (enhanced and word == "pre")
+
+    while end + 1 < len(words) and belongs(words[end + 1], bool(_T1_POST.fullmatch(named))):
+        end += 1
+    contrast = {_contrast_of(word) for word in words[core : end + 1]} - {""}
+    enhanced = contrast == {"post"} and not _POST.fullmatch(named)
+    while first > 0 and belongs(words[first - 1], enhanced):
+        if first == core and _BEHIND.fullmatch(words[first - 1]):
+            break
+        first -= 1
+    return first, end
+
+
 def _role(core: str, used: list[str]) -> Role:
     if _MASK.fullmatch(core):
         return "other" if any(_ORGAN.fullmatch(word) for word in used) else "mask"
     if _FLAIR.fullmatch(core) or {"dark", "fluid"} <= set(used):
         return "flair"
-    if any(_T1_PRE.fullmatch(word) or _PRE.fullmatch(word) for word in used):
+    contrast = {_contrast_of(word) for word in used}
+    if "pre" in contrast:
         return "pre"
-    if any(_T1_POST.fullmatch(word) or _POST.fullmatch(word) for word in used):
+    if "post" in contrast:
         return "post"
     return "pre" if _T1.fullmatch(core) else "other"
+
+
+def _contrast_of(word: str) -> str:
+    if _T1_PRE.fullmatch(word) or _PRE.fullmatch(word):
+        return "pre"
+    return "post" if _T1_POST.fullmatch(word) or _POST.fullmatch(word) else ""
 
 
 def _is_strong(word: str) -> bool:
@@ -133,7 +160,9 @@ def _speaks(value: str, is_mask: bool) -> bool:
 
 
 def _is_contrast(word: str) -> bool:
-    return bool(_POST.fullmatch(word) or _PRE.fullmatch(word)) and word not in ("c", "no", "wo", "without")
+    if word in ("c", "no", "wo", "without", "sin", "vor"):
+        return False
+    return bool(_POST.fullmatch(word) or _PRE.fullmatch(word))
 
 
 def _belongs(word: str, core: str) -> bool:
@@ -142,5 +171,5 @@ def _belongs(word: str, core: str) -> bool:
         return _is_strong(word) or any(pattern.fullmatch(word) for pattern in (_MASK, _ORGAN, _BESIDE))
     if _FLAIR.fullmatch(core):
         return word in ("t2", "t2w") or bool(_BESIDE.fullmatch(word))
-    patterns = (_T1, _T1_POST, _T1_PRE, _POST, _PRE, _BESIDE)
+    patterns = (_T1, _T1_POST, _T1_PRE, _POST, _PRE, _JOIN, _BESIDE)
     return any(pattern.fullmatch(word) for pattern in patterns)

@@ -47,6 +47,30 @@ from lgg_monai.prediction.scan import Scan
         ("P01_flair_mask.nii.gz", "mask", "P01"),
         ("Mü ller o'Neil_flair.nii.gz", "flair", "Mü ller o'Neil"),
         ("patient_7.nii.gz", "unknown", "patient_7"),
+        ("P01_T1_C-.nii.gz", "pre", "P01"),
+        ("P01_T1_C+.nii.gz", "post", "P01"),
+        ("P01_T1C-.nii.gz", "pre", "P01"),
+        ("P01_T1-C.nii.gz", "post", "P01"),
+        ("P01_T1_w_o_contrast.nii.gz", "pre", "P01"),
+        ("P01_T1_with_contrast.nii.gz", "post", "P01"),
+        ("P01_T1_ohne_KM.nii.gz", "pre", "P01"),
+        ("P01_T1_nach_KM.nii.gz", "post", "P01"),
+        ("P01_T1_preGd.nii.gz", "pre", "P01"),
+        ("P01_T1_postGd.nii.gz", "post", "P01"),
+        ("P01_ceT1w.nii.gz", "post", "P01"),
+        ("P01_T1_w.nii.gz", "pre", "P01"),
+        ("con_t1.nii.gz", "pre", "con"),
+        ("P01_no_contrast_T1.nii.gz", "pre", "P01"),
+        # Before an operation, with contrast: pre is of the patient's name, as of that of his FLAIR.
+        ("P01_pre_T1ce.nii.gz", "post", "P01_pre"),
+        ("P01_T1c_pre.nii.gz", "post", "P01_pre"),
+        ("P01_pre_T1_Gd.nii.gz", "post", "P01_pre"),
+        ("P01_pre_FLAIR.nii.gz", "flair", "P01_pre"),
+        ("P01_pre_gd_T1.nii.gz", "pre", "P01"),
+        # As dataset.json may call channels.
+        ("T1-weighted post-contrast", "post", ""),
+        ("contrast-enhanced T1-weighted", "post", ""),
+        ("T2-weighted FLAIR", "flair", ""),
         # What a scan was registered to is no sequence of it.
         ("sub-01_space-FLAIR_desc-preproc_T1w.nii.gz", "pre", "sub-01"),
         ("sub-01_ce-gadolinium_space-FLAIR_T1w.nii.gz", "post", "sub-01"),
@@ -223,6 +247,15 @@ def test_channels_of_nnunet_that_cannot_be_read_are_told_of(tmp_path: Path) -> N
         save(tmp_path / "imagesTr" / f"LGG_001_{number:04d}.nii.gz", image[number])
     (tmp_path / "imagesTr" / "LGG_001_0002.nii.gz").write_bytes(b"no gzip")
     assert "LGG_001_0002.nii.gz" in reason(tmp_path)
+
+
+def test_dataset_json_may_tell_of_contrast_in_words(tmp_path: Path) -> None:
+    image = blob()
+    save(tmp_path / "imagesTr" / "own_1.nii.gz", np.moveaxis(image, 0, -1))
+    modality = {"0": "T1-weighted", "1": "FLAIR", "2": "T1-weighted post-contrast"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"modality": modality}))
+    (source,) = find_scans([tmp_path])
+    assert np.array_equal(source.load().image, image)
 
 
 def test_other_grids_are_resampled_onto_flair(tmp_path: Path) -> None:
