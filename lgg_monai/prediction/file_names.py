@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from lgg_monai.prediction.name_parts import without_entities, without_registration
@@ -38,6 +39,12 @@ _BESIDE = re.compile(
 _WORD = re.compile(r"(?<![^\W_])((t1w?)?c[+-]|w[_-]o)(?![^\W_])|[^\W_]+", re.I)
 # Of contrast only behind T1 or before another such word; just before T1 they may be anything.
 _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
+# Folders below a patient's that do not name him.
+_NO_PATIENT = re.compile(
+    r"mri?|anat|nifti|nii|images?|scans?|sequences|raw|brain|head|(pre|post)[-_ ]?op|baseline|follow[-_ ]?up[-_ ]?\d*"
+    r"|(ses|session|visit|timepoint|tp|day|week|month|year)[-_ ]?\d+",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,20 @@ def parse(name: str) -> FileName:
     used = [word for word, _ in words[first : end + 1]]
     rest = text[: words[first][1][0]].rstrip("_-. ") + text[words[end][1][1] :]
     return FileName(_role(words[core][0], used), rest.strip("_-. "), onto)
+
+
+def folder_name(folder: Path) -> str:
+    """Return the name of the patient in whose folder nameless files lie (``FLAIR.nii.gz``).
+
+    A folder that says what lies in it or when, as in ``patient/mri`` or ``patient/ses-1/anat``, is named with those
+    above, so that a scan's name does not depend on which folder of them was given to be searched, nor on what else.
+    """
+    folder = folder.absolute()
+    parts = [folder.name]
+    while _NO_PATIENT.fullmatch(folder.name) and folder.parent.name:
+        folder = folder.parent
+        parts.insert(0, folder.name)
+    return "_".join(parts)
 
 
 def safe_name(text: str) -> str:

@@ -16,7 +16,7 @@ from lgg_monai.data.channels import Channels, dataset_channels
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.file_names import NIFTI_SUFFIXES, parse, safe_name, stem
+from lgg_monai.prediction.file_names import NIFTI_SUFFIXES, folder_name, parse, safe_name, stem
 from lgg_monai.prediction.nifti import load_sequences, load_volume
 from lgg_monai.prediction.scan import ScanSource
 
@@ -47,7 +47,7 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
             groups[parsed.patient][parsed.role].append(path)
     sources, patients = [], []
     for patient, found in groups.items():
-        named_after = patient or folder.absolute().name
+        named_after = patient or folder_name(folder)
         if any(sequence in found for sequence in SEQUENCES):
             assumed = not channels and any(path in numbered for paths in found.values() for path in paths)
             sources.append(_group(safe_name(named_after), folder, found, assumed))
@@ -178,7 +178,7 @@ def explicit_source(files: Mapping[str, Path]) -> ScanSource:
             raise LggError(f"no such file: {path}: give the path of a NIfTI volume")
     flair = files["flair"].absolute()
     parsed = parse(flair.name)
-    name = safe_name(parsed.patient or flair.parent.name)
+    name = safe_name(parsed.patient or folder_name(flair.parent))
     load = partial(load_sequences, name, dict(files))
     return ScanSource(name, "nifti", flair, load, None, is_phantom(flair.parent), tuple(files.values()), _roles(files))
 

@@ -366,6 +366,40 @@ def test_scans_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert len(find_scans([tmp_path / "a", tmp_path / "a" / "p_flair.nii.gz"])) == 1
 
 
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (("a/mri/p_flair", "b/mri/p_flair"), ["a_p", "b_p"]),
+        (("a/x/p_flair", "a/y/p_flair", "b/x/p_flair"), ["a_x_p", "a_y_p", "b_x_p"]),
+        (("a/x/FLAIR", "b/x/FLAIR", "c/FLAIR"), ["a_x", "b_x", "c"]),
+        (("a/p_flair", "b/P_flair"), ["a_p", "b_P"]),
+        (("a/p_t1", "b/p_t1"), ["a_p", "b_p"]),  # which are refused, each by its name
+        (("p_flair", "a/p_flair"), ["top_p", "a_p"]),
+        (("a_b/p_flair", "a/b/p_flair", "c/p_flair"), ["a_b_p", "a_b_p_2", "c_p"]),
+    ],
+)
+def test_the_folders_that_differ_tell_scans_of_one_name_apart(
+    tmp_path: Path, files: tuple[str, ...], names: list[str]
+) -> None:
+    for name in files:
+        save(tmp_path / "top" / f"{name}.nii.gz", blob()[1])
+    found = [source.name for source in find_scans([tmp_path / "top"])]
+    assert sorted(found) == sorted(names)
+
+
+def test_a_patient_keeps_his_name_whatever_else_is_given(tmp_path: Path) -> None:
+    for name in ("patA/mri", "patB/mri", "patC/ses-2/anat", "patD"):
+        save(tmp_path / name / "FLAIR.nii.gz", blob()[1])
+    expected = ["patA_mri", "patB_mri", "patC_ses-2_anat", "patD"]
+    assert [source.name for source in find_scans([tmp_path])] == expected
+    assert [source.name for source in find_scans([tmp_path / "patA"])] == expected[:1]
+    assert [source.name for source in find_scans([tmp_path / "patC" / "ses-2" / "anat" / "FLAIR.nii.gz"])] == expected[
+        2:3
+    ]
+    files = {"flair": tmp_path / "patB" / "mri" / "FLAIR.nii.gz"}
+    assert [source.name for source in find_scans([], explicit=files)] == expected[1:2]
+
+
 def test_earlier_results_and_the_output_are_no_input(tmp_path: Path) -> None:
     save(tmp_path / "p_flair.nii.gz", blob()[1])
     save(tmp_path / "out" / "p" / "flair.nii.gz", blob()[1])
