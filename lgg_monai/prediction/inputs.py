@@ -67,6 +67,8 @@ def find_scans(
         except OSError as error:
             raise LggError(f"cannot read {path} ({error.strerror}): give a path that you may read") from error
         if there and leave_out is not None and path.resolve() == leave_out.resolve():
+            if not path.is_dir():
+                raise LggError(f"{path} is an input and the --output too: give a folder to write to")
             if len(paths) > 1 and ((path / SETTINGS).is_file() or not any(path.iterdir())):
                 continue  # as where a shell's * names it beside the scans
             raise LggError(f"{path} is the output folder too: choose another --output, such as {path / 'masks'}")

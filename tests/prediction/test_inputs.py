@@ -316,6 +316,9 @@ def test_the_output_may_lie_above_the_input_but_not_be_it(tmp_path: Path) -> Non
         find_scans(both, leave_out=both[1])
     (both[1] / "settings.json").write_text("{}")
     assert [source.kind for source in find_scans(both, leave_out=both[1])] == ["dicom"]
+    file = tmp_path / "in" / "nifti" / "p_flair.nii.gz"
+    with pytest.raises(LggError, match=r"p_flair\.nii\.gz is an input and the --output too: give a folder"):
+        find_scans([both[0], file], leave_out=file)
     (tmp_path / "link").symlink_to(tmp_path / "in")
     with pytest.raises(LggError, match="link is the output folder too"):
         find_scans([tmp_path / "link"], leave_out=tmp_path / "in")
