@@ -17,7 +17,7 @@ from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, UNKNOWN_GEOMETRY, tiff_files
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.file_names import is_nifti, safe_name
+from lgg_monai.prediction.file_names import is_nifti, parse, safe_name
 from lgg_monai.prediction.nifti_groups import explicit_source, nifti_sources, refused
 from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.prediction.scan_names import with_own_names
@@ -90,16 +90,25 @@ def find_scans(
         left += beside
     sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, leave_out)
     if not sources:
-        seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(4))
-        message = (
-            f"no scan in {', '.join(map(str, paths))} (files: {seen or 'none'}): expected NIfTI (.nii, .nii.gz), "
-            "DICOM, or folders of <patient>_<n>.tif"
-        )
-        raise LggError(message)
+        raise LggError(f"no scan in {', '.join(map(str, paths))} {_what_instead(left, others)}")
     if left:
         files_are = "1 NIfTI file that is" if len(left) == 1 else f"{len(left)} NIfTI files that are"
         LOGGER.warning("left out: %s no FLAIR nor beside one by name, such as %s", files_are, left[0])
     return with_own_names(sources)
+
+
+def _what_instead(left: list[Path], others: Counter[str]) -> str:
+    """Say what was found where no scan was: NIfTI files and what their names say, or files of which kinds."""
+    if not left:
+        seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(4))
+        return f"(files: {seen or 'none'}): expected NIfTI (.nii, .nii.gz), DICOM, or folders of <patient>_<n>.tif"
+    looks = "a mask" if parse(left[0].name).role == "mask" else "another sequence than FLAIR or T1"
+    such = f"{left[0].name} is" if len(left) == 1 else f"of {len(left)} NIfTI files none is FLAIR: {left[0].name} is"
+    return f"({such} {looks} by its name): if it is FLAIR, name it with --flair"
+
+
+def _suffix(name: str) -> str:
+    return ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix.lower() or "without suffix"
 
 
 def _search(root: Path, leave_out: Path | None, others: Counter[str], left: list[Path]) -> list[ScanSource]:
@@ -122,11 +131,13 @@ def _search(root: Path, leave_out: Path | None, others: Counter[str], left: list
         folder = Path(name)
         if tiff_files(folder):
             sources += _tiff_sources(folder)
-        if not folder.name.lower().startswith("labels"):
+        labels = folder.name.lower().startswith("labels")
+        if not labels:
             found, beside = nifti_sources(folder, [folder / file for file in sorted(names) if is_nifti(file)])
             sources += found
             left += beside
-        others.update(Path(file).suffix.lower() for file in names if not file.startswith("."))
+        where = f" in {folder.name}, a folder of masks" if labels else ""
+        others.update(f"{_suffix(file)}{where}" for file in names if not file.startswith("."))
     return sources
 
 

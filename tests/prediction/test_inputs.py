@@ -491,6 +491,25 @@ def test_where_nothing_is_found_the_message_says_what_was_there(tmp_path: Path) 
         find_scans([tmp_path / "link"])
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("tumor_seg",), r"\(tumor_seg\.nii\.gz is a mask by its name\): if it is FLAIR, name it with --flair"),
+        (("a_T2", "b_seg"), r"\(of 2 NIfTI files none is FLAIR: a_T2\.nii\.gz is another sequence than FLAIR or T1 by"),
+        (("labelsTr/a", "labelsTr/b"), r"\(files: 2 \.nii\.gz in labelsTr, a folder of masks\): expected"),
+    ],
+)
+def test_nifti_files_that_are_no_scan_by_their_names_are_said_to_be_that(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    paths = [save(tmp_path / f"{name}.nii.gz", blob()[1]) for name in names]
+    with pytest.raises(LggError, match=f"no scan in .* {message}"):
+        find_scans([tmp_path])
+    if "/" not in names[0]:
+        with pytest.raises(LggError, match=f"no scan in .* {message}"):
+            find_scans(paths)
+
+
 def test_sequences_without_content_count_as_missing() -> None:
     image = blob()
     image[0] = 3
