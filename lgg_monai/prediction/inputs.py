@@ -91,6 +91,11 @@ def find_scans(
     sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, leave_out)
     if not sources:
         raise LggError(f"no scan in {', '.join(map(str, paths))} {_what_instead(left, others)}")
+    if series and not any(source.kind == "dicom" for source in sources):
+        choice = ", ".join(f"{sequence}={value}" for sequence, value in series.items())
+        raise LggError(
+            f"--series {choice}, but no DICOM among the inputs: leave it out, or use --flair, --pre and --post"
+        )
     if left:
         files_are = "1 NIfTI file that is" if len(left) == 1 else f"{len(left)} NIfTI files that are"
         LOGGER.warning("left out: %s no FLAIR nor beside one by name, such as %s", files_are, left[0])

@@ -510,6 +510,15 @@ def test_nifti_files_that_are_no_scan_by_their_names_are_said_to_be_that(
             find_scans(paths)
 
 
+def test_a_choice_of_series_needs_dicom(tmp_path: Path) -> None:
+    path = save(tmp_path / "p_flair.nii.gz", blob()[1])
+    for given in ({"paths": [path]}, {"paths": [], "explicit": {"flair": path}}):
+        with pytest.raises(LggError, match="--series flair=1, but no DICOM among the inputs: leave it out"):
+            find_scans(**given, series={"flair": "1"})
+    synthesise_series(tmp_path / "dicom", (blob((8, 8, 4))[1] * 10).astype(int), LPS, "AX FLAIR", 1)
+    assert len(find_scans([tmp_path], series={"flair": "1"})) == 2
+
+
 def test_sequences_without_content_count_as_missing() -> None:
     image = blob()
     image[0] = 3
