@@ -171,7 +171,7 @@ def _is_strong(word: str) -> bool:
 
 def _names_something(text: str) -> bool:
     words = re.findall(r"[^\W_]+", text.lower())
-    return any(_is_strong(word) or _MASK.fullmatch(word) for word in words)
+    return any(map(_is_strong, words)) or bool(words and _MASK.fullmatch(words[-1]))
 
 
 def _speaks(value: str, is_mask: bool) -> bool:

@@ -35,8 +35,11 @@ def without_registration(text: str, names: Callable[[str], bool]) -> tuple[str, 
     """
     onto = ""
     match = _SPACE.search(text)
-    if match and names(text[: match.start()] + text[match.end() :]):
-        text, onto = text[: match.start()] + text[match.end() :], match["onto"]
+    if match:
+        rest = text[: match.start()] + text[match.end() :]
+        # BIDS ends with what a file is, be it known here or not: sub-01_space-FLAIR_dseg.
+        if names(rest) or (text.lower().startswith("sub-") and match.end() < len(text)):
+            text, onto = rest, match["onto"]
     match = _FUSED.search(text)
     if match:
         text, onto = text[: match.end("of")] + text[match.end() :], match["onto"]

@@ -79,6 +79,8 @@ from lgg_monai.prediction.scan import Scan
         ("sub-01_space-FLAIR_label-lesion_mask.nii.gz", "mask", "sub-01"),
         ("sub-01_space-MNI152_T1w.nii.gz", "pre", "sub-01_space-MNI152"),
         ("sub-01_ce-gad_space-native_T1w.nii.gz", "post", "sub-01"),
+        ("sub-01_space-FLAIR_dseg.nii.gz", "unknown", "sub-01_space-FLAIR_dseg"),
+        ("Lesion_7_reg_FLAIR.nii.gz", "flair", "Lesion_7_reg"),
         ("P01_t1_to_flair.nii.gz", "pre", "P01"),
         ("P01_t1c_coreg_to_FLAIR.nii.gz", "post", "P01"),
         ("P01_t1_in_flair.nii.gz", "pre", "P01"),
