@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.data.file_names import parse
 from lgg_monai.data.sequences import SEQUENCES
-from lgg_monai.prediction.file_names import parse
 
 DATASET_JSON = "dataset.json"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-from lgg_monai.prediction.file_names import safe_name
+from lgg_monai.data.file_names import safe_name
 from lgg_monai.prediction.scan import ScanSource
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lgg_monai.prediction.name_parts import without_entities, without_registration
+from lgg_monai.data.name_parts import without_entities, without_registration
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
