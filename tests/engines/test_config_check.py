@@ -17,6 +17,7 @@ from lgg_monai.engines.config_check import (
     current_parser,
     effective_config,
 )
+from lgg_monai.engines.precision import SlicewiseInferer
 
 CONFIG = {
     "imports": ["$import lgg_monai.engines as engines"],
@@ -215,3 +216,21 @@ def test_slices_are_padded_to_what_the_configs_network_halves() -> None:
     assert ConfigParser(content).get_parsed_content("divisor") == 32
     content["network_def"] = "$torch.nn.Identity()"
     assert ConfigParser(content).get_parsed_content("divisor") == 16
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        # As nnU-Net writes it: a stride for each axis, the first one halves nothing.
+        {"_target_": "DynUNet", "kernel_size": [3] * 6, "strides": [[1, 1], [2, 2], [2, 2], [2, 1], [2, 2], [2, 2]],
+         "upsample_kernel_size": [[2, 2], [2, 2], [2, 1], [2, 2], [2, 2]], "filters": [4] * 6},
+        {"_target_": "SegResNet", "init_filters": 8, "blocks_down": [1] * 6, "blocks_up": [1] * 5},
+    ],
+)  # fmt: skip
+def test_slices_of_any_size_fit_a_deep_network(definition: dict) -> None:
+    network = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1} | definition
+    config = ConfigParser({**PARTS, "network_def": network, "divisor": "$engines.slice_divisor()"})
+    assert config.get_parsed_content("divisor") == 32
+    inferer = SlicewiseInferer(divisor=config.get_parsed_content("divisor"))
+    output = inferer(torch.zeros(1, 3, 72, 88, 1), config.get_parsed_content("network_def").eval())
+    assert output.shape == (1, 1, 72, 88, 1)
