@@ -20,6 +20,7 @@ from lgg_monai.networks.strides import SMALLEST_DIVISOR, divisor
 RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "name", "description", "workflow_type"}
 RESERVED |= {"displayable_configs", "evaluate", "train", "validate"}
 RESERVED |= {"imagenet"}  # of the bundles' `network`, which configs/inference.yaml replaces
+_MISSING = re.compile(r"No module named '([\w.]+)'")
 _REFERENCE = re.compile(r"@([A-Za-z_]\w*)")
 
 
@@ -161,7 +162,7 @@ def check_patch(network: torch.nn.Module, patch_size: int) -> None:
         patch_size: pixels.
 
     Raises:
-        SystemExit: with one line, where it cannot take such a patch.
+        SystemExit: with one line, where it cannot take such a patch or lacks a package.
     """
     definition = effective_config().get("network_def")
     channels = definition.get("in_channels", 3) if isinstance(definition, dict) else 3
@@ -170,6 +171,12 @@ def check_patch(network: torch.nn.Module, patch_size: int) -> None:
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, channels, patch_size, patch_size, device=device))
+    except ImportError as error:  # of MONAI's optional packages, at the first use
+        missing = _MISSING.search(str(error))
+        package = missing[1] if missing else " ".join(str(error).split())[:200]
+        raise LggError(
+            f"the network needs a package that is not installed ({package}): install it, or give another --network_def"
+        ) from error
     except Exception as error:  # whatever a network may raise
         reason = " ".join(str(error).split())[:200]
         message = (

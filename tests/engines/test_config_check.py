@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.utils import optional_import
 
 from lgg_monai.engines.config_check import (
     check_keys,
@@ -207,6 +208,23 @@ def test_a_patch_that_the_network_cannot_take_is_one_line(definition: dict, size
     with pytest.raises(SystemExit, match=rf"no patches of {size} pixels \(.*{message}.*\): give another") as caught:
         ConfigParser(content).get_parsed_content("patch")
     assert "\n" not in str(caught.value)
+
+
+def check_patch_of(network: torch.nn.Module) -> None:
+    content = {"imports": PARTS["imports"], "network": network, "patch": "$engines.check_patch(@network, 64)"}
+    ConfigParser(content).get_parsed_content("patch")
+
+
+def test_a_package_that_the_network_lacks_is_named() -> None:
+    class Needy(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rearrange, _ = optional_import("no_such_package.of_ours", name="rearrange")
+            return rearrange(x)
+
+    with pytest.raises(SystemExit, match=r"a package that is not installed \(no_such_package\): install it") as caught:
+        check_patch_of(Needy())
+    assert "\n" not in str(caught.value)
+    assert "patch_size" not in str(caught.value)
 
 
 def test_slices_are_padded_to_what_the_configs_network_halves() -> None:
