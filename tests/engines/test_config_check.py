@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.networks.nets import BasicUNetPlusPlus, UNet
 from monai.utils import optional_import
 
 from lgg_monai.engines.config_check import (
@@ -19,6 +21,7 @@ from lgg_monai.engines.config_check import (
     effective_config,
 )
 from lgg_monai.engines.precision import SlicewiseInferer
+from lgg_monai.networks import PSPNet
 
 CONFIG = {
     "imports": ["$import lgg_monai.engines as engines"],
@@ -225,6 +228,26 @@ def test_a_package_that_the_network_lacks_is_named() -> None:
         check_patch_of(Needy())
     assert "\n" not in str(caught.value)
     assert "patch_size" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda: BasicUNetPlusPlus(2, 3, 1, features=[4] * 6), "gives a list when it is evaluated, not one logit"),
+        (lambda: UNet(2, 3, 2, channels=(4, 8), strides=(2,)), r"gives \[1, 2, 64, 64\] for one patch of 64 pixels"),
+        (lambda: torch.nn.Conv2d(3, 1, 2, stride=2), r"gives \[1, 1, 32, 32\] for one patch of 64 pixels"),
+    ],
+)
+def test_a_network_without_one_logit_a_pixel_is_refused(network: Callable[[], torch.nn.Module], message: str) -> None:
+    with pytest.raises(SystemExit, match=f"^lgg-monai: error: the network {message}") as caught:
+        check_patch_of(network())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_may_give_several_outputs_while_it_learns() -> None:
+    network = PSPNet(features=8)
+    assert isinstance(network(torch.zeros(2, 3, 64, 64)), list)
+    check_patch_of(network)
 
 
 def test_slices_are_padded_to_what_the_configs_network_halves() -> None:
