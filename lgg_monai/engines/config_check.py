@@ -20,6 +20,7 @@ from lgg_monai.networks.strides import SMALLEST_DIVISOR, divisor
 RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "name", "description", "workflow_type"}
 RESERVED |= {"displayable_configs", "evaluate", "train", "validate"}
 RESERVED |= {"imagenet"}  # of the bundles' `network`, which configs/inference.yaml replaces
+_MISSING = re.compile(r"No module named '([\w.]+)'")
 _REFERENCE = re.compile(r"@([A-Za-z_]\w*)")
 
 
@@ -156,12 +157,15 @@ def check_early_stop(early_stop: int, fold: int | str, validation_fraction: floa
 def check_patch(network: torch.nn.Module, patch_size: int) -> None:
     """Show the network one patch of zeros before data are read: not every network takes every size.
 
+    What it gives while it learns is left to the loss, which takes the lists of deep supervision too.
+
     Args:
         network: in training; neither its mode nor its statistics change.
         patch_size: pixels.
 
     Raises:
-        SystemExit: with one line, where it cannot take such a patch.
+        SystemExit: with one line, where it cannot take such a patch, lacks a package, or does not give one logit a
+            pixel when it is evaluated.
     """
     definition = effective_config().get("network_def")
     channels = definition.get("in_channels", 3) if isinstance(definition, dict) else 3
@@ -169,7 +173,13 @@ def check_patch(network: torch.nn.Module, patch_size: int) -> None:
     training = network.training
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, channels, patch_size, patch_size, device=device))
+            output = network.eval()(torch.zeros(1, channels, patch_size, patch_size, device=device))
+    except ImportError as error:  # of MONAI's optional packages, at the first use
+        missing = _MISSING.search(str(error))
+        package = missing[1] if missing else " ".join(str(error).split())[:200]
+        raise LggError(
+            f"the network needs a package that is not installed ({package}): install it, or give another --network_def"
+        ) from error
     except Exception as error:  # whatever a network may raise
         reason = " ".join(str(error).split())[:200]
         message = (
@@ -178,6 +188,16 @@ def check_patch(network: torch.nn.Module, patch_size: int) -> None:
         raise LggError(message) from error
     finally:
         network.train(training)
+    if not isinstance(output, torch.Tensor):
+        raise LggError(
+            f"the network gives a {type(output).__name__} when it is evaluated, not one logit a pixel: "
+            "give another --network_def"
+        )
+    if output.shape != (1, 1, patch_size, patch_size):
+        raise LggError(
+            f"the network gives {list(output.shape)} for one patch of {patch_size} pixels, not one logit a pixel "
+            f"({[1, 1, patch_size, patch_size]}): correct --network_def, such as its out_channels"
+        )
 
 
 def slice_divisor() -> int:

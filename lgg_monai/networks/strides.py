@@ -11,11 +11,16 @@ SMALLEST_DIVISOR = 16
 
 
 def divisor(network_def: dict[str, Any]) -> int:
-    """Return what sides of a slice are padded to a multiple of: 16, or more for a deeper UNet."""
-    strides = [stride for stride in network_def.get("strides") or [] if isinstance(stride, int)]
-    return math.lcm(
-        SMALLEST_DIVISOR, math.prod(strides), *(divisor(member) for member in member_definitions(network_def))
-    )
+    """Return what sides of a slice are padded to a multiple of: 16, or more for a deeper network.
+
+    MONAI's networks name what they halve in two ways: ``strides``, a number each or, as in DynUNet, one for each axis;
+    and SegResNet's ``blocks_down``, which halves before every level but the first.
+    """
+    strides = [_largest(stride) for stride in network_def.get("strides") or []]
+    levels = network_def.get("blocks_down")
+    halved = 2 ** (len(levels) - 1) if isinstance(levels, list | tuple) and levels else 1
+    members = (divisor(member) for member in member_definitions(network_def))
+    return math.lcm(SMALLEST_DIVISOR, math.prod(strides), halved, *members)
 
 
 def member_definitions(network_def: dict[str, Any]) -> list[dict[str, Any]]:
@@ -23,3 +28,9 @@ def member_definitions(network_def: dict[str, Any]) -> list[dict[str, Any]]:
     given = network_def.get(MEMBERS)
     named = isinstance(given, list) and all(isinstance(item, dict) and "_target_" in item for item in given)
     return given if named and given is not None else []
+
+
+def _largest(stride: Any) -> int:
+    """Return the largest of a stride's numbers; 1 of what is none, such as a reference."""
+    given = stride if isinstance(stride, list | tuple) else [stride]
+    return max((number for number in given if isinstance(number, int)), default=1)

@@ -195,16 +195,36 @@ def test_the_three_ways_to_give_sequences_agree_and_keep_the_geometry(
 
 
 def test_every_file_of_a_folder_is_a_patient_or_part_of_one(packaged: Path, tmp_path: Path) -> None:
-    names = ["p1_0000", "p1_0001", "p1_0002", "p2", "case_0001", "case_0002", "q_0000", "q_0002"]
+    names = ["p1_0000", "p1_0001", "p1_0002", "p2", "q_0000", "q_0002", "r_0001", "r_0002", "s_0002", "t_0001"]
+    names += ["flair_0001", "flair_0002", "flair_0003"]
+    for name in ("case_0001", "case_0002", "case_0003", "two_0001", "two_0002"):  # numbered patients
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 2, 3), np.float32), np.eye(4)), tmp_path / f"{name}.nii.gz")
     for name in names:
-        (tmp_path / f"{name}.nii.gz").touch()
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.float32), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 2, 1), np.float32), np.eye(4)), tmp_path / "u_0002.nii")
     parser = ConfigParser()
     parser.read_config(str(packaged / "configs/inference.json"))
     parser["dataset_dir"] = str(tmp_path)
     found = [one if isinstance(one, str) else " ".join(one) for one in parser.get_parsed_content("datalist")]
-    short = [text.replace(f"{tmp_path}/", "").replace(".nii.gz", "") for text in found]
-    # Of q a file is missing: it is not to be segmented from its pre-contrast volume.
-    assert short == ["p1_0000 p1_0001 p1_0002", "q_0000 q_0001 q_0002", "case_0001", "case_0002", "p2"]
+    short = [text.replace(f"{tmp_path}/", "").replace(".nii.gz", "").replace(".nii", "") for text in found]
+    # Of q to u but t files are missing: these are not to be segmented from pre- or post-contrast volumes.
+    triples = [" ".join(f"{name}_000{number}" for number in range(3)) for name in ("p1", "q", "r", "s", "u")]
+    alone = ["case_0001", "case_0002", "case_0003", "flair_0001", "flair_0002", "flair_0003", "p2", "t_0001"]
+    assert short == [*triples, *alone, "two_0001", "two_0002"]
+
+
+def test_post_contrast_is_not_taken_for_flair_where_pre_contrast_is_missing(packaged: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for number in (1, 2):
+        volume = nibabel.Nifti1Image(np.zeros((32, 32, 3), np.float32), np.eye(4))
+        nibabel.save(volume, tmp_path / f"data/A_000{number}.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        predict(packaged, tmp_path / "data", tmp_path / "masks")
+    error: BaseException | None = caught.value
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    assert "A_0000.nii.gz" in str(error)
+    assert not (tmp_path / "masks").exists()
 
 
 @pytest.mark.parametrize("given", ["a folder, nothing validated", "lists of a client", "a list, nothing validated"])

@@ -19,15 +19,16 @@ import torch
 from monai.bundle import load, scripts
 
 from lgg_monai.errors import LggError
-from lgg_monai.sharing.manifest import changed_files
+from lgg_monai.sharing.manifest import changed_files, write_manifest
 from lgg_monai.sharing.publish import publish
 
 
 class Hub:
-    """What MONAI uses of the Hub's client, kept in memory."""
+    """What MONAI and `publish` use of the Hub's client, kept in memory: a repository, its commits and its tags."""
 
     calls: list[tuple[str, dict[str, Any]]]
-    uploaded: dict[str, bytes]
+    commits: list[dict[str, bytes]]
+    tags: dict[str, int]
 
     def __init__(self, token: str | None = None) -> None:
         self.token = token
@@ -37,21 +38,43 @@ class Hub:
 
     def upload_folder(self, repo_id: str, folder_path: str) -> str:
         folder = Path(folder_path)
-        Hub.uploaded = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        Hub.commits.append({p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
         return f"https://hub/{repo_id}"
 
     def upload_file(self, path_or_fileobj: bytes, path_in_repo: str, repo_id: str) -> None:
-        assert not [name for name, _ in Hub.calls if name == "create_tag"]  # or the tags would show the card before
-        Hub.uploaded[path_in_repo] = path_or_fileobj
+        Hub.commits.append({**Hub.commits[-1], path_in_repo: path_or_fileobj})
 
-    def create_tag(self, **arguments: Any) -> None:
-        Hub.calls.append(("create_tag", arguments))
+    def revision_exists(self, repo_id: str, revision: str) -> bool:
+        return revision in Hub.tags
+
+    def file_exists(self, repo_id: str, filename: str, *, revision: str) -> bool:
+        return revision in Hub.tags and filename in Hub.at(revision)
+
+    def hf_hub_download(self, repo_id: str, filename: str, *, revision: str, cache_dir: str) -> str:
+        path = Path(cache_dir) / filename
+        path.write_bytes(Hub.at(revision)[filename])
+        return str(path)
+
+    def create_tag(self, repo_id: str, *, tag: str, exist_ok: bool = False) -> None:
+        if tag in Hub.tags and not exist_ok:
+            raise RuntimeError("409 Client Error: Conflict")
+        Hub.tags.setdefault(tag, len(Hub.commits) - 1)  # the Hub leaves a tag where it is
+
+    def delete_tag(self, repo_id: str, *, tag: str) -> None:
+        if tag not in Hub.tags:
+            raise RuntimeError("404 Client Error: Revision Not Found")
+        del Hub.tags[tag]
+
+    @classmethod
+    def at(cls, tag: str) -> dict[str, bytes]:
+        """Give the files that a client receives by a tag."""
+        return cls.commits[cls.tags[tag]]
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
     """Put a hub in memory in the place of huggingface_hub."""
-    Hub.calls, Hub.uploaded = [], {}
+    Hub.calls, Hub.commits, Hub.tags = [], [], {}
     client = types.ModuleType("huggingface_hub")
     client.HfApi = Hub  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "huggingface_hub", client)
@@ -63,14 +86,53 @@ def test_the_bundle_is_uploaded_tagged_and_left_as_it_is(own_bundle: Path, hub: 
     assert publish(own_bundle, "someone/lgg_unet") == "https://hub/someone/lgg_unet"
     assert changed_files(own_bundle) == []
     here = {p.relative_to(own_bundle).as_posix(): p.read_bytes() for p in own_bundle.rglob("*") if p.is_file()}
-    assert {name: content for name, content in hub.uploaded.items() if name != "README.md"} == here
-    assert hub.uploaded["README.md"].startswith(b"---\ntags:\n- monai")  # the Hub's model card
-    assert b"license: other\n" in hub.uploaded["README.md"]  # not the code's alone
-    assert b"license_link: docs/data_license.txt\n---" in hub.uploaded["README.md"]
-    assert b"apache-2.0\n" not in hub.uploaded["README.md"]
     version = json.loads(here["configs/metadata.json"])["version"]
+    assert set(hub.tags) == {version, "latest_version"}
+    uploaded = hub.at("latest_version")  # with the card, or the tags would show the one before
+    assert hub.at(version) == uploaded
+    assert {name: content for name, content in uploaded.items() if name != "README.md"} == here
+    assert uploaded["README.md"].startswith(b"---\ntags:\n- monai")  # the Hub's model card
+    assert b"license: other\n" in uploaded["README.md"]  # not the code's alone
+    assert b"license_link: docs/data_license.txt\n---" in uploaded["README.md"]
+    assert b"apache-2.0\n" not in uploaded["README.md"]
     assert ("create_repo", {"repo_id": "someone/lgg_unet", "private": True, "exist_ok": True}) in hub.calls
-    assert [call["tag"] for name, call in hub.calls if name == "create_tag"] == [version, "latest_version"]
+
+
+def repackage(bundle: Path, version: str) -> None:
+    """Change a package's weights and version, as another one from the repository would."""
+    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+    (bundle / "configs/metadata.json").write_text(json.dumps(metadata | {"version": version}))
+    (bundle / "models/model.pt").write_bytes(version.encode())
+    write_manifest(bundle)
+
+
+def test_the_latest_version_is_the_last_one_published(own_bundle: Path, hub: type[Hub]) -> None:
+    publish(own_bundle, "a/b")
+    first = json.loads((own_bundle / "configs/metadata.json").read_text())["version"]
+    weights = (own_bundle / "models/model.pt").read_bytes()
+    repackage(own_bundle, "99.0.0")
+    publish(own_bundle, "a/b")
+    assert hub.at("latest_version")["models/model.pt"] == hub.at("99.0.0")["models/model.pt"] == b"99.0.0"
+    assert b"license: other\n" in hub.at("latest_version")["README.md"]
+    assert hub.at(first)["models/model.pt"] == weights
+
+
+def test_a_version_on_the_hub_never_changes(own_bundle: Path, hub: type[Hub]) -> None:
+    version = json.loads((own_bundle / "configs/metadata.json").read_text())["version"]
+    publish(own_bundle, "a/b")
+    before = hub.at(version)
+    del hub.tags["latest_version"]  # as if it had been interrupted
+    publish(own_bundle, "a/b")
+    assert hub.at("latest_version") == before == hub.at(version)
+    repackage(own_bundle, version)
+    uploads = len(hub.commits)
+    with pytest.raises(LggError, match=f"^a/b has a version {version} already, with other content: raise the version"):
+        publish(own_bundle, "a/b")
+    for commit in hub.commits:
+        commit.pop("manifest.json")  # a tag that something else has set
+    with pytest.raises(LggError, match=f"^a/b has a version {version} already"):
+        publish(own_bundle, "a/b")
+    assert len(hub.commits) == uploads
 
 
 def test_what_should_not_be_published_is_refused(own_bundle: Path, hub: type[Hub], tmp_path: Path) -> None:
