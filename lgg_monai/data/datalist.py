@@ -17,6 +17,7 @@ from lgg_monai.data.seen import (
     DATALIST,
     datalist_of,
     identities,
+    is_complete,
     parts_by_identity,
     require_unseen,
     seen_before,
@@ -173,7 +174,7 @@ def evaluation_datalist(
         logger.warning("no %s says which patients %s has seen: scores may flatter", DATALIST, unknown[0])
     # What the weights saw counts, not what the run did in whose folder they are scored.
     trainings = [read_json(found, "datalist") for found in dict.fromkeys(lists) if found is not None]
-    if any(not (training.get(BEFORE) or {}).get("complete", True) for training in trainings):
+    if not all(map(is_complete, trainings)):
         logger.warning("nothing says which patients the first weights of a training have seen: scores may flatter")
     part_of = parts_by_identity(trainings or [known])
     if subset == "all":

@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from lgg_monai.errors import LggError
-from lgg_monai.files import replacing_folder
+from lgg_monai.files import PARTIAL, replacing_folder
 
 KAGGLE_HANDLE = "mateuszbuda/lgg-mri-segmentation"
 KAGGLE_PAGE = f"https://www.kaggle.com/datasets/{KAGGLE_HANDLE}"
@@ -52,7 +52,7 @@ def download(destination: Path, source: str | None = None) -> Path:
         if source is None:
             _copy_folder(_from_kaggle(), target)
         elif "://" in source:
-            with tempfile.TemporaryDirectory(dir=destination, prefix=".partial-") as folder:
+            with tempfile.TemporaryDirectory(dir=destination, prefix=PARTIAL) as folder:
                 archive = Path(folder) / "download.zip"
                 _fetch(source, archive)
                 _extract(archive, source, target)

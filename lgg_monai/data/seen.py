@@ -50,7 +50,12 @@ def seen_before(weights: Path) -> dict[str, Any]:
         part: [{key: entry[key] for key in ENTRY if key in entry} for entry in seen_as(known, part)]
         for part in ("training", "validation")
     }
-    return found | {"complete": path is not None and (known.get(BEFORE) or {}).get("complete", True)}
+    return found | {"complete": path is not None and is_complete(known)}
+
+
+def is_complete(datalist: Mapping[str, Any]) -> bool:
+    """Tell whether a list, with what it remembers of the first weights, names all that its weights have seen."""
+    return bool((datalist.get(BEFORE) or {}).get("complete", True))
 
 
 def identities(entry: Mapping[str, Any]) -> set[str]:
@@ -92,7 +97,7 @@ def require_unseen(datalist: dict[str, Any], weights: Path) -> None:
         logger.warning("no %s says which patients %s has seen: scores may flatter", DATALIST, weights)
         return
     known = read_json(path, "datalist")
-    if not (known.get(BEFORE) or {}).get("complete", True):
+    if not is_complete(known):
         logger.warning(
             "nothing says which patients the weights that %s began with have seen: scores may flatter", weights
         )

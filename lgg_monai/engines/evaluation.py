@@ -19,10 +19,10 @@ from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction, write_prediction
-from lgg_monai.engines.run_folder import RUN, commit, describe_device, versions
+from lgg_monai.engines.run_folder import commit, describe_device, trained_config, versions
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
-from lgg_monai.files import read_json, replacing_folder, write_json
+from lgg_monai.files import replacing_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class EvaluationWriter:
             "commit": commit(),
             "config": effective_config(),
         }
-        trained = _trained_config(Path(output_dir)) if self.record["config"] else None
+        trained = trained_config(Path(output_dir)) if self.record["config"] else None
         self.changed = [] if trained is None else changed_settings(trained, self.record["config"])
         for key, name in (("preprocessing", "preprocessing_as_trained"), ("network_def", "network_as_trained")):
             self.record[name] = None if trained is None else key not in self.changed
@@ -131,8 +131,3 @@ class EvaluationWriter:
                     stamp="PHANTOM" if self.datalist["phantom"] else "",
                 )
             save_png(folder / f"{rank}_{row['patient']}.png", picture)
-
-
-def _trained_config(run: Path) -> dict[str, Any] | None:
-    """Read the config of a run's training; None where there is no run."""
-    return read_json(run / RUN, "run record").get("config", {}) if (run / RUN).is_file() else None

@@ -60,6 +60,11 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
     return str(writable_folder(folder))
 
 
+def trained_config(run: Path) -> dict[str, Any] | None:
+    """Read the config that a run was trained with; None where the folder is no run."""
+    return read_json(run / RUN, "run record").get("config", {}) if (run / RUN).is_file() else None
+
+
 class RunRecord:
     """Write ``run.json``: what ran, with what, on what, from when to when; and ``datalist.json`` beside it.
 

@@ -22,6 +22,7 @@ from lgg_monai.prediction.checks import require_sound
 from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.models import load_segmenter
 from lgg_monai.prediction.nifti import scan_of_picture
+from lgg_monai.prediction.nifti_volume import leads_to_places
 from lgg_monai.prediction.scan import Scan
 from lgg_monai.prediction.segmenter import Segmenter
 from lgg_monai.prediction.steps import assess, draw
@@ -113,12 +114,9 @@ def _names(given: str | os.PathLike[str] | Sequence[str | Path]) -> tuple[str, .
 
 
 def _scan_of_array(array: Any, affine: np.ndarray | None) -> Scan:
-    if (
-        affine is None
-        and isinstance(array, MetaTensor)
-        and not np.array_equal(array.affine.numpy(force=True), np.eye(4))
-    ):
-        affine = array.affine.numpy(force=True)
+    carried = array.affine.numpy(force=True) if isinstance(array, MetaTensor) else np.eye(4)
+    if affine is None and not np.array_equal(carried, np.eye(4)):
+        affine = carried
     try:
         image = np.array(array.numpy(force=True) if isinstance(array, torch.Tensor) else array, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -137,6 +135,6 @@ def _scan_of_array(array: Any, affine: np.ndarray | None) -> Scan:
         grid = np.asarray(affine, dtype=float)
     except (TypeError, ValueError):
         grid = np.zeros(0)
-    if grid.shape != (4, 4) or not np.isfinite(grid).all() or abs(np.linalg.det(grid[:3, :3])) < 1e-9:
+    if not leads_to_places(grid):
         raise LggError(f"the affine {affine!r} leads to no places: give a matrix [4, 4] from voxels to RAS millimetres")
     return Scan("array", image, grid, True, missing)

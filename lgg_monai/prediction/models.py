@@ -23,8 +23,8 @@ from lgg_monai.engines.acceleration import fuse_batch_norms
 from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
+from lgg_monai.engines.run_folder import trained_config
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json
 from lgg_monai.networks.strides import divisor
 from lgg_monai.prediction.network_def import build_network, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
@@ -144,8 +144,7 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
             network_def = _written_out(config)
             name, own = str(bundle), config.parent / str(bundle) / SHIPPED
             hint = "name some with --checkpoint, or choose another --bundle"
-        elif (path / "run.json").is_file():
-            trained = read_json(path / "run.json", "run record").get("config", {})
+        elif (trained := trained_config(path)) is not None:
             if changed_settings(trained, {"preprocessing": _preprocessing_config()}):
                 raise LggError(
                     f"the run {path} was trained with another preprocessing than that of configs/data.yaml, "

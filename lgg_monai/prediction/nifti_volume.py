@@ -88,13 +88,18 @@ def three_d(volume: Volume) -> Volume:
     return volume
 
 
+def leads_to_places(affine: np.ndarray) -> bool:
+    """Tell whether a matrix ``[4, 4]`` leads from voxels to places and back."""
+    return bool(affine.shape == (4, 4) and np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-9)
+
+
 def require_affine(volume: Volume) -> None:
     """Prove that the affine leads from voxels to places and back.
 
     Raises:
         LggError: it does not.
     """
-    if not np.isfinite(volume.affine).all() or abs(np.linalg.det(volume.affine[:3, :3])) < 1e-9:
+    if not leads_to_places(volume.affine):
         raise LggError(f"no usable orientation and spacing in {volume.path}: export it again")
 
 

@@ -91,7 +91,8 @@ def inputs_digest(source: ScanSource) -> str:
 
 
 def _state(path: Path) -> tuple[str, int, int]:
-    return path.name, path.stat().st_size, path.stat().st_mtime_ns
+    state = path.stat()
+    return path.name, state.st_size, state.st_mtime_ns
 
 
 def is_done(folder: Path, source: ScanSource, settings: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from lgg_monai.crossval.plan import effective_settings
 from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
-from lgg_monai.engines.run_folder import RUN
+from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, replacing, replacing_folder, tensor_bytes
 from lgg_monai.sharing import sources
@@ -123,14 +123,14 @@ def _require_as_trained(bundle: str, weights: Path) -> None:
     Raises:
         LggError: names what differs.
     """
-    record = weights.parent.parent / RUN
-    if not record.is_file():
+    run = weights.parent.parent
+    trained = trained_config(run)
+    if trained is None:
         return
-    trained = read_json(record, "run record").get("config", {})
     changed = changed_settings(trained, effective_settings(str(sources.bundle_file(bundle)), {}))
     if changed:
         raise LggError(
-            f"{record.parent} was trained with another {' and '.join(changed)} than bundles/{bundle}.yaml has, so its "
+            f"{run} was trained with another {' and '.join(changed)} than bundles/{bundle}.yaml has, so its "
             "package would draw other masks: put its own there"
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lgg_monai.data.seen import BEFORE, DATALIST, datalist_of
+from lgg_monai.data.seen import BEFORE, DATALIST, datalist_of, is_complete
 from lgg_monai.engines.checkpoints import load_weights, save_checkpoint
 from lgg_monai.engines.compact_weights import compact as make_compact
 from lgg_monai.errors import LggError
@@ -88,8 +88,7 @@ def joined(datalists: Sequence[dict | None]) -> dict | None:
                 parts[part].append(entry)
     before = [datalist[BEFORE] for datalist in known if datalist.get(BEFORE)]
     first = {part: [entry for one in before for entry in one.get(part, [])] for part in ("training", "validation")}
-    complete = all(one.get("complete", True) for one in before)
-    more = {BEFORE: first | {"complete": complete}} if before else {}
+    more = {BEFORE: first | {"complete": all(map(is_complete, known))}} if before else {}
     return {"phantom": any(datalist.get("phantom", False) for datalist in known), **parts, **more}
 
 
