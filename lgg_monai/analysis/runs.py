@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.analysis.sources import expand_sources, require_apart
 from lgg_monai.data.seen import DATALIST
 from lgg_monai.data.split import PARTS
 from lgg_monai.engines.evaluation import EVALUATION
@@ -129,34 +130,6 @@ def load_run(folder: Path, label: str = "") -> Run:
     return Run(label or folder.name, folder, record, history, datalist, patients, evaluation, unscored)
 
 
-def expand_folds(source: Path, bundles: bool = True) -> list[Path]:
-    """Give the folds of a cross-validation's folder; anything else, such as a run folder or a bundle, is itself.
-
-    Args:
-        source: the folder, or a bundle's config file.
-        bundles: whether a bundle will do; else it has to be a run that was trained and scored.
-
-    Raises:
-        LggError: it does not exist, or is a folder of neither.
-    """
-    asked = "a run folder such as runs/unet, or a bundle's config such as bundles/unet.yaml"
-    if not bundles:
-        asked = "the folder of a run that was trained and scored, such as runs/unet, or of a cross-validation"
-    if not source.exists():
-        raise LggError(f"no such {'run folder or bundle' if bundles else 'run folder'}: {source}: give {asked}")
-    if source.is_file() and not bundles:
-        raise LggError(f"{source} is no run folder, so says of no patients that they were tested: give {asked}")
-    if source.is_dir() and not (source / RUN).is_file():
-        folds = sorted(
-            path.parent for path in source.glob(f"fold_*/{RUN}") if path.parent.name.removeprefix("fold_").isdigit()
-        )
-        if not folds:
-            scored = ", only scores of weights from elsewhere" if (source / EVALUATION).is_dir() else ""
-            raise LggError(f"no {RUN} in {source} or its folds{scored}: give {asked}")
-        return folds
-    return [source]
-
-
 def require_scored_apart(sources: Sequence[Path]) -> list[Run]:
     """Read scored runs that were tested on different patients.
 
@@ -164,32 +137,14 @@ def require_scored_apart(sources: Sequence[Path]) -> list[Run]:
         sources: run folders, or the folder of a cross-validation (its folds are taken).
 
     Raises:
-        LggError: one is unfinished or not scored, or two share a test patient.
+        LggError: one is given twice, unfinished or not scored, or two share a test patient.
     """
-    runs = [load_run(folder, str(folder)) for source in sources for folder in expand_folds(Path(source), False)]
+    runs = [load_run(folder, str(folder)) for folder in expand_sources(sources, bundles=False)]
     for run in runs:
         if run.unscored:
             raise LggError(f"{run.folder}: {run.unscored}: evaluate it first")
     require_apart((str(run.folder), [entry["patient"] for entry in run.datalist["test"]]) for run in runs)
     return runs
-
-
-def require_apart(patients: Iterable[tuple[str, Iterable[str]]]) -> None:
-    """Prove that no patient is counted twice.
-
-    Args:
-        patients: of each run its name and the patients that it is judged by.
-
-    Raises:
-        LggError: names a patient of two runs, and both.
-    """
-    owners: dict[str, str] = {}
-    for run, names in patients:
-        for name in names:
-            other = owners.setdefault(name, run)
-            if other != run:
-                where = f"patient {name} is tested in {other} and {run}"
-                raise LggError(f"{where}: give runs that were tested on different patients")
 
 
 def describe_runs(runs: Sequence[Run]) -> dict[str, Any]:

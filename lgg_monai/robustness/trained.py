@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 from monai.inferers import Inferer
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
 
-from lgg_monai.analysis.runs import expand_folds, require_apart
+from lgg_monai.analysis.sources import expand_sources, require_apart
 from lgg_monai.data import evaluation_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
@@ -117,9 +117,9 @@ def load_models(
         One model a run, none with a patient of another.
 
     Raises:
-        LggError: no run or bundle, weights that are missing, or runs that share patients.
+        LggError: no run or bundle, one that is given twice, weights that are missing, or runs that share patients.
     """
-    folders = [run for source in sources for run in expand_folds(Path(source))]
+    folders = expand_sources(sources)
     if checkpoints and len(folders) > 1:
         raise LggError(f"--checkpoint is given with {len(folders)} runs: give one run with it")
     models = [load_model(folder, dataset_dir, subset, checkpoints, device) for folder in folders]

@@ -179,6 +179,16 @@ def test_a_cross_validation_is_the_sum_of_its_folds(trained: Path, phantom: Path
         load_models([tmp_path / "cv"], phantom, checkpoints=[tmp_path / "a.pt"])
 
 
+def test_a_run_counts_once_however_it_is_given(trained: Path, phantom: Path, tmp_path: Path) -> None:
+    fold = Path(shutil.copytree(trained, tmp_path / "cv" / "fold_0"))
+    (tmp_path / "link").symlink_to(fold, target_is_directory=True)
+    for again in (fold, fold / ".." / "fold_0", tmp_path / "link", tmp_path / "cv"):
+        with pytest.raises(LggError, match="given twice, so its patients would count twice: give each run once"):
+            explain_errors([tmp_path / "cv", again], tmp_path / "out", phantom)
+        with pytest.raises(LggError, match="given twice, so its patients would count twice: give each run once"):
+            load_models([tmp_path / "cv", again], phantom)
+
+
 def test_errors_are_those_that_were_scored(trained: Path, phantom: Path, tmp_path: Path) -> None:
     content = explain_errors([trained], tmp_path / "out", phantom)
     assert content["volume_dice"]["mean"] == pytest.approx(np.mean(list(dice_of(trained / SCORES).values())), abs=1e-6)

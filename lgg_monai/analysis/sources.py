@@ -1,0 +1,71 @@
+"""Which runs are meant: run folders, the folds of cross-validations, bundles; each run and each patient once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lgg_monai.engines.evaluation import EVALUATION
+from lgg_monai.engines.run_folder import RUN
+from lgg_monai.errors import LggError
+
+
+def expand_sources(sources: Sequence[Path], bundles: bool = True) -> list[Path]:
+    """Give all runs of several sources, see `expand_folds`.
+
+    Raises:
+        LggError: one does not exist or is neither run nor bundle, or a run is given twice, be it by itself and as a
+            fold: its patients would count twice.
+    """
+    runs = [run for source in sources for run in expand_folds(Path(source), bundles)]
+    resolved = [run.resolve() for run in runs]
+    for number, run in enumerate(resolved):
+        if run in resolved[:number]:
+            raise LggError(f"{runs[number]} is given twice, so its patients would count twice: give each run once")
+    return runs
+
+
+def expand_folds(source: Path, bundles: bool = True) -> list[Path]:
+    """Give the folds of a cross-validation's folder; anything else, such as a run folder or a bundle, is itself.
+
+    Args:
+        source: the folder, or a bundle's config file.
+        bundles: whether a bundle will do; else it has to be a run that was trained and scored.
+
+    Raises:
+        LggError: it does not exist, or is a folder of neither.
+    """
+    asked = "a run folder such as runs/unet, or a bundle's config such as bundles/unet.yaml"
+    if not bundles:
+        asked = "the folder of a run that was trained and scored, such as runs/unet, or of a cross-validation"
+    if not source.exists():
+        raise LggError(f"no such {'run folder or bundle' if bundles else 'run folder'}: {source}: give {asked}")
+    if source.is_file() and not bundles:
+        raise LggError(f"{source} is no run folder, so says of no patients that they were tested: give {asked}")
+    if source.is_dir() and not (source / RUN).is_file():
+        folds = sorted(
+            path.parent for path in source.glob(f"fold_*/{RUN}") if path.parent.name.removeprefix("fold_").isdigit()
+        )
+        if not folds:
+            scored = ", only scores of weights from elsewhere" if (source / EVALUATION).is_dir() else ""
+            raise LggError(f"no {RUN} in {source} or its folds{scored}: give {asked}")
+        return folds
+    return [source]
+
+
+def require_apart(patients: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """Prove that no patient is counted twice.
+
+    Args:
+        patients: of each run its name and the patients that it is judged by.
+
+    Raises:
+        LggError: names a patient of two runs, and both.
+    """
+    owners: dict[str, str] = {}
+    for run, names in patients:
+        for name in names:
+            other = owners.setdefault(name, run)
+            if other != run:
+                where = f"patient {name} is tested in {other} and {run}"
+                raise LggError(f"{where}: give runs that were tested on different patients")
