@@ -102,6 +102,18 @@ def read_json(path: Path, what: str) -> Any:
         raise LggError(message) from error
 
 
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object, as `read_json` does.
+
+    Raises:
+        LggError: it is missing, no JSON, or something else, such as a list.
+    """
+    content = read_json(path, what)
+    if not isinstance(content, dict):
+        raise LggError(f"the {what} {path} is not an object: write it anew or give another file")
+    return content
+
+
 def writable_folder(folder: Path) -> Path:
     """Create ``folder`` and prove that a file can be written into it.
 

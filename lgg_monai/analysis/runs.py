@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.analysis.sources import expand_sources, require_apart
-from lgg_monai.data.seen import DATALIST
+from lgg_monai.data.seen import DATALIST, read_datalist
 from lgg_monai.data.split import PARTS
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.history import HISTORY, read_history
 from lgg_monai.engines.run_folder import RUN, commit, versions
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json
+from lgg_monai.files import read_object
 
 TEXT_COLUMNS = ("patient", "site", "part")
 
@@ -109,9 +109,7 @@ def load_run(folder: Path, label: str = "") -> Run:
     """
     if not (folder / RUN).is_file():
         raise LggError(f"no {RUN} in {folder}: give the folder of a run, such as runs/unet")
-    record, history = read_json(folder / RUN, "run record"), read_history(folder / HISTORY)
-    if not isinstance(record, dict):
-        raise LggError(f"the run record {folder / RUN} is not an object: train again, or restore it")
+    record, history = read_object(folder / RUN, "run record"), read_history(folder / HISTORY)
     if not history:
         raise LggError(f"no {HISTORY} with an epoch in {folder}: compare runs that were trained")
     # Early stopping ends a run before its last epoch; an interruption leaves it without an end.
@@ -120,12 +118,11 @@ def load_run(folder: Path, label: str = "") -> Run:
         epoch = history[-1]["epoch"]
         message = f"the run in {folder} is unfinished (epoch {epoch}): finish it with --resume True first"
         raise LggError(message)
-    datalist = read_json(folder / DATALIST, "datalist")
-    try:
-        names = {entry["patient"] for entry in datalist["test"]}
-        _ = [entry["patient"] for part in PARTS for entry in datalist[part]]
-    except (KeyError, TypeError) as error:
-        raise LggError(f"the datalist {folder / DATALIST} lacks {error}: restore it, or train again") from error
+    datalist = read_datalist(folder / DATALIST)
+    lacking = [part for part in PARTS if part not in datalist]
+    if lacking:
+        raise LggError(f"the datalist {folder / DATALIST} lacks {lacking[0]}: restore it, or train again")
+    names = {entry["patient"] for entry in datalist["test"]}
     patients, evaluation, unscored = _read_evaluation(folder, names, record)
     return Run(label or folder.name, folder, record, history, datalist, patients, evaluation, unscored)
 
@@ -174,7 +171,7 @@ def _read_evaluation(
     path = folder / EVALUATION / "patients.csv"
     if not path.is_file():
         return {}, {}, "it was not evaluated"
-    summary = read_json(folder / EVALUATION / "summary.json", "evaluation summary")
+    summary = read_object(folder / EVALUATION / "summary.json", "evaluation summary")
     rows = _read_patients(path)
     patients = {name: row for name, row in rows.items() if row["part"] == "test" and name in test}
     fingerprint = (record.get("data") or {}).get("fingerprint")

@@ -19,7 +19,7 @@ from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.probabilities import PROBABILITIES
 from lgg_monai.engines.run_folder import RUN
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json
+from lgg_monai.files import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def fold_state(folder: Path, probabilities: bool = False) -> State:
     """
     if not (folder / RUN).is_file():
         return "new"
-    record = read_json(folder / RUN, "run record")
-    stopped_early = bool(record.get("ended")) and bool(record.get("config", {}).get("early_stop"))
+    record = read_object(folder / RUN, "run record")
+    stopped_early = bool(record.get("ended")) and bool((record.get("config") or {}).get("early_stop"))
     if not (record.get("finished") or stopped_early):
         return "interrupted"
     if load_run(folder).unscored or (probabilities and not (folder / EVALUATION / PROBABILITIES).is_dir()):
@@ -106,7 +106,7 @@ def require_same_settings(plan: Plan, folder: Path) -> None:
     Raises:
         LggError: names the settings that differ.
     """
-    config = read_json(folder / RUN, "run record").get("config") or {}
+    config = read_object(folder / RUN, "run record").get("config") or {}
     differences = different_settings(plan.settings, shared_settings(config))
     if differences:
         message = (

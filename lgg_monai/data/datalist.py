@@ -19,6 +19,7 @@ from lgg_monai.data.seen import (
     identities,
     is_complete,
     parts_by_identity,
+    read_datalist,
     require_unseen,
     seen_before,
 )
@@ -105,7 +106,7 @@ def prepare_datalist(
         content[BEFORE] = seen_before(Path(str(initial_weights)))
     there = (run_folder / DATALIST).is_file()
     if resume and there:
-        _require_same(read_json(run_folder / DATALIST, "datalist"), content, run_folder)
+        _require_same(read_datalist(run_folder / DATALIST), content, run_folder)
     if resume or not there:
         # Another list is that of an earlier run, which may not have been set aside yet: a setting that refers to the
         # data, such as slices_per_epoch, brings us here early. `RunRecord` writes ours when the training starts.
@@ -168,12 +169,12 @@ def evaluation_datalist(
         raise LggError(message)
     report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
     require_sound(report)
-    known = read_json(path, "datalist") if path.is_file() else {}
+    known = read_datalist(path) if path.is_file() else {}
     unknown = [str(file) for file, found in zip(files, lists, strict=True) if found is None]
     if unknown:
         logger.warning("no %s says which patients %s has seen: scores may flatter", DATALIST, unknown[0])
     # What the weights saw counts, not what the run did in whose folder they are scored.
-    trainings = [read_json(found, "datalist") for found in dict.fromkeys(lists) if found is not None]
+    trainings = [read_datalist(found) for found in dict.fromkeys(lists) if found is not None]
     if not all(map(is_complete, trainings)):
         logger.warning("nothing says which patients the first weights of a training have seen: scores may flatter")
     part_of = parts_by_identity(trainings or [known])
@@ -265,7 +266,12 @@ def _given_parts(path: Path, report: DatasetReport) -> dict[str, list[str]]:
 
 
 def _warn_of_changed_pixels(entries: list[dict[str, Any]], known: dict[str, Any]) -> None:
-    before = {entry["patient"]: entry["fingerprint"] for part in PARTS for entry in known.get(part, [])}
+    before = {
+        entry["patient"]: entry["fingerprint"]
+        for part in PARTS
+        for entry in known.get(part, [])
+        if "fingerprint" in entry  # a list that was written by hand knows none
+    }
     changed = [e["patient"] for e in entries if before.get(e["patient"], e["fingerprint"]) != e["fingerprint"]]
     if changed:
         logger.warning("%d patient(s) hold other pixels than in training, such as %s", len(changed), changed[0])

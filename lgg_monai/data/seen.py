@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.data.patients import person_of
+from lgg_monai.data.split import PARTS
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json
+from lgg_monai.files import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,26 @@ DATALIST = "datalist.json"
 ENTRY = ("patient", "fingerprint", "image_fingerprint")  # what :func:`identities` needs
 BEFORE = "seen_before"
 """Key of a ``datalist.json``: what the weights that the training began with had seen, by part, and if all is known."""
+
+
+def read_datalist(path: Path) -> dict[str, Any]:
+    """Read a ``datalist.json``; it may lack parts, but those that are there name patients.
+
+    Raises:
+        LggError: it is missing, no JSON, or of another kind, such as the Decathlon's, which lists files.
+    """
+    content = read_object(path, "datalist")
+    for part in PARTS:
+        entries = content.get(part, [])
+        if not isinstance(entries, list) or not all(
+            isinstance(entry, dict) and isinstance(entry.get("patient"), str) for entry in entries
+        ):
+            message = (
+                f"the datalist {path} does not name its {part} patients: "
+                "restore that of the run, or move it away if it is of something else"
+            )
+            raise LggError(message)
+    return content
 
 
 def datalist_of(checkpoint: Path) -> Path | None:
@@ -28,7 +49,7 @@ def datalist_of(checkpoint: Path) -> Path | None:
 def training_patients(checkpoint: Path) -> set[str]:
     """Name the patients that took part in the training or validation of weights; none where no list is found."""
     path = datalist_of(checkpoint)
-    known = read_json(path, "datalist") if path else {}
+    known = read_datalist(path) if path else {}
     return {entry["patient"] for part in ("training", "validation") for entry in seen_as(known, part)}
 
 
@@ -45,7 +66,7 @@ def seen_before(weights: Path) -> dict[str, Any]:
         what the weights, or those that they came from, have seen.
     """
     path = datalist_of(weights)
-    known = read_json(path, "datalist") if path else {}
+    known = read_datalist(path) if path else {}
     found: dict[str, Any] = {
         part: [{key: entry[key] for key in ENTRY if key in entry} for entry in seen_as(known, part)]
         for part in ("training", "validation")
@@ -96,7 +117,7 @@ def require_unseen(datalist: dict[str, Any], weights: Path) -> None:
     if path is None:
         logger.warning("no %s says which patients %s has seen: scores may flatter", DATALIST, weights)
         return
-    known = read_json(path, "datalist")
+    known = read_datalist(path)
     if not is_complete(known):
         logger.warning(
             "nothing says which patients the weights that %s began with have seen: scores may flatter", weights

@@ -19,7 +19,7 @@ from lgg_monai.engines.checkpoints import BEST, LAST
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.history import HISTORY, read_history
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import read_json, writable_folder, write_json
+from lgg_monai.files import read_object, writable_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
 
 def trained_config(run: Path) -> dict[str, Any] | None:
     """Read the config that a run was trained with; None where the folder is no run."""
-    return read_json(run / RUN, "run record").get("config", {}) if (run / RUN).is_file() else None
+    return read_object(run / RUN, "run record").get("config", {}) if (run / RUN).is_file() else None
 
 
 class RunRecord:
@@ -119,7 +119,7 @@ class RunRecord:
     def _start(self, engine: Engine) -> None:
         started = _now()
         if self.path.is_file() and engine.state.epoch > 0:
-            earlier = read_json(self.path, "run record")
+            earlier = read_object(self.path, "run record")
             self.content["resumed"] = [*earlier.get("resumed", []), started]
             started = earlier["started"]
         self.content["started"] = started

@@ -19,7 +19,7 @@ from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.engines.run_folder import RUN
 from lgg_monai.engines.tta import LEFT_RIGHT, SMALLEST_PROBABILITY
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json
+from lgg_monai.files import read_object
 from lgg_monai.transforms.components import without_specks
 
 
@@ -181,8 +181,7 @@ def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
 
 
 def _run_config(folder: Path) -> ConfigParser:
-    record = read_json(folder / RUN, "run record")
-    config = record.get("config") if isinstance(record, dict) else None
+    config = read_object(folder / RUN, "run record").get("config")
     if not config:
         raise LggError(f"{folder / RUN} holds no config: give a run that a bundle made")
     return ConfigParser(config)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import nn
 
-from lgg_monai.data.seen import BEFORE, DATALIST, datalist_of, is_complete
+from lgg_monai.data.seen import BEFORE, DATALIST, datalist_of, is_complete, read_datalist
 from lgg_monai.engines.checkpoints import load_weights, save_checkpoint
 from lgg_monai.engines.compact_weights import compact as make_compact
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json, writable_folder, write_json
+from lgg_monai.files import writable_folder, write_json
 from lgg_monai.networks.ensemble import Ensemble
 from lgg_monai.networks.temperature import soften
 from lgg_monai.prediction.models import resolve
@@ -47,7 +47,7 @@ def write_weights(
         soften(network, temperature)
     state = network.state_dict()
     datalists = [datalist_of(checkpoint) for checkpoint in checkpoints]
-    known = joined([read_json(path, "datalist") if path else None for path in datalists])
+    known = joined([read_datalist(path) if path else None for path in datalists])
     beside = output.parent / DATALIST
     # Written into the run's own folder, they are described already, and the run needs its list as it is.
     if beside.resolve() in [path.resolve() for path in datalists if path]:

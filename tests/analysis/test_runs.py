@@ -80,8 +80,16 @@ def test_a_run_that_early_stopping_ended_is_accepted(pair: list[Path]) -> None:
 
 
 def test_damaged_files_are_refused(pair: list[Path]) -> None:
-    (pair[1] / "datalist.json").write_text('{"test": [{"name": 1}]}')
-    assert "datalist" in refusal(pair)
+    summary = pair[1] / "evaluation" / "summary.json"
+    summary.write_text("[]")
+    assert f"the evaluation summary {summary} is not an object" in refusal(pair)
+    for content, message in (
+        ('{"test": [{"name": 1}]}', "does not name its test patients"),
+        ('{"test": [], "training": []}', "lacks validation"),
+        ("[]", "is not an object"),
+    ):
+        (pair[1] / "datalist.json").write_text(content)
+        assert f"the datalist {pair[1] / 'datalist.json'} {message}" in refusal(pair)
     (pair[1] / "run.json").write_text("[]")
     assert "not an object" in refusal(pair)
     (pair[1] / "run.json").write_text("{")

@@ -263,6 +263,13 @@ def test_folds_that_do_not_belong_together_are_not_merged(
     assert not (own / "summary.json").exists()
 
 
+@pytest.mark.parametrize("content", ["[]", '{"finished": true, "config": null}'])
+def test_a_record_of_a_fold_that_is_none_is_one_line(own: Path, phantom: Path, content: str) -> None:
+    (own / "fold_1" / "run.json").write_text(content)
+    message = refusal(lambda: run(phantom, own))
+    assert str(own / "fold_1") in message
+
+
 def test_a_patient_tested_twice_is_refused(own: Path, phantom: Path) -> None:
     for part in ("datalist.json", "evaluation"):
         source, target = own / "fold_0" / part, own / "fold_1" / part

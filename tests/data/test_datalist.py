@@ -341,6 +341,14 @@ def test_changed_pixels_are_warned_of(own_phantom: Path, run: Path, caplog: pyte
     assert f"1 patient(s) hold other pixels than in training, such as {tested}" in caplog.text
 
 
+def test_a_list_without_fingerprints_can_be_evaluated(phantom: Path, run: Path) -> None:
+    content = json.loads((run / "datalist.json").read_text())
+    write_parts(run / "datalist.json", **{part: patients(content, part) for part in PARTS})
+    found = evaluation_datalist(str(phantom), str(run))
+    assert [entry["patient"] for entry in found["patients"]] == patients(content, "test")
+    assert {entry["part"] for entry in found["patients"]} == {"test"}
+
+
 def test_evaluation_of_unusable_input_is_refused(phantom: Path, own_phantom: Path, run: Path, tmp_path: Path) -> None:
     assert "unknown subset 'tests': --subset takes test, val, train or all" in refusal(
         evaluation_datalist, phantom, run, subset="tests"

@@ -121,3 +121,20 @@ def test_weights_that_came_of_unknown_ones_stay_unknown(tmp_path: Path, caplog: 
     with caplog.at_level(logging.WARNING):
         require_unseen(datalist(test="B"), tmp_path / "model.pt")
     assert "began with have seen" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "is not an object"),
+        ('{"training": [{"image": "a.nii.gz", "label": "b.nii.gz"}]}', "does not name its training patients"),
+        ('{"training": ["a"]}', "does not name its training patients"),
+        ('{"test": null}', "does not name its test patients"),
+    ],
+)
+def test_a_list_of_another_kind_beside_weights_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "datalist.json").write_text(content)
+    with pytest.raises(LggError, match=message):
+        require_unseen(datalist(test="new"), tmp_path / "model.pt")
+    with pytest.raises(LggError, match=message):
+        training_patients(tmp_path / "model.pt")
