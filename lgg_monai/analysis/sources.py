@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.run_folder import RUN
 from lgg_monai.errors import LggError
+from lgg_monai.files import read_object
+
+logger = logging.getLogger(__name__)
+
+PLAN = "cross_validation.json"
+"""What a cross-validation writes down of itself, in the folder that its folds lie in."""
 
 
 def expand_sources(sources: Sequence[Path], bundles: bool = True) -> list[Path]:
@@ -26,14 +33,16 @@ def expand_sources(sources: Sequence[Path], bundles: bool = True) -> list[Path]:
 
 
 def expand_folds(source: Path, bundles: bool = True) -> list[Path]:
-    """Give the folds of a cross-validation's folder; anything else, such as a run folder or a bundle, is itself.
+    """Give the folds of a cross-validation's folder in their order; anything else, a run folder or a bundle, is itself.
+
+    Folds that the cross-validation is still to have are warned of: their patients are left out.
 
     Args:
         source: the folder, or a bundle's config file.
         bundles: whether a bundle will do; else it has to be a run that was trained and scored.
 
     Raises:
-        LggError: it does not exist, or is a folder of neither.
+        LggError: it does not exist, is a folder of neither, or holds folds that the cross-validation does not have.
     """
     asked = "a run folder such as runs/unet, or a bundle's config such as bundles/unet.yaml"
     if not bundles:
@@ -43,14 +52,38 @@ def expand_folds(source: Path, bundles: bool = True) -> list[Path]:
     if source.is_file() and not bundles:
         raise LggError(f"{source} is no run folder, so says of no patients that they were tested: give {asked}")
     if source.is_dir() and not (source / RUN).is_file():
-        folds = sorted(
-            path.parent for path in source.glob(f"fold_*/{RUN}") if path.parent.name.removeprefix("fold_").isdigit()
-        )
+        numbered = {
+            int(path.parent.name.removeprefix("fold_")): path.parent
+            for path in source.glob(f"fold_*/{RUN}")
+            if path.parent.name.removeprefix("fold_").isdecimal()
+        }
+        folds = [numbered[number] for number in sorted(numbered)]
         if not folds:
             scored = ", only scores of weights from elsewhere" if (source / EVALUATION).is_dir() else ""
             raise LggError(f"no {RUN} in {source} or its folds{scored}: give {asked}")
+        _compare_with_plan(source, set(numbered))
         return folds
     return [source]
+
+
+def _compare_with_plan(source: Path, found: set[int]) -> None:
+    """Tell of the folds that are not as many as the cross-validation wrote down, where it did."""
+    path = source / PLAN
+    count = read_object(path, "plan of the cross-validation").get("folds") if path.is_file() else None
+    if not isinstance(count, int):
+        return
+    strange = sorted(found - set(range(count)))
+    if strange:
+        message = f"{source / f'fold_{strange[0]}'} is none of the {count} folds that {path} tells of: move it away"
+        raise LggError(message)
+    missing = sorted(set(range(count)) - found)
+    if missing:
+        logger.warning(
+            "fold %s of %d of the cross-validation %s is not there: its patients are left out",
+            ", ".join(map(str, missing)),
+            count,
+            source,
+        )
 
 
 def require_apart(patients: Iterable[tuple[str, Iterable[str]]]) -> None:

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
+from lgg_monai.analysis.sources import PLAN
 from lgg_monai.data import default_dataset_dir, find_patients
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, writable_folder, write_json
 
-PLAN = "cross_validation.json"
 EVALUATE = "configs/evaluate.yaml"
 # Where and how a fold runs may differ between machines; what it computes may not.
 OF_THE_MACHINE = {

@@ -9,6 +9,7 @@ import pytest
 from run_folders import edit_json, write_run
 
 from lgg_monai.analysis.runs import distinct_labels, load_runs, require_scored_apart
+from lgg_monai.analysis.sources import expand_folds
 from lgg_monai.errors import LggError
 
 
@@ -123,3 +124,22 @@ def test_scores_older_than_the_training_are_not_used(pair: list[Path]) -> None:
 def test_labels_take_as_many_parents_as_tell_them_apart() -> None:
     assert distinct_labels([Path("/r/unet"), Path("/r/pspnet")]) == ["unet", "pspnet"]
     assert distinct_labels([Path("/a/unet"), Path("/b/unet")]) == ["a/unet", "b/unet"]
+
+
+def test_folds_come_in_their_order_and_missing_ones_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for fold in (10, 2, 0):
+        (tmp_path / f"fold_{fold}").mkdir()
+        (tmp_path / f"fold_{fold}" / "run.json").write_text("{}")
+    (tmp_path / "fold_1").mkdir()  # begun, and no run yet
+    (tmp_path / "fold_0-until-20260101-000000").mkdir()
+    (tmp_path / "fold_0-until-20260101-000000" / "run.json").write_text("{}")
+    folds = [tmp_path / f"fold_{fold}" for fold in (0, 2, 10)]
+    assert expand_folds(tmp_path) == folds
+    assert not caplog.records  # nothing says how many there should be
+    (tmp_path / "cross_validation.json").write_text('{"folds": 12}')
+    assert expand_folds(tmp_path) == folds
+    assert "fold 1, 3, 4, 5, 6, 7, 8, 9, 11 of 12 of the cross-validation" in caplog.text
+    assert "left out" in caplog.text
+    (tmp_path / "cross_validation.json").write_text('{"folds": 5}')
+    with pytest.raises(LggError, match="fold_10 is none of the 5 folds that .*cross_validation.json tells of"):
+        expand_folds(tmp_path)
