@@ -12,7 +12,7 @@ import numpy as np
 from skimage.measure import label as components
 
 from lgg_monai.analysis.paired import paired_difference
-from lgg_monai.analysis.runs import describe_runs, require_scored_apart
+from lgg_monai.analysis.runs import describe_runs, distinct_labels, require_scored_apart
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
 from lgg_monai.robustness.kept import kept_probability, require_probabilities
@@ -87,6 +87,8 @@ def choose_rule(
     require_probabilities(runs)
     reader = LabelReader(dataset_dir)
     members = [(number, run, entry) for number, run in enumerate(runs) for entry in run.datalist["test"]]
+    # A fold's number is in its folder's name alone: others may be missing, or be of another cross-validation.
+    labels = distinct_labels([run.folder.resolve() for run in runs])
     names, folds, dice = [], [], []
     for done, (number, run, entry) in enumerate(members):
         if progress is not None:
@@ -108,7 +110,9 @@ def choose_rule(
         "best": _line(rules[best], scores[:, best], scores[:, 0]),
         "cross_fitted": {
             **{key: value for key, value in _line(rules[0], own, scores[:, 0]).items() if key not in KEYS},
-            "chosen_by_fold": [vars(rules[number]) for number in chosen],
+            "chosen_by_fold": [
+                {"run": label, **vars(rules[number])} for label, number in zip(labels, chosen, strict=True)
+            ],
         },
     }
     with new_folder(output) as folder:
@@ -116,10 +120,10 @@ def choose_rule(
         write_table(folder / "rules.csv", COLUMNS, lines)
         write_json(folder / "rules.json", content)
         rows = [
-            {"patient": name, "fold": int(fold), "present": float(before), "cross_fitted": float(after)}
+            {"patient": name, "run": labels[fold], "present": float(before), "cross_fitted": float(after)}
             for name, fold, before, after in zip(names, fold_of, scores[:, 0], own, strict=True)
         ]
-        write_table(folder / "patients.csv", ("patient", "fold", "present", "cross_fitted"), rows)
+        write_table(folder / "patients.csv", ("patient", "run", "present", "cross_fitted"), rows)
     return content
 
 

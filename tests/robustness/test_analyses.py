@@ -278,8 +278,17 @@ def test_rules_are_chosen_over_folds(
             label = np.asarray(read_patient(labels[name])[1])[0] > 0
             write_probability(evaluation / "probabilities" / f"{name}.npz", np.where(label, inside, outside))
     content = choose_rule([tmp_path / "cv"], tmp_path / "apart", phantom, [MaskRule(0.3, 0, 0), MaskRule(0.7, 0, 0)])
-    assert [rule["threshold"] for rule in content["cross_fitted"]["chosen_by_fold"]] == [0.7, 0.3]
+    chosen = {rule["run"]: rule["threshold"] for rule in content["cross_fitted"]["chosen_by_fold"]}
+    assert chosen == {"fold_0": 0.7, "fold_1": 0.3}
     assert content["cross_fitted"]["mean_dice"] < 0.4 < content["best"]["mean_dice"]
+
+    # As fold 10, it comes after fold 1, and each patient keeps its fold's name.
+    (tmp_path / "cv" / "fold_0").rename(tmp_path / "cv" / "fold_10")
+    content = choose_rule([tmp_path / "cv"], tmp_path / "ten", phantom, [MaskRule(0.3, 0, 0), MaskRule(0.7, 0, 0)])
+    chosen = {rule["run"]: rule["threshold"] for rule in content["cross_fitted"]["chosen_by_fold"]}
+    assert chosen == {"fold_1": 0.3, "fold_10": 0.7}
+    for row in table(tmp_path / "ten" / "patients.csv"):
+        assert row["patient"] in dice_of(tmp_path / "cv" / row["run"] / SCORES)
 
 
 def halves(trained: Path, phantom: Path, folder: Path) -> list[Path]:
