@@ -17,7 +17,7 @@ from lgg_monai.analysis.page import render_page
 from lgg_monai.analysis.paired import RESAMPLES, SEED
 from lgg_monai.analysis.pictures import draw_pictures
 from lgg_monai.analysis.plots import learning_curves, quality_plots
-from lgg_monai.analysis.quality import compare_quality
+from lgg_monai.analysis.quality import compare_quality, scoring_remarks
 from lgg_monai.analysis.runs import Run, load_runs
 from lgg_monai.analysis.speed import learning_speed
 from lgg_monai.engines.summary import METRICS
@@ -71,6 +71,7 @@ def collect(runs: Sequence[Run], differences: Sequence[str] = (), measured: bool
         "phantom": any(run.phantom for run in runs),
         "differences": list(differences),
         "stamp": _stamp(runs, differences),
+        "scoring": scoring_remarks(runs),
         "notes": _notes(runs),
         "runs": [
             {**_identity(run), "speed": learning_speed(run.history), "cost": cost, "ratios": ratio}

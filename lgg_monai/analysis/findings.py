@@ -17,7 +17,7 @@ COSTS = (
 
 
 def write_findings(content: Mapping[str, Any]) -> list[str]:
-    """Write one paragraph a topic: quality, speed of learning, cost, and what the numbers cannot say.
+    """Write one paragraph a topic: how it was scored, quality, speed of learning, cost, what numbers cannot say.
 
     Args:
         content: what :func:`lgg_monai.analysis.comparison.collect` returned.
@@ -29,7 +29,7 @@ def write_findings(content: Mapping[str, Any]) -> list[str]:
     if content["differences"]:
         what = ", ".join(content["differences"])
         findings.append(f"DIFFERENT DATA: the runs differ in {what}, so a difference need not be the network's.")
-    findings += _quality(content["quality"], labels)
+    findings += [*content["scoring"], *_quality(content["quality"], labels)]
     findings += _learning([run["speed"] for run in content["runs"]], labels)
     findings += [_cost(content["runs"][0]["label"], run) for run in content["runs"][1:]]
     chosen = [f"{run['slices_per_epoch']} ({run['label']})" for run in content["runs"] if run["slices_per_epoch"]]

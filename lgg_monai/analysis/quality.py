@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lgg_monai.analysis.paired import paired_difference, paired_differences
 from lgg_monai.analysis.runs import Run
+from lgg_monai.engines.checkpoints import BEST
 from lgg_monai.engines.summary import summarise
+
+# Keys of configs/evaluate.yaml that change masks whatever the network.
+SCORING = ("tta", "smallest_component", "smallest_share")
 
 
 def common_patients(runs: Sequence[Run]) -> list[str]:
@@ -44,6 +49,32 @@ def compare_quality(runs: Sequence[Run]) -> dict[str, Any]:
         "groups": [_group(title, members, runs) for title, members in _groups(runs[0], names)],
         "table": [_patient(name, runs) for name in names],
     }
+
+
+def scoring_remarks(runs: Sequence[Run]) -> list[str]:
+    """Say where scores are not of a run's own best weights, or masks were not made alike: no merit of the networks.
+
+    Args:
+        runs: of a comparison; those without scores are of no account.
+    """
+    remarks = []
+    scored = [run for run in runs if not run.unscored]
+    for run in scored:
+        checkpoint = str(run.evaluation.get("checkpoint") or "")
+        # The folder may have been moved since, with all the folders above it.
+        if checkpoint and Path(checkpoint).parts[-3:] != (run.folder.resolve().name, "checkpoints", BEST):
+            remarks.append(f"{run.label} was scored with the weights {checkpoint}, not its own checkpoints/{BEST}.")
+    for key in SCORING:
+        ways = [(run.evaluation.get("config") or {}).get(key) for run in scored]
+        if len(set(map(str, ways))) > 1:
+            found = ", ".join(
+                f"{'not set' if way is None else way} ({run.label})" for run, way in zip(scored, ways, strict=True)
+            )
+            remarks.append(
+                f"The runs were scored in different ways: {key} is {found}. "
+                "A difference in quality need not be the networks': evaluate them alike."
+            )
+    return remarks
 
 
 def _groups(run: Run, names: Sequence[str]) -> list[tuple[str, list[str]]]:

@@ -162,6 +162,25 @@ def test_epochs_of_a_chosen_length_are_named(runs: list[Path], tmp_path: Path) -
     )
 
 
+def test_scores_of_other_weights_or_made_in_another_way_are_told_first(runs: list[Path], tmp_path: Path) -> None:
+    one, other = (Path(shutil.copytree(runs[0], tmp_path / name)) for name in ("one", "other"))
+    way = {"tta": False, "smallest_component": 200}
+    for run in (one, other):
+        edit_json(run / "evaluation" / "summary.json", checkpoint=f"runs/{run.name}/checkpoints/best.pt", config=way)
+    alike = collect(load_runs([one, other])[0], measured=False)
+    assert alike["scoring"] == []
+    edit_json(other / "evaluation" / "summary.json", checkpoint="['a.pt', 'b.pt']", config=way | {"tta": True})
+    content = collect(load_runs([one, other])[0], measured=False)
+    weights, ways = content["scoring"]
+    assert weights == "other was scored with the weights ['a.pt', 'b.pt'], not its own checkpoints/best.pt."
+    assert ways.startswith("The runs were scored in different ways: tta is False (one), True (other).")
+    assert content["findings"][1:3] == [weights, ways]  # after PHANTOM, before who is better
+    # An evaluation of before the setting was there did not remove what it removes.
+    edit_json(other / "evaluation" / "summary.json", checkpoint="other/checkpoints/best.pt", config={"tta": False})
+    (ways,) = collect(load_runs([one, other])[0], measured=False)["scoring"]
+    assert "smallest_component is 200 (one), not set (other)" in ways
+
+
 def test_different_data_are_stamped(runs: list[Path], tmp_path: Path) -> None:
     other = Path(shutil.copytree(runs[1], tmp_path / "other"))
     edit_json(other / "run.json", seed=7)

@@ -141,5 +141,5 @@ def test_folds_come_in_their_order_and_missing_ones_are_told(tmp_path: Path, cap
     assert "fold 1, 3, 4, 5, 6, 7, 8, 9, 11 of 12 of the cross-validation" in caplog.text
     assert "left out" in caplog.text
     (tmp_path / "cross_validation.json").write_text('{"folds": 5}')
-    with pytest.raises(LggError, match="fold_10 is none of the 5 folds that .*cross_validation.json tells of"):
+    with pytest.raises(LggError, match=r"fold_10 is none of the 5 folds that .*cross_validation\.json tells of"):
         expand_folds(tmp_path)
