@@ -14,14 +14,23 @@ from lgg_monai.errors import LggError
 
 
 def require_probabilities(runs: Sequence[Run]) -> None:
-    """Prove that runs were scored with kept probabilities.
+    """Prove that runs were scored with kept probabilities, and that those of all test patients are there.
 
     Raises:
-        LggError: names one that was not.
+        LggError: names a run that was not, or lacks some.
     """
     for run in runs:
-        if not (run.folder / EVALUATION / PROBABILITIES).is_dir():
+        folder = run.folder / EVALUATION / PROBABILITIES
+        if not folder.is_dir():
             raise LggError(f"{run.folder} holds no probabilities: evaluate it with --probabilities True")
+        names = [entry["patient"] for entry in run.datalist["test"]]
+        missing = [name for name in names if not (folder / f"{name}.npz").is_file()]
+        if missing:
+            message = (
+                f"{folder} lacks the probabilities of patient {missing[0]} ({len(missing)} of {len(names)} in all): "
+                "copy them as well, or evaluate the run again with --probabilities True"
+            )
+            raise LggError(message)
 
 
 def kept_probability(run: Run, entry: Mapping[str, Any]) -> np.ndarray:

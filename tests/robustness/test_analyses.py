@@ -350,6 +350,12 @@ def test_members_that_do_not_fit_together_are_refused(trained: Path, phantom: Pa
     refused("right is given twice", *members, members[1])
     refused("unet holds no probabilities: evaluate it with --probabilities True", members[0], trained)
     name = next(iter(dice_of(trained / SCORES)))
+    lost = members[1] / "evaluation" / "probabilities" / f"{name}.npz"
+    kept = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(LggError, match=rf"lacks the probabilities of patient {name} \(1 of 2 in all\): copy them"):
+        score_ensemble(members, tmp_path / "out", phantom, progress=lambda *_: pytest.fail("patients were scored"))
+    lost.write_bytes(kept)
     path = members[1] / "datalist.json"
     content = json.loads(path.read_text())
     content["test"] = [entry for entry in content["test"] if entry["patient"] != name]
