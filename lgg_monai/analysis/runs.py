@@ -14,7 +14,7 @@ from lgg_monai.data.seen import DATALIST, read_datalist
 from lgg_monai.data.split import PARTS
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.history import HISTORY, read_history
-from lgg_monai.engines.run_folder import RUN, commit, versions
+from lgg_monai.engines.run_folder import RUN, commit, has_ended, versions
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
 
@@ -112,9 +112,7 @@ def load_run(folder: Path, label: str = "") -> Run:
     record, history = read_object(folder / RUN, "run record"), read_history(folder / HISTORY)
     if not history:
         raise LggError(f"no {HISTORY} with an epoch in {folder}: compare runs that were trained")
-    # Early stopping ends a run before its last epoch; an interruption leaves it without an end.
-    stopped_early = bool(record.get("ended")) and bool((record.get("config") or {}).get("early_stop"))
-    if not (record.get("finished") or stopped_early):
+    if not has_ended(record):
         epoch = history[-1]["epoch"]
         message = f"the run in {folder} is unfinished (epoch {epoch}): finish it with --resume True first"
         raise LggError(message)

@@ -17,7 +17,7 @@ from lgg_monai.analysis.runs import load_run
 from lgg_monai.crossval.plan import EVALUATE, Plan, different_settings, shared_settings
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.probabilities import PROBABILITIES
-from lgg_monai.engines.run_folder import RUN
+from lgg_monai.engines.run_folder import RUN, has_ended
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
 
@@ -45,8 +45,7 @@ def fold_state(folder: Path, probabilities: bool = False) -> State:
     if not (folder / RUN).is_file():
         return "new"
     record = read_object(folder / RUN, "run record")
-    stopped_early = bool(record.get("ended")) and bool((record.get("config") or {}).get("early_stop"))
-    if not (record.get("finished") or stopped_early):
+    if not has_ended(record):
         return "interrupted"
     if load_run(folder).unscored or (probabilities and not (folder / EVALUATION / PROBABILITIES).is_dir()):
         return "trained"

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
 def trained_config(run: Path) -> dict[str, Any] | None:
     """Read the config that a run was trained with; None where the folder is no run."""
     return read_object(run / RUN, "run record").get("config", {}) if (run / RUN).is_file() else None
+
+
+def has_ended(record: Mapping[str, Any]) -> bool:
+    """Tell by its ``run.json`` whether a training is done: after its last epoch, or by early stopping before it.
+
+    An interruption leaves it without an end.
+    """
+    stopped_early = bool(record.get("ended")) and bool((record.get("config") or {}).get("early_stop"))
+    return bool(record.get("finished")) or stopped_early
 
 
 class RunRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from lgg_monai.analysis.sources import expand_sources, require_apart
 from lgg_monai.data import evaluation_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
-from lgg_monai.engines.run_folder import RUN
+from lgg_monai.engines.run_folder import RUN, has_ended
 from lgg_monai.engines.tta import LEFT_RIGHT, SMALLEST_PROBABILITY
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
 from lgg_monai.transforms.components import without_specks
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -181,9 +184,12 @@ def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
 
 
 def _run_config(folder: Path) -> ConfigParser:
-    config = read_object(folder / RUN, "run record").get("config")
+    record = read_object(folder / RUN, "run record")
+    config = record.get("config")
     if not config:
         raise LggError(f"{folder / RUN} holds no config: give a run that a bundle made")
+    if not has_ended(record):
+        logger.warning("the training in %s is unfinished: what it has saved so far is judged", folder)
     return ConfigParser(config)
 
 

@@ -179,6 +179,18 @@ def test_a_cross_validation_is_the_sum_of_its_folds(trained: Path, phantom: Path
         load_models([tmp_path / "cv"], phantom, checkpoints=[tmp_path / "a.pt"])
 
 
+def test_an_unfinished_training_is_judged_with_a_warning(
+    trained: Path, phantom: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_models([trained], phantom)
+    assert "unfinished" not in caplog.text
+    copy = Path(shutil.copytree(trained, tmp_path / "run"))
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(record | {"finished": False, "ended": None}))
+    load_models([copy], phantom)
+    assert f"the training in {copy} is unfinished" in caplog.text
+
+
 def test_a_run_counts_once_however_it_is_given(trained: Path, phantom: Path, tmp_path: Path) -> None:
     fold = Path(shutil.copytree(trained, tmp_path / "cv" / "fold_0"))
     (tmp_path / "link").symlink_to(fold, target_is_directory=True)
