@@ -218,7 +218,8 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], run_folder: Path)
     for part in PARTS:
         if [entry["patient"] for entry in before.get(part, [])] != [entry["patient"] for entry in now[part]]:
             message = (
-                f"{run_folder} began with other {part} patients: resume with the same --fold, --folds and --datalist"
+                f"{run_folder} began with other {part} patients: "
+                "resume with the same --fold, --folds and --datalist_file"
             )
             raise LggError(message)
 
