@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lgg_monai.data.channels import order_problems
-from lgg_monai.data.patients import Patient, find_patients, load_nifti, read_patient
+from lgg_monai.data.patients import Patient, empty_patient_folders, find_patients, load_nifti, read_patient
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
 from lgg_monai.data.tiff_stack import (
     distinct_values,
@@ -107,6 +107,10 @@ def inspect_dataset(dataset_dir: Path, progress: Progress = iter, inspect: Inspe
     reports = [(inspect or inspect_patient)(patient) for patient in progress(find_patients(dataset_dir))]
     folder = Path(dataset_dir)
     problems = order_problems(folder) + _lone_masks(folder, reports) + _shared_slices(reports)
+    problems += [
+        f"{path} is named like a patient and is empty: copy its slices, or remove it"
+        for path in empty_patient_folders(folder)
+    ]
     return DatasetReport(folder, reports, problems)
 
 

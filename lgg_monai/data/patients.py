@@ -170,6 +170,15 @@ def _tiff_patients(folder: Path, depth: int) -> list[Patient]:
     return found
 
 
+def empty_patient_folders(folder: Path, depth: int = SEARCH_DEPTH) -> list[Path]:
+    """List folders that are named like a patient's and hold nothing, as an interrupted copy leaves them."""
+    members = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    if not members and _PATIENT_NAME.match(folder.name):
+        return [folder]
+    inner = [path for path in members if path.is_dir()] if depth else []
+    return [found for path in inner for found in empty_patient_folders(path, depth - 1)]
+
+
 def _nifti_patients(folder: Path) -> list[Patient]:
     patients = []
     for image in sorted((folder / "imagesTr").iterdir()):

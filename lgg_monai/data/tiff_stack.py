@@ -17,6 +17,7 @@ from PIL import Image
 from lgg_monai.errors import LggError
 
 MASK_SUFFIX = "_mask"
+TIFF_SUFFIXES = (".tif", ".tiff")  # in any case: a patient whose files end otherwise would be left out in silence
 BITS_PER_SAMPLE = 258  # TIFF's tag
 _NUMBER = re.compile(r"_(\d+)$")
 
@@ -103,7 +104,9 @@ def mask_files(folder: Path) -> dict[int, Path]:
 
 def tiff_files(folder: Path) -> list[Path]:
     """List a folder's TIFF files by name; hidden ones (as macOS leaves beside the real ones) are none of ours."""
-    return sorted(path for path in folder.glob("*.tif") if not path.name.startswith("."))
+    return sorted(
+        path for path in folder.glob("*") if path.suffix.lower() in TIFF_SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def read_slice(path: Path) -> np.ndarray:

@@ -433,3 +433,13 @@ def test_patients_are_read_once_each(phantom: Path) -> None:
     report = inspect_dataset(phantom, progress=progress)
     assert seen == [one.patient.name for one in report.patients]
     assert len(seen) == 6
+
+
+def test_an_empty_patient_folder_is_a_problem_and_another_empty_one_is_none(own_phantom: Path) -> None:
+    lost = own_phantom / "TCGA_CS_4941_19960909"
+    lost.mkdir()
+    (lost / ".DS_Store").write_bytes(b"")
+    (own_phantom / "notes").mkdir()
+    assert inspect_dataset(own_phantom).problems == [
+        f"{lost} is named like a patient and is empty: copy its slices, or remove it"
+    ]

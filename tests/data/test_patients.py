@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from nibabel import orientations
 
 from lgg_monai.data.convert import convert
+from lgg_monai.data.integrity import inspect_dataset
 from lgg_monai.data.patients import Patient, find_patients, read_patient
 from lgg_monai.errors import LggError
 
@@ -172,3 +173,13 @@ def test_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "is_dir", closed)
     with pytest.raises(LggError, match=r"cannot list the files of .*Permission denied.*: give a folder that you may"):
         find_patients(tmp_path / "locked" / "kaggle_3m")
+
+
+@pytest.mark.parametrize("suffix", [".TIF", ".tiff"])
+def test_other_spellings_of_tif_are_read_alike(own_phantom: Path, suffix: str) -> None:
+    before = inspect_dataset(own_phantom)
+    for path in sorted(own_phantom.glob("*AA*/*.tif")):
+        path.rename(path.with_suffix(suffix))
+    after = inspect_dataset(own_phantom)
+    assert after.all_problems == []
+    assert after.fingerprint == before.fingerprint
