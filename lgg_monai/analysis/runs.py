@@ -15,10 +15,17 @@ from lgg_monai.data.split import PARTS
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.history import HISTORY, read_history
 from lgg_monai.engines.run_folder import RUN, commit, has_ended, versions
+from lgg_monai.engines.summary import IDENTITY, METRICS
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
 
-TEXT_COLUMNS = ("patient", "site", "part")
+POOLED = tuple(name for name, metric in METRICS.items() if metric.weight and metric.numerator)
+"""Metrics that are made of counts, and need no column of their own."""
+COUNTED = (
+    *("tumour_voxels", "volume_dice"),
+    *sorted({key for metric in METRICS.values() for key in (metric.weight, metric.numerator) if key is not None}),
+)
+"""Columns of ``patients.csv`` that are defined for every patient."""
 
 
 @dataclass(frozen=True)
@@ -185,17 +192,23 @@ def _read_evaluation(
 def _read_patients(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {
+            rows = {
                 row["patient"]: {
-                    key: value if key in TEXT_COLUMNS else float(value) if value else math.nan
-                    for key, value in row.items()
+                    key: value if key in IDENTITY else float(value) if value else math.nan for key, value in row.items()
                 }
-                | {"part": row["part"]}
                 for row in csv.DictReader(file)
             }
     except (OSError, ValueError, TypeError, KeyError) as error:
         message = f"cannot read the scores {path} ({type(error).__name__}: {error}): evaluate the run again"
         raise LggError(" ".join(message.split())) from error
+    for name, row in rows.items():
+        # Other scores may be undefined, these are not, and a file that was cut short lacks them.
+        lacking = [key for key in (*IDENTITY, *COUNTED) if key not in row or row[key] in (None, "")]
+        lacking += [key for key in COUNTED if key not in lacking and not math.isfinite(row[key])]
+        lacking += [key for key in METRICS if key not in row and key not in POOLED]
+        if lacking:
+            raise LggError(f"the scores {path} lack {lacking[0]} of patient {name}: evaluate the run again")
+    return rows
 
 
 def _differences(runs: Sequence[Run]) -> list[tuple[Run, Run, str]]:

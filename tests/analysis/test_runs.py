@@ -116,6 +116,25 @@ def test_scores_are_not_used_where_they_are_not_those_of_the_test_patients(pair:
     assert "0 of its 8 test patients" in load_runs(pair)[0][1].unscored
 
 
+def test_scores_that_lack_a_column_or_a_dice_are_one_line(pair: list[Path]) -> None:
+    path = pair[1] / "evaluation" / "patients.csv"
+    whole = path.read_text()
+    name = whole.splitlines()[1].split(",")[0]
+    path.write_text(whole.replace("false_positive_slice_count", "something_else", 1))
+    assert (
+        refusal(pair) == f"the scores {path} lack false_positive_slice_count of patient {name}: evaluate the run again"
+    )
+    path.write_text(whole.replace("hd95_px", "something_else", 1))
+    assert f"lack hd95_px of patient {name}" in refusal(pair)
+    header, first, *rest = (line.split(",") for line in whole.splitlines())
+    first[header.index("volume_dice")] = ""
+    path.write_text("\n".join(map(",".join, [header, first, *rest])) + "\n")
+    assert f"lack volume_dice of patient {name}" in refusal(pair)
+    first = [*first[:4]]  # cut short
+    path.write_text("\n".join(map(",".join, [header, first])) + "\n")
+    assert f"cannot read the scores {path}" in refusal(pair) or f"of patient {name}" in refusal(pair)
+
+
 def test_scores_older_than_the_training_are_not_used(pair: list[Path]) -> None:
     edit_json(pair[1] / "evaluation" / "summary.json", evaluated="2025-01-01T00:00:00+00:00")
     assert "older" in load_runs(pair)[0][1].unscored
