@@ -15,6 +15,8 @@ from ignite.engine import Engine, Events
 
 from lgg_monai.analysis.overlays import save_png
 from lgg_monai.analysis.panels import patient_panel, select_best_median_worst
+from lgg_monai.data.datalist import SUBSETS
+from lgg_monai.data.seen import read_datalist
 from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
@@ -22,11 +24,38 @@ from lgg_monai.engines.predictions import PREDICTIONS, read_prediction, write_pr
 from lgg_monai.engines.run_folder import commit, describe_device, trained_config, versions
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
+from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import replacing_folder, write_json
 
 logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation"
+
+
+@exits_with_one_line
+def require_listed(path: Path, datalist: dict[str, Any], trained: bool) -> None:
+    """Refuse a ``datalist_file`` that lists other patients than are scored: it is a key of the training.
+
+    The key may be repeated from the training, whose list a run keeps.
+
+    Args:
+        path: the file that was given.
+        datalist: of the evaluation, see :func:`lgg_monai.data.evaluation_datalist`.
+        trained: whether a run is evaluated, or else shipped weights.
+
+    Raises:
+        SystemExit: with one line, where the patients are others, or the file is no datalist.
+    """
+    subset = datalist["subset"]
+    (part,) = SUBSETS.get(subset, ("test",))
+    listed = {entry["patient"] for entry in read_datalist(path).get(part, [])}
+    if listed != {entry["patient"] for entry in datalist["patients"]}:
+        scored = f"the run's own {subset} patients" if trained else "the patients of --dataset_dir"
+        message = (
+            f"--datalist_file {path} lists other {part} patients than are scored: an evaluation scores {scored}, "
+            "so leave the key out, or train with this list"
+        )
+        raise LggError(message)
 
 
 class EvaluationWriter:
@@ -73,6 +102,9 @@ class EvaluationWriter:
             "config": effective_config(),
         }
         trained = trained_config(Path(output_dir)) if self.record["config"] else None
+        given = (self.record["config"] or {}).get("datalist_file")
+        if given and not (trained is not None and datalist["subset"] == "all"):
+            require_listed(Path(str(given)), datalist, trained is not None)
         self.changed = [] if trained is None else changed_settings(trained, self.record["config"])
         for key, name in (("preprocessing", "preprocessing_as_trained"), ("network_def", "network_as_trained")):
             self.record[name] = None if trained is None else key not in self.changed

@@ -120,6 +120,23 @@ def test_an_evaluation_takes_a_list_of_checkpoints(trained: Path, phantom: Path,
         np.testing.assert_allclose(kept["probability"] / 255, mean[0].numpy(), atol=0.004)
 
 
+def test_an_evaluation_refuses_a_list_of_other_patients_than_it_scores(
+    trained: Path, phantom: Path, tmp_path: Path, in_repository: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    files = ["bundles/plain_unet.yaml", "configs/evaluate.yaml"]
+    settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(run)}
+    content = json.loads((run / "datalist.json").read_text())
+    content["test"], content["validation"] = content["validation"], content["test"]
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    before = (run / "evaluation" / "summary.json").read_bytes()
+    with pytest.raises(SystemExit, match=r"other.json lists other test patients than are scored: .* leave the key out"):
+        execute(files, "eval", {**settings, "datalist_file": str(tmp_path / "other.json")})
+    assert (run / "evaluation" / "summary.json").read_bytes() == before
+    execute(files, "eval", {**settings, "datalist_file": str(run / "datalist.json")})  # repeated from the training
+    assert dice_of(run / SCORES) == dice_of(trained / SCORES)
+
+
 def test_the_robustness_table_compares_with_clean_scans(trained: Path, phantom: Path, tmp_path: Path) -> None:
     content = measure_robustness([trained], tmp_path / "out", phantom, degradations=FEW)
     rows = table(tmp_path / "out" / "robustness.csv")
