@@ -90,7 +90,7 @@ def explain_errors(
         },
         "neighbour_dice": {
             name: {
-                "mean": float(np.nanmean([row[f"neighbour_dice_{name}"] for row in rows])),
+                "mean": _mean([row[f"neighbour_dice_{name}"] for row in rows]),
                 **_correlation([row[f"neighbour_dice_{name}"] for row in rows], dice),
             }
             for name in ("label", "prediction")
@@ -164,6 +164,12 @@ def _judge(run: Run, entry: dict[str, Any], reader: LabelReader) -> dict[str, An
         sure = np.where(label, probability < 1 - CERTAIN, probability > CERTAIN)
         row |= {f"certain_{kind}": int((mask & sure).sum()) for kind, mask in masks.items()}
     return row
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Average what is defined; None where nothing is, as of patients without tumour."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else None
 
 
 def _correlation(values: Sequence[float], dice: Sequence[float]) -> dict[str, Any]:

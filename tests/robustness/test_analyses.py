@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lgg_monai.data import find_patients, read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.predictions import read_prediction
 from lgg_monai.engines.probabilities import write_probability
+from lgg_monai.engines.scores import score_volume
 from lgg_monai.errors import LggError
 from lgg_monai.robustness.calibration import count_voxels, head_of
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
@@ -231,6 +233,33 @@ def test_errors_are_those_that_were_scored(trained: Path, phantom: Path, tmp_pat
     assert all(float(line["low"]) <= float(line["gain"]) <= float(line["high"]) for line in lines)
     assert json.loads((tmp_path / "out" / "errors.json").read_text())["phantom"] is True
     assert (tmp_path / "out" / "errors.png").stat().st_size > 5000
+
+
+def test_patients_without_tumour_have_errors_and_no_neighbouring_slices(
+    trained: Path, own_phantom: Path, tmp_path: Path, in_repository: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    rows = table(run / SCORES)
+    for row in rows:
+        for mask in (own_phantom / row["patient"]).glob("*_mask.tif"):
+            tifffile.imwrite(mask, np.zeros_like(tifffile.imread(mask)))
+        path = run / "evaluation" / "predictions" / f"{row['patient']}.npz"
+        row |= {
+            key: str(value) for key, value in score_volume(read_prediction(path), read_prediction(path) & False).items()
+        }
+    with (run / SCORES).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # such as NumPy's, of a mean of nothing
+        content = explain_errors([run], tmp_path / "out", own_phantom)
+    assert content["neighbour_dice"]["label"] == {
+        "mean": None, "rank_correlation_with_dice": None, "rank_correlation_ci95": None,
+    }  # fmt: skip
+    lines = {row["errors"]: row for row in content["table"]}
+    assert lines["added_part"]["share"] == 1
+    assert lines["added_part"]["mean_dice_mended"] == 1  # two empty masks
 
 
 def test_certain_errors_are_counted_from_kept_probabilities(trained: Path, phantom: Path, tmp_path: Path) -> None:
