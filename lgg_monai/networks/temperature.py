@@ -56,5 +56,5 @@ def _last(network: nn.Module) -> list[torch.Tensor]:
             return [adn.N.weight, adn.N.bias, conv[0].conv.bias]
     raise LggError(
         f"it is not known how the logits of this {type(network).__name__} can be divided: "
-        "use UNet, EfficientUNet or PSPNet"
+        "use EfficientUNet, PSPNet, or MONAI's UNet with residual units and batch norm"
     )

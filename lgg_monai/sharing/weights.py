@@ -34,8 +34,11 @@ def write_weights(
 
     Raises:
         LggError: a checkpoint cannot be read or is of another network, their number is not that of the networks, the
-            network cannot be softened, or the folder has a ``datalist.json`` that describes other weights.
+            network cannot be softened, the output is a folder, or the folder that it lies in has a ``datalist.json``
+            that describes other weights.
     """
+    if output.is_dir():
+        raise LggError(f"{output} is a folder: give the file to write, such as {output / 'model.pt'}")
     if output.resolve() in [checkpoint.resolve() for checkpoint in checkpoints]:
         raise LggError(f"{output} would replace the weights that are read: give another --output")
     with resolve(bundle, checkpoints) as model:

@@ -99,6 +99,12 @@ def test_what_cannot_be_written_is_refused(checkpoint: Path, bundle: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_as_output_is_no_full_disk(checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(LggError, match=rf"{tmp_path} is a folder: give the file to write, such as {tmp_path}/model.pt"):
+        write_weights([checkpoint], tmp_path, str(bundle))
+    assert not list(tmp_path.glob("*.json"))
+
+
 def test_a_runs_own_list_of_patients_stays_as_it_is(checkpoint: Path, bundle: Path) -> None:
     run = checkpoint.parents[1]
     before = (run / "datalist.json").read_text()
