@@ -192,7 +192,7 @@ def _read_evaluation(
 def _read_patients(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = {
+            rows: dict[str, dict[str, Any]] = {
                 row["patient"]: {
                     key: value if key in IDENTITY else float(value) if value else math.nan for key, value in row.items()
                 }

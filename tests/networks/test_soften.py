@@ -41,7 +41,8 @@ def test_logits_are_divided_and_nothing_else_changes(build: object, temperature:
 def test_networks_that_end_otherwise_are_refused(network: nn.Module) -> None:
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(
-        LggError, match=r"not known how the logits of this \w+ can be divided: use UNet, EfficientUNet or PSPNet"
+        LggError,
+        match=r"not known how the logits of this \w+ can be divided: use EfficientUNet, PSPNet, or MONAI's UNet with",
     ):
         soften(network, 2)
     torch.testing.assert_close(network.state_dict(), before)

@@ -132,7 +132,9 @@ def test_an_evaluation_refuses_a_list_of_other_patients_than_it_scores(
     content["test"], content["validation"] = content["validation"], content["test"]
     (tmp_path / "other.json").write_text(json.dumps(content))
     before = (run / "evaluation" / "summary.json").read_bytes()
-    with pytest.raises(SystemExit, match=r"other.json lists other test patients than are scored: .* leave the key out"):
+    with pytest.raises(
+        SystemExit, match=r"other\.json lists other test patients than are scored: .* leave the key out"
+    ):
         execute(files, "eval", {**settings, "datalist_file": str(tmp_path / "other.json")})
     assert (run / "evaluation" / "summary.json").read_bytes() == before
     execute(files, "eval", {**settings, "datalist_file": str(run / "datalist.json")})  # repeated from the training
