@@ -17,6 +17,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver, verify_metadata
 from monai.data import MetaTensor
+from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 from packages import REPOSITORY, random_weights
 
@@ -256,6 +257,35 @@ def test_fine_tuning_keeps_its_weights_however_patients_are_given(
     before = torch.load(own_bundle / "models/model.pt", weights_only=True)
     assert state.keys() == before.keys()
     assert any(not torch.equal(state[name], before[name]) for name in state)
+
+
+def test_what_a_client_looks_at_before_it_trains_does_not_change_the_weights(
+    own_bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The average began with random weights where the trainer was built before the checkpoint was loaded."""
+    workflow = ConfigWorkflow(
+        config_file=str(own_bundle / "configs/train.json"),
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(own_bundle),
+        dataset_dir=str(scans / "msd"),
+        ckpt_dir=str(tmp_path / "weights"),
+        device="cpu",
+        max_epochs=1,
+        learning_rate=0.0,  # so that the network, and with it the average, stays what the bundle brought
+        slices_per_volume=2,
+        slice_size=64,
+        patch_size=32,
+    )
+    monkeypatch.syspath_prepend(own_bundle)  # see the model card
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert isinstance(workflow.trainer, SupervisedTrainer)
+    workflow.run()
+    saved = torch.load(tmp_path / "weights/model.pt", weights_only=True)
+    brought = torch.load(own_bundle / "models/model.pt", weights_only=True)
+    for name, _ in workflow.network_def.named_parameters():
+        torch.testing.assert_close(saved[name], brought[name])
 
 
 def test_orientation_and_size_of_the_files_do_not_matter(packaged: Path, scans: Path, tmp_path: Path) -> None:
