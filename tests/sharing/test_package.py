@@ -214,6 +214,39 @@ def test_every_file_of_a_folder_is_a_patient_or_part_of_one(packaged: Path, tmp_
     assert short == [*triples, *alone, "two_0001", "two_0002"]
 
 
+def test_a_folder_without_scans_is_refused_and_one_with_brackets_in_its_name_is_not(
+    packaged: Path, scans: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "absent"):
+        with pytest.raises(SystemExit, match=r"^error: no NIfTI files .* in the folder .*(empty|absent), so no mask"):
+            predict(packaged, folder, tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()
+    image = sorted((scans / "msd/imagesTr").iterdir())[0]
+    (tmp_path / "scans [2024]").mkdir()
+    shutil.copy(image, tmp_path / "scans [2024]/a.nii.gz")
+    assert list(predict(packaged, tmp_path / "scans [2024]", tmp_path / "masks")) == ["a_seg.nii.gz"]
+
+
+def run_config(bundle: Path, name: str, workflow_type: str, **override: Any) -> None:
+    workflow = ConfigWorkflow(
+        config_file=str(bundle / f"configs/{name}.json"),
+        logging_file=False,
+        workflow_type=workflow_type,
+        bundle_root=str(bundle),
+        device="cpu",
+        **override,
+    )
+    workflow.initialize()
+    workflow.run()
+
+
+def test_scoring_nobody_is_refused(packaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="^error: no patients to score"):
+        run_config(packaged, "evaluate", "infer", val_datalist=[], output_dir=str(tmp_path / "scores"))
+    assert not (tmp_path / "scores").exists()
+
+
 def test_post_contrast_is_not_taken_for_flair_where_pre_contrast_is_missing(packaged: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number in (1, 2):
