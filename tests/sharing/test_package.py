@@ -247,6 +247,22 @@ def test_scoring_nobody_is_refused(packaged: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "scores").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"finetune": "false"}, "finetune is 'false': give --finetune True or --finetune False"),  # as it was documented
+        ({"max_epochs": 0}, "max_epochs is 0: give a whole number from 1 up"),
+        ({"patch_size": "large"}, "patch_size is 'large': give a whole number"),
+    ],
+)
+def test_settings_of_training_that_say_nothing_are_refused(
+    packaged: Path, tmp_path: Path, override: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        run_config(packaged, "train", "train", dataset_dir="absent", ckpt_dir=str(tmp_path / "weights"), **override)
+    assert not (tmp_path / "weights").exists()
+
+
 def test_post_contrast_is_not_taken_for_flair_where_pre_contrast_is_missing(packaged: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number in (1, 2):
