@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,14 @@ def test_torchscript_agrees_and_names_no_file_of_this_machine(network: nn.Module
     assert b".debug_pkl" not in content
     assert b"site-packages" not in content
     assert str(Path(torch.__file__).parent).encode() not in content
+
+
+def test_clients_find_the_configs_in_torchscript_under_the_name_of_the_file(network: nn.Module) -> None:
+    """As `ckpt_export` writes them: MONAI Deploy reads them by this name where it is given `model.ts` alone."""
+    content = torchscript_bytes(network, {"metadata.json": b"{}", "inference.json": b'{"a": 1}'})
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.read("model/extra/inference.json") == b'{"a": 1}'
+        assert {name.split("/")[0] for name in archive.namelist()} == {"model"}
 
 
 @pytest.mark.filterwarnings("ignore")  # inside PyTorch's exporter
