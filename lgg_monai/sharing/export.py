@@ -73,8 +73,8 @@ def write_exports(bundle: Path) -> float:
     network.eval()
     # What clients read out of a TorchScript file instead of the bundle's folder.
     extra = {name: (bundle / "configs" / name).read_bytes() for name in ("metadata.json", "inference.json")}
-    scripted = torchscript_bytes(network, extra)
-    graph = onnx_bytes(network)
+    scripted = _made("TorchScript", lambda: torchscript_bytes(network, extra))
+    graph = _made("ONNX", lambda: onnx_bytes(network))
     difference = max(largest_difference(network, torchscript_runner(scripted)), check_onnx(network, graph))
     (bundle / TORCHSCRIPT).write_bytes(scripted)
     (bundle / "models/model.onnx").write_bytes(graph)
@@ -184,6 +184,23 @@ def largest_difference(network: nn.Module, other: Callable[[torch.Tensor], torch
             raise LggError(f"an export differs from PyTorch by {difference:.2g} for an input of {shape}: report this")
         largest = max(largest, difference)
     return largest
+
+
+def _made(form: str, make: Callable[[], bytes]) -> bytes:
+    """Export a network, which may be of a kind that cannot be: what is raised then is many lines, its reason the first.
+
+    Raises:
+        LggError: names the form and the reason.
+    """
+    try:
+        return make()
+    except (ImportError, OSError):  # a package is missing, a disk is full
+        raise
+    except Exception as error:
+        first, *_ = str(error).strip().splitlines() or ["no message"]
+        reason = f"{type(error).__name__}: {first.strip()[:200]}"
+        message = f"it has no {form}: {reason}; choose a network or options, such as no deep supervision, that have"
+        raise LggError(message) from error
 
 
 def _rename_sizes(graph: Any) -> None:

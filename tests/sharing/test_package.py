@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver, verify
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
-from packages import REPOSITORY, random_weights
+from packages import REPOSITORY, lay_out, random_weights
 
 from lgg_monai.crossval.plan import effective_settings
 from lgg_monai.errors import LggError
@@ -242,7 +242,7 @@ def run_config(bundle: Path, name: str, workflow_type: str, **override: Any) -> 
 
 
 def test_scoring_nobody_is_refused(packaged: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="^error: no patients to score"):
+    with pytest.raises(SystemExit, match=r"^error: no patients to score"):
         run_config(packaged, "evaluate", "infer", val_datalist=[], output_dir=str(tmp_path / "scores"))
     assert not (tmp_path / "scores").exists()
 
@@ -250,7 +250,10 @@ def test_scoring_nobody_is_refused(packaged: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"finetune": "false"}, "finetune is 'false': give --finetune True or --finetune False"),  # as it was documented
+        (
+            {"finetune": "false"},
+            "finetune is 'false': give --finetune True or --finetune False",
+        ),  # as it was documented
         ({"max_epochs": 0}, "max_epochs is 0: give a whole number from 1 up"),
         ({"patch_size": "large"}, "patch_size is 'large': give a whole number"),
     ],
@@ -558,6 +561,27 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="is of another network"):
         package("pspnet", tmp_path / "dist", checkpoint=weights)
     assert not (tmp_path / "dist").exists() or list((tmp_path / "dist").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_export")
+def test_mistakes_in_a_bundle_of_ones_own_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lay_out(tmp_path / "repository"))
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
+    config, metadata = Path("bundles/plain_unet.yaml"), Path("bundles/plain_unet/metadata.json")
+    before = {path: path.read_text() for path in (config, metadata)}
+    for path, old, new, message in (
+        (config, "spatial_dims: 2", "dims: 2", r"cannot build the network of .*plain_unet\.yaml \(TypeError: .*'dims'"),
+        (config, "_target_: UNet", "kind: UNet", r"network_def of .*plain_unet\.yaml names no network: give it"),
+        (config, "strides: [2, 2, 2, 2]", "strides: [2, 2", r"plain_unet\.yaml is not valid YAML \(.*\): correct it"),
+        (metadata, '"description":', '"about":', r"metadata\.json says no description, which .*: add it"),
+    ):
+        assert old in before[path]
+        path.write_text(before[path].replace(old, new))
+        with pytest.raises(LggError, match=message) as caught:
+            package("plain_unet", tmp_path / "dist", checkpoint=weights)
+        assert "\n" not in str(caught.value)
+        path.write_text(before[path])
+    assert list((tmp_path / "dist").glob("*")) == []
 
 
 def test_outside_the_repository_it_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
