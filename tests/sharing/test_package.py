@@ -228,6 +228,21 @@ def test_a_folder_without_scans_is_refused_and_one_with_brackets_in_its_name_is_
     assert list(predict(packaged, tmp_path / "scans [2024]", tmp_path / "masks")) == ["a_seg.nii.gz"]
 
 
+def test_scans_whose_masks_would_replace_each_other_are_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    image = sorted((scans / "msd/imagesTr").iterdir())[0]
+    for name in ("p1", "p2"):
+        (tmp_path / name).mkdir()
+        shutil.copy(image, tmp_path / name / "flair.nii.gz")
+    files = [str(tmp_path / name / "flair.nii.gz") for name in ("p1", "p2")]
+    for datalist in (files, [[files[0]] * 3, files[1]]):
+        with pytest.raises(SystemExit, match=r"^error: several scans are called flair, so their masks would replace"):
+            predict(packaged, tmp_path, tmp_path / "masks", datalist=datalist)
+    nibabel.save(nibabel.load(image), tmp_path / "p1/flair.nii")
+    with pytest.raises(SystemExit, match=r"^error: several scans are called flair, "):
+        predict(packaged, tmp_path / "p1", tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()
+
+
 def run_config(bundle: Path, name: str, workflow_type: str, **override: Any) -> None:
     workflow = ConfigWorkflow(
         config_file=str(bundle / f"configs/{name}.json"),
