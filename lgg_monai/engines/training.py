@@ -119,17 +119,22 @@ class WeightAveraging(EMAHandler):
         model: the network in training.
         momentum: weight of each new step; 0.005 remembers some 200 steps.
         warmup_iters: steps over which the memory grows.
+        restart: begin anew, from the weights that the network has then, whenever the trainer is run; for clients that
+            put weights into the network after it was built, as federated learning does before every round.
     """
 
-    def __init__(self, model: torch.nn.Module, momentum: float = 0.005, warmup_iters: int = 200) -> None:
+    def __init__(
+        self, model: torch.nn.Module, momentum: float = 0.005, warmup_iters: int = 200, restart: bool = False
+    ) -> None:
         super().__init__(
             model, momentum=momentum, momentum_warmup=0.2, warmup_iters=warmup_iters, handle_buffers="update"
         )
+        self.restart = restart
 
     def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
         """Attach to a trainer, after the restoring of checkpoints."""
         super().attach(engine, *args, **kwargs)
-        engine.add_event_handler(Events.STARTED, self._continue)
+        engine.add_event_handler(Events.STARTED, self._begin_anew if self.restart else self._continue)
 
     def _update_ema_model(self, engine: Engine, name: str) -> None:
         # As Ignite does it, but in one call instead of one a tensor: with 150 small tensors that is ten times faster.
@@ -148,6 +153,11 @@ class WeightAveraging(EMAHandler):
         # Ignite counts the steps of the growing memory from 0, and so would grow it anew in a resumed run.
         if self.momentum_scheduler is not None:
             self.momentum_scheduler.event_index = engine.state.iteration
+
+    def _begin_anew(self, engine: Engine) -> None:
+        self.ema_model.load_state_dict(self.model.state_dict())
+        if self.momentum_scheduler is not None:
+            self.momentum_scheduler.event_index = 0
 
 
 class Attach:

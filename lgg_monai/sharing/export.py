@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ CHECKED_SHAPES = ((1, 3, 256, 256), (3, 3, 256, 192), (2, 3, 80, 112))
 # not hold exactly rounds coordinates, which a deep network amplifies to some 0.0001.
 TOLERANCE = 1e-3
 SMOOTH = 5  # pixels over which the compared noise is averaged, as scans are smooth
+TORCHSCRIPT = Path("models/model.ts")  # in a bundle
 # What PyTorch's zip writer adds by itself.
 _WRITTEN_ANYWAY = ("version", ".data/serialization_id")
 
@@ -71,10 +73,10 @@ def write_exports(bundle: Path) -> float:
     network.eval()
     # What clients read out of a TorchScript file instead of the bundle's folder.
     extra = {name: (bundle / "configs" / name).read_bytes() for name in ("metadata.json", "inference.json")}
-    scripted = torchscript_bytes(network, extra)
-    graph = onnx_bytes(network)
+    scripted = _made("TorchScript", lambda: torchscript_bytes(network, extra))
+    graph = _made("ONNX", lambda: onnx_bytes(network))
     difference = max(largest_difference(network, torchscript_runner(scripted)), check_onnx(network, graph))
-    (bundle / "models/model.ts").write_bytes(scripted)
+    (bundle / TORCHSCRIPT).write_bytes(scripted)
     (bundle / "models/model.onnx").write_bytes(graph)
     return difference
 
@@ -89,14 +91,17 @@ def torchscript_bytes(network: nn.Module, extra_files: Mapping[str, bytes]) -> b
     stream = io.BytesIO()
     torch.jit.save(torch.jit.script(network), stream, _extra_files=dict(extra_files))
     stream.seek(0)
-    reader, plain = torch._C.PyTorchFileReader(stream), io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(plain)
-    for name in reader.get_all_records():
-        if not name.endswith(".debug_pkl") and name not in _WRITTEN_ANYWAY:
-            content = reader.get_record(name)
-            writer.write_record(name, content, len(content))
-    writer.write_end_of_file()
-    return plain.getvalue()
+    reader = torch._C.PyTorchFileReader(stream)
+    with tempfile.TemporaryDirectory(prefix="lgg-export-") as folder:
+        # Of a file, and not of a stream, the writer names the folder in the archive: as the file, where Deploy looks.
+        plain = Path(folder) / TORCHSCRIPT.name
+        writer = torch._C.PyTorchFileWriter(str(plain))
+        for name in reader.get_all_records():
+            if not name.endswith(".debug_pkl") and name not in _WRITTEN_ANYWAY:
+                content = reader.get_record(name)
+                writer.write_record(name, content, len(content))
+        writer.write_end_of_file()
+        return plain.read_bytes()
 
 
 def onnx_bytes(network: nn.Module) -> bytes:
@@ -179,6 +184,23 @@ def largest_difference(network: nn.Module, other: Callable[[torch.Tensor], torch
             raise LggError(f"an export differs from PyTorch by {difference:.2g} for an input of {shape}: report this")
         largest = max(largest, difference)
     return largest
+
+
+def _made(form: str, make: Callable[[], bytes]) -> bytes:
+    """Export a network, which may be of a kind that cannot be: what is raised then is many lines, its reason the first.
+
+    Raises:
+        LggError: names the form and the reason.
+    """
+    try:
+        return make()
+    except (ImportError, OSError):  # a package is missing, a disk is full
+        raise
+    except Exception as error:
+        first, *_ = str(error).strip().splitlines() or ["no message"]
+        reason = f"{type(error).__name__}: {first.strip()[:200]}"
+        message = f"it has no {form}: {reason}; choose a network or options, such as no deep supervision, that have"
+        raise LggError(message) from error
 
 
 def _rename_sizes(graph: Any) -> None:

@@ -31,7 +31,7 @@ def flatten(text: str, aliases: Mapping[str, str]) -> str:
         The text of a YAML config without ``%``; comments of the parts drawn in come along.
 
     Raises:
-        LggError: a file or an id in it is missing.
+        LggError: a file or an id in it is missing, or a file is not YAML.
     """
     lines = []
     for line in text.splitlines():
@@ -89,7 +89,10 @@ def _insert(match: re.Match[str], fragment: str) -> str:
 def _fragment(path: Path, identifier: str) -> str:
     """Cut the text of one value out of a YAML file, comments included."""
     text = read_text(path)
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    try:
+        node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise LggError(f"{path} is not valid YAML ({' '.join(str(error).split())[:200]}): correct it") from error
     for step in identifier.split("#"):
         node = _child(node, step)
         if node is None:

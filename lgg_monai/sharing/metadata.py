@@ -28,11 +28,14 @@ def filled_metadata(
             summary.
 
     Raises:
-        LggError: ``source`` cannot be read, or its version is not in its changelog.
+        LggError: ``source`` cannot be read, lacks a name or description, or its version is not in its changelog.
     """
     metadata: dict[str, Any] = read_json(source, "metadata")
     if metadata.get("version") not in metadata.get("changelog", {}):
         raise LggError(f"{source} has no line in its changelog for version {metadata.get('version')}: add one")
+    for key in ("name", "description"):
+        if not metadata.get(key):
+            raise LggError(f"{source} says no {key}, which the model card begins with: add it")
     metadata["monai_version"] = version("monai").split("+")[0]
     metadata["pytorch_version"] = torch.__version__.split("+")[0]
     metadata["numpy_version"] = numpy.__version__

@@ -64,9 +64,20 @@ def network_with_weights(bundle: str, weights: Path) -> nn.Module:
     """Build a bundle's network and load weights, strictly.
 
     Raises:
+        LggError: it cannot be built.
         SystemExit: with one line, where the weights are missing, damaged or of another network.
     """
-    network: nn.Module = ConfigParser({"network_def": _network_definition(bundle)}).get_parsed_content("network_def")
+    definition = _network_definition(bundle)
+    try:
+        network: nn.Module = ConfigParser({"network_def": definition}).get_parsed_content("network_def")
+    except Exception as error:  # whatever a network makes of wrong arguments, or of a package that is missing
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        text = " ".join(str(reason).split())[:200]
+        raise LggError(
+            f"cannot build the network of {bundle_file(bundle)} ({type(reason).__name__}: {text}): correct network_def"
+        ) from error
     return load_weights(network, str(weights)).eval()
 
 
@@ -109,5 +120,8 @@ def model_card(bundle: str, name: str, metadata: dict[str, Any], shipped: bool =
 
 
 def _network_definition(bundle: str) -> dict[str, Any]:
-    definition: dict[str, Any] = parse(flatten(f"{_DEFINITION}\n", {"BUNDLE": str(bundle_file(bundle))}))["network_def"]
+    path = bundle_file(bundle)
+    definition: Any = parse(flatten(f"{_DEFINITION}\n", {"BUNDLE": str(path)}))["network_def"]
+    if not (isinstance(definition, dict) and "_target_" in definition):
+        raise LggError(f"network_def of {path} names no network: give it as a block with _target_")
     return definition

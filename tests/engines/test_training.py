@@ -83,10 +83,10 @@ def test_a_run_is_not_resumed_with_another_seed() -> None:
 class Averaged:
     """A network of one weight and one running statistic, whose weight is n after step n."""
 
-    def __init__(self, begin: int = 0) -> None:
+    def __init__(self, begin: int = 0, restart: bool = False) -> None:
         self.network = nn.BatchNorm1d(1)
         nn.init.zeros_(self.network.weight)
-        self.averaging = WeightAveraging(self.network, momentum=0.1, warmup_iters=5)
+        self.averaging = WeightAveraging(self.network, momentum=0.1, warmup_iters=5, restart=restart)
         self.engine = Engine(self._step)
         self.engine.state.epoch = self.engine.state.iteration = begin
         self.averaging.attach(self.engine)
@@ -127,6 +127,16 @@ def test_averaging_goes_on_where_an_interrupted_run_stopped() -> None:
     second.averaging.ema_model.load_state_dict(first.averaging.ema_model.state_dict())
     second.run(6)
     assert first.values + second.values == pytest.approx(whole.values, rel=1e-6)
+
+
+def test_averaging_begins_anew_with_the_weights_that_a_client_gives_before_each_round() -> None:
+    averaged = Averaged(restart=True)
+    for round, given in ((1, 100.0), (2, -100.0)):
+        nn.init.constant_(averaged.network.weight, given)
+        averaged.engine.state.max_epochs = round  # the trainer goes on counting, as a client of federated learning does
+        averaged.engine.run([0])
+        # One step with the shortest memory from what was given, whatever the average was before.
+        assert averaged.values[-1] == pytest.approx(0.8 * given + 0.2 * round, rel=1e-5)
 
 
 def test_the_averaged_network_is_apart_and_evaluates() -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -254,6 +256,21 @@ def test_deploy_operator_predicts_an_array(bundle: Path, data: Path, without_us:
     scan = sorted((data / "imagesTr").iterdir())[0]
     expected = nibabel.as_closest_canonical(predicted(without_us, bundle, scan, tmp_path / "expected"))
     succeeded(without_us(CLIENTS / "deploy.py", bundle, scan, tmp_path / "mask.nii.gz", python=python))
+    assert_same_mask(np.asarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj), np.asarray(expected.dataobj))
+
+
+def test_deploy_predicts_with_the_torchscript_alone_exported_as_the_card_says(
+    bundle: Path, data: Path, without_us: Run, tmp_path: Path
+) -> None:
+    python = interpreter("deploy")
+    scan = sorted((data / "imagesTr").iterdir())[0]
+    expected = nibabel.as_closest_canonical(predicted(without_us, bundle, scan, tmp_path / "expected"))
+    card = (bundle / "docs/README.md").read_text()
+    (command,) = re.findall(r"python -m monai\.bundle (ckpt_export (?:.*\\\n)*.*)\n", card)
+    command = command.replace("configs/", f"{bundle}/configs/").replace("models/", f"{bundle}/models/")
+    bundle_command(without_us, bundle, *shlex.split(command), path=bundle)
+    alone = Path(shutil.copy(bundle / "models/model.ts", tmp_path))
+    succeeded(without_us(CLIENTS / "deploy.py", alone, scan, tmp_path / "mask.nii.gz", python=python))
     assert_same_mask(np.asarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj), np.asarray(expected.dataobj))
 
 

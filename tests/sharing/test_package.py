@@ -17,8 +17,9 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver, verify_metadata
 from monai.data import MetaTensor
+from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
-from packages import REPOSITORY, random_weights
+from packages import REPOSITORY, lay_out, random_weights
 
 from lgg_monai.crossval.plan import effective_settings
 from lgg_monai.errors import LggError
@@ -213,6 +214,73 @@ def test_every_file_of_a_folder_is_a_patient_or_part_of_one(packaged: Path, tmp_
     assert short == [*triples, *alone, "two_0001", "two_0002"]
 
 
+def test_a_folder_without_scans_is_refused_and_one_with_brackets_in_its_name_is_not(
+    packaged: Path, scans: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "absent"):
+        with pytest.raises(SystemExit, match=r"^error: no NIfTI files .* in the folder .*(empty|absent), so no mask"):
+            predict(packaged, folder, tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()
+    image = sorted((scans / "msd/imagesTr").iterdir())[0]
+    (tmp_path / "scans [2024]").mkdir()
+    shutil.copy(image, tmp_path / "scans [2024]/a.nii.gz")
+    assert list(predict(packaged, tmp_path / "scans [2024]", tmp_path / "masks")) == ["a_seg.nii.gz"]
+
+
+def test_scans_whose_masks_would_replace_each_other_are_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    image = sorted((scans / "msd/imagesTr").iterdir())[0]
+    for name in ("p1", "p2"):
+        (tmp_path / name).mkdir()
+        shutil.copy(image, tmp_path / name / "flair.nii.gz")
+    files = [str(tmp_path / name / "flair.nii.gz") for name in ("p1", "p2")]
+    for datalist in (files, [[files[0]] * 3, files[1]]):
+        with pytest.raises(SystemExit, match=r"^error: several scans are called flair, so their masks would replace"):
+            predict(packaged, tmp_path, tmp_path / "masks", datalist=datalist)
+    nibabel.save(nibabel.load(image), tmp_path / "p1/flair.nii")
+    with pytest.raises(SystemExit, match=r"^error: several scans are called flair, "):
+        predict(packaged, tmp_path / "p1", tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()
+
+
+def run_config(bundle: Path, name: str, workflow_type: str, **override: Any) -> None:
+    workflow = ConfigWorkflow(
+        config_file=str(bundle / f"configs/{name}.json"),
+        logging_file=False,
+        workflow_type=workflow_type,
+        bundle_root=str(bundle),
+        device="cpu",
+        **override,
+    )
+    workflow.initialize()
+    workflow.run()
+
+
+def test_scoring_nobody_is_refused(packaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: no patients to score"):
+        run_config(packaged, "evaluate", "infer", val_datalist=[], output_dir=str(tmp_path / "scores"))
+    assert not (tmp_path / "scores").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            {"finetune": "false"},
+            "finetune is 'false': give --finetune True or --finetune False",
+        ),  # as it was documented
+        ({"max_epochs": 0}, "max_epochs is 0: give a whole number from 1 up"),
+        ({"patch_size": "large"}, "patch_size is 'large': give a whole number"),
+    ],
+)
+def test_settings_of_training_that_say_nothing_are_refused(
+    packaged: Path, tmp_path: Path, override: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        run_config(packaged, "train", "train", dataset_dir="absent", ckpt_dir=str(tmp_path / "weights"), **override)
+    assert not (tmp_path / "weights").exists()
+
+
 def test_post_contrast_is_not_taken_for_flair_where_pre_contrast_is_missing(packaged: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number in (1, 2):
@@ -256,6 +324,35 @@ def test_fine_tuning_keeps_its_weights_however_patients_are_given(
     before = torch.load(own_bundle / "models/model.pt", weights_only=True)
     assert state.keys() == before.keys()
     assert any(not torch.equal(state[name], before[name]) for name in state)
+
+
+def test_what_a_client_looks_at_before_it_trains_does_not_change_the_weights(
+    own_bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The average began with random weights where the trainer was built before the checkpoint was loaded."""
+    workflow = ConfigWorkflow(
+        config_file=str(own_bundle / "configs/train.json"),
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(own_bundle),
+        dataset_dir=str(scans / "msd"),
+        ckpt_dir=str(tmp_path / "weights"),
+        device="cpu",
+        max_epochs=1,
+        learning_rate=0.0,  # so that the network, and with it the average, stays what the bundle brought
+        slices_per_volume=2,
+        slice_size=64,
+        patch_size=32,
+    )
+    monkeypatch.syspath_prepend(own_bundle)  # see the model card
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert isinstance(workflow.trainer, SupervisedTrainer)
+    workflow.run()
+    saved = torch.load(tmp_path / "weights/model.pt", weights_only=True)
+    brought = torch.load(own_bundle / "models/model.pt", weights_only=True)
+    for name, _ in workflow.network_def.named_parameters():
+        torch.testing.assert_close(saved[name], brought[name])
 
 
 def test_orientation_and_size_of_the_files_do_not_matter(packaged: Path, scans: Path, tmp_path: Path) -> None:
@@ -479,6 +576,27 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="is of another network"):
         package("pspnet", tmp_path / "dist", checkpoint=weights)
     assert not (tmp_path / "dist").exists() or list((tmp_path / "dist").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_export")
+def test_mistakes_in_a_bundle_of_ones_own_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lay_out(tmp_path / "repository"))
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
+    config, metadata = Path("bundles/plain_unet.yaml"), Path("bundles/plain_unet/metadata.json")
+    before = {path: path.read_text() for path in (config, metadata)}
+    for path, old, new, message in (
+        (config, "spatial_dims: 2", "dims: 2", r"cannot build the network of .*plain_unet\.yaml \(TypeError: .*'dims'"),
+        (config, "_target_: UNet", "kind: UNet", r"network_def of .*plain_unet\.yaml names no network: give it"),
+        (config, "strides: [2, 2, 2, 2]", "strides: [2, 2", r"plain_unet\.yaml is not valid YAML \(.*\): correct it"),
+        (metadata, '"description":', '"about":', r"metadata\.json says no description, which .*: add it"),
+    ):
+        assert old in before[path]
+        path.write_text(before[path].replace(old, new))
+        with pytest.raises(LggError, match=message) as caught:
+            package("plain_unet", tmp_path / "dist", checkpoint=weights)
+        assert "\n" not in str(caught.value)
+        path.write_text(before[path])
+    assert list((tmp_path / "dist").glob("*")) == []
 
 
 def test_outside_the_repository_it_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,7 @@ RULES: dict[str, Grade] = {
     **_named(D, "lgg_monai.data", "download convert phantom"),
     # Python
     **_named(E, "sys", "stderr stdout platform version_info maxsize float_info version stderr.isatty stdout.isatty"),
+    "sys.exit": E,  # says why, and ends
     **dict.fromkeys(
         ("math", "cmath", "__future__", "typing", "collections", "numbers", "enum", "dataclasses", "abc"), E
     ),
@@ -183,7 +184,7 @@ RULES: dict[str, Grade] = {
     "os": D,
     "os.path": N,
     "glob": N,
-    **_named(E, "glob", "glob iglob"),  # file names only, as every bundle looks for its images
+    **_named(E, "glob", "glob iglob escape"),  # file names only, as every bundle looks for its images
     **dict.fromkeys(
         ("itertools", "functools", "copy", "time", "datetime", "re", "random", "string", "statistics", "decimal"), N
     ),

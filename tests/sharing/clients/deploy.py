@@ -1,7 +1,8 @@
 """Predicts with the bundle operator of MONAI Deploy's App SDK: python deploy.py BUNDLE SCAN OUTPUT.
 
-SCAN is a 4D NIfTI file, whose array goes to the operator, and OUTPUT the NIfTI file for the mask. Or SCAN is a folder
-of DICOM files, and a whole app chooses the FLAIR series in it and writes a DICOM SEG into the folder OUTPUT.
+BUNDLE is its folder, or its `model.ts` alone. SCAN is a 4D NIfTI file, whose array goes to the operator, and OUTPUT the
+NIfTI file for the mask. Or SCAN is a folder of DICOM files, and a whole app chooses the FLAIR series in it and writes a
+DICOM SEG into the folder OUTPUT.
 """
 # ruff: noqa: E402 - a library has to be loaded before the SDK is imported
 
