@@ -128,7 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     settings["cache_dir"] = given.cache_dir
     if given.dataset_dir:
         settings["dataset_dir"] = given.dataset_dir
-    variants = [Variant.parse(name) for name in given.variants]
+    try:
+        variants = [Variant.parse(name) for name in given.variants]
+    except ValueError as error:
+        options.error(str(error))
     content: dict[str, Any] = {"benchmark": "train", "machine": machine(), "steps": given.steps, "settings": settings}
     for net in given.nets:
         with tempfile.TemporaryDirectory(prefix="lgg-benchmark-") as folder:

@@ -163,3 +163,9 @@ def test_a_setting_without_a_value_is_refused(capsys: pytest.CaptureFixture) -> 
     with pytest.raises(SystemExit, match="2"):
         train.main(["--set", "max_epochs"])
     assert "--set takes KEY=VALUE, not 'max_epochs'" in capsys.readouterr().err
+
+
+def test_an_unknown_variant_of_training_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--variants", "bundle:batch=16"])
+    assert "unknown variant 'bundle:batch=16': begin with one of bare, bundle" in capsys.readouterr().err
