@@ -27,6 +27,7 @@ from lgg_monai.engines.training import (
     EpochSeeder,
     GradientClipping,
     ProgressBar,
+    ScheduleRestart,
     WeightAveraging,
 )
 from lgg_monai.engines.tta import Ensemble, FlipInferer, load_ensemble
@@ -52,6 +53,7 @@ __all__ = [
     "Restore",
     "RunCheckpoints",
     "RunRecord",
+    "ScheduleRestart",
     "SlicewiseInferer",
     "TensorBoardWriter",
     "WeightAveraging",

@@ -11,6 +11,7 @@ from ignite.handlers import EMAHandler
 from ignite.handlers import ProgressBar as IgniteProgressBar
 from monai.engines import PrepareBatch
 from monai.engines.utils import IterationEvents
+from torch.optim.lr_scheduler import LRScheduler
 
 from lgg_monai.seeds import epoch_seed
 
@@ -158,6 +159,29 @@ class WeightAveraging(EMAHandler):
         self.ema_model.load_state_dict(self.model.state_dict())
         if self.momentum_scheduler is not None:
             self.momentum_scheduler.event_index = 0
+
+
+class ScheduleRestart:
+    """Begin a learning-rate schedule anew whenever the trainer is run again, as federated learning does every round.
+
+    A client tells a trainer of one round's epochs only, and behind the end of its schedule a cosine would rise again.
+
+    Args:
+        lr_scheduler: stepped by iteration, over the epochs of one run of the trainer.
+    """
+
+    def __init__(self, lr_scheduler: LRScheduler) -> None:
+        self.lr_scheduler = lr_scheduler
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer that is not to resume what an earlier process began."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Give the optimizer the first learning rate, unless it has it."""
+        if self.lr_scheduler.last_epoch > 0:
+            self.lr_scheduler.last_epoch = -1
+            self.lr_scheduler.step()
 
 
 class Attach:

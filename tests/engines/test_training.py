@@ -8,9 +8,18 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
+from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 
-from lgg_monai.engines import Attach, AugmentedBatch, EpochSeeder, GradientClipping, ProgressBar, WeightAveraging
+from lgg_monai.engines import (
+    Attach,
+    AugmentedBatch,
+    EpochSeeder,
+    GradientClipping,
+    ProgressBar,
+    ScheduleRestart,
+    WeightAveraging,
+)
 
 
 def test_gradients_are_clipped_between_backward_and_step() -> None:
@@ -137,6 +146,26 @@ def test_averaging_begins_anew_with_the_weights_that_a_client_gives_before_each_
         averaged.engine.run([0])
         # One step with the shortest memory from what was given, whatever the average was before.
         assert averaged.values[-1] == pytest.approx(0.8 * given + 0.2 * round, rel=1e-5)
+
+
+def test_each_round_of_a_client_has_the_whole_schedule() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = WarmupCosineSchedule(optimizer, warmup_steps=1, t_total=4)
+    rates: list[float] = []
+
+    def step(engine: Engine, batch: int) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+
+    engine = Engine(step)
+    ScheduleRestart(schedule).attach(engine)
+    for round in range(1, 4):
+        engine.state.max_epochs = round  # counted on, as above
+        engine.run([0] * 4)
+        assert schedule.get_last_lr() == [0.0]
+    # Without a new beginning the second round's rates rise from 0 to 1, and stay there when it ends.
+    assert rates == pytest.approx([0, 1, 0.75, 0.25] * 3)
 
 
 def test_the_averaged_network_is_apart_and_evaluates() -> None:

@@ -355,6 +355,32 @@ def test_what_a_client_looks_at_before_it_trains_does_not_change_the_weights(
         torch.testing.assert_close(saved[name], brought[name])
 
 
+def test_the_learning_rate_ends_with_the_epochs_that_a_client_sets_in_the_trainer(
+    own_bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    """MONAI Label sets them there alone: the schedule was that of the 50 epochs of the config."""
+    workflow = ConfigWorkflow(
+        config_file=str(own_bundle / "configs/train.json"),
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(own_bundle),
+        dataset_dir=str(scans / "msd"),
+        ckpt_dir=str(tmp_path / "weights"),
+        device="cpu",
+        val_interval=5,
+        slices_per_volume=2,
+        slice_size=64,
+        patch_size=32,
+        **{"train#trainer#max_epochs": 2},
+    )
+    workflow.initialize()
+    workflow.run()
+    schedule = workflow.parser.get_parsed_content("lr_scheduler")
+    assert workflow.trainer.state.epoch == 2
+    assert schedule.get_last_lr() == [0.0]
+    assert workflow.evaluator.state.metrics["val_volume_dice"] >= 0  # the last epoch was validated
+
+
 def test_orientation_and_size_of_the_files_do_not_matter(packaged: Path, scans: Path, tmp_path: Path) -> None:
     path = sorted((scans / "msd/imagesTr").iterdir())[0]
     image = nibabel.load(path)
