@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.networks.nets import UNet
 from PIL import Image
 from skimage import measure
@@ -203,6 +203,16 @@ def test_training_goes_on_from_given_weights(phantom: Path, trained: Path, tmp_p
     assert message.startswith(f"no checkpoint {tmp_path / 'no.pt'}")
 
 
+@pytest.mark.parametrize(("bundle", "rate"), [("unet", 1e-3), ("pspnet", 1e-3), ("plain_unet", 3e-3)])
+def test_a_network_is_trained_further_with_a_tenth_of_the_learning_rate(bundle: str, rate: float) -> None:
+    with contextlib.chdir(REPOSITORY):
+        parser = ConfigParser(ConfigParser.load_config_files(f"bundles/{bundle}.yaml"))
+        parser.resolve_macro_and_relative_ids()
+    assert parser.get_parsed_content("learning_rate") == rate
+    parser["initial_weights"] = "model.pt"
+    assert parser.get_parsed_content("learning_rate") == pytest.approx(rate / 10)
+
+
 def test_a_setting_that_asks_for_the_data_leaves_the_earlier_runs_list_alone(
     phantom: Path, own_run: Path, tmp_path: Path
 ) -> None:
@@ -312,8 +322,7 @@ def test_a_finished_run_can_be_trained_for_longer(own_run: Path, trained: Path, 
     assert rows[:3] == history(trained)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
     # The schedule is that of five epochs: no jump back to a high rate.
-    full = read(own_run / "run.json")["config"]["learning_rate"]
-    assert [row["learning_rate"] / full for row in rows[3:]] == pytest.approx(
+    assert [row["learning_rate"] / 3e-3 for row in rows[3:]] == pytest.approx(
         [(1 - np.cos(np.pi / 5)) / 2, 0], abs=1e-9
     )
 
