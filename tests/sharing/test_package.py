@@ -243,8 +243,8 @@ def test_scans_whose_masks_would_replace_each_other_are_refused(packaged: Path, 
     assert not (tmp_path / "masks").exists()
 
 
-def run_config(bundle: Path, name: str, workflow_type: str, **override: Any) -> None:
-    workflow = ConfigWorkflow(
+def workflow_of(bundle: Path, name: str, workflow_type: str, **override: Any) -> ConfigWorkflow:
+    return ConfigWorkflow(
         config_file=str(bundle / f"configs/{name}.json"),
         logging_file=False,
         workflow_type=workflow_type,
@@ -252,8 +252,17 @@ def run_config(bundle: Path, name: str, workflow_type: str, **override: Any) -> 
         device="cpu",
         **override,
     )
+
+
+def run_config(bundle: Path, name: str, workflow_type: str, **override: Any) -> None:
+    workflow = workflow_of(bundle, name, workflow_type, **override)
     workflow.initialize()
     workflow.run()
+
+
+def small_training(bundle: Path, weights: Path, **override: Any) -> ConfigWorkflow:
+    sizes = {"slices_per_volume": 2, "slice_size": 64, "patch_size": 32}
+    return workflow_of(bundle, "train", "train", ckpt_dir=str(weights), **sizes, **override)
 
 
 def test_scoring_nobody_is_refused(packaged: Path, tmp_path: Path) -> None:
@@ -305,17 +314,10 @@ def test_fine_tuning_keeps_its_weights_however_patients_are_given(
     if given != "a folder, nothing validated":  # as MONAI Label does it: there is no folder with a dataset.json
         validated = patients[:1] if given == "lists of a client" else []
         options = {"train#dataset#data": patients, "validate#dataset#data": validated}
-    workflow = ConfigWorkflow(
-        config_file=str(own_bundle / "configs/train.json"),
-        logging_file=False,
-        workflow_type="train",
-        bundle_root=str(own_bundle),
-        ckpt_dir=str(tmp_path / "weights"),
-        device="cpu",
+    workflow = small_training(
+        own_bundle,
+        tmp_path / "weights",
         max_epochs=1,
-        slices_per_volume=2,
-        slice_size=64,
-        patch_size=32,
         **options,
     )
     workflow.initialize()
@@ -330,19 +332,12 @@ def test_what_a_client_looks_at_before_it_trains_does_not_change_the_weights(
     own_bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The average began with random weights where the trainer was built before the checkpoint was loaded."""
-    workflow = ConfigWorkflow(
-        config_file=str(own_bundle / "configs/train.json"),
-        logging_file=False,
-        workflow_type="train",
-        bundle_root=str(own_bundle),
+    workflow = small_training(
+        own_bundle,
+        tmp_path / "weights",
         dataset_dir=str(scans / "msd"),
-        ckpt_dir=str(tmp_path / "weights"),
-        device="cpu",
         max_epochs=1,
         learning_rate=0.0,  # so that the network, and with it the average, stays what the bundle brought
-        slices_per_volume=2,
-        slice_size=64,
-        patch_size=32,
     )
     monkeypatch.syspath_prepend(own_bundle)  # see the model card
     workflow.initialize()
@@ -359,18 +354,11 @@ def test_the_learning_rate_ends_with_the_epochs_that_a_client_sets_in_the_traine
     own_bundle: Path, scans: Path, tmp_path: Path
 ) -> None:
     """MONAI Label sets them there alone: the schedule was that of the 50 epochs of the config."""
-    workflow = ConfigWorkflow(
-        config_file=str(own_bundle / "configs/train.json"),
-        logging_file=False,
-        workflow_type="train",
-        bundle_root=str(own_bundle),
+    workflow = small_training(
+        own_bundle,
+        tmp_path / "weights",
         dataset_dir=str(scans / "msd"),
-        ckpt_dir=str(tmp_path / "weights"),
-        device="cpu",
         val_interval=5,
-        slices_per_volume=2,
-        slice_size=64,
-        patch_size=32,
         **{"train#trainer#max_epochs": 2},
     )
     workflow.initialize()
