@@ -194,6 +194,12 @@ def test_training_goes_on_from_given_weights(phantom: Path, trained: Path, tmp_p
     before, after = weights(trained, "best"), weights(tmp_path / "run", "best")
     learnt = [name for name, _ in network().named_parameters()]
     torch.testing.assert_close({name: after[name] for name in learnt}, {name: before[name] for name in learnt})
+    first, one = history(tmp_path / "run")
+    assert [first["epoch"], one["epoch"]] == [0, 1]
+    of_these = history(trained)[weights(trained)["progress"]["best_epoch"] - 1]
+    assert first["val_volume_dice"] == of_these["val_volume_dice"]
+    execute(UNET, phantom, tmp_path / "run", **settings | {"resume": True, "max_epochs": 2})
+    assert [row["epoch"] for row in history(tmp_path / "run")] == [0, 1, 2]
     message = refusal(UNET, phantom, tmp_path / "other", fold=1, **settings)
     assert f"is known to {given}, so its score would flatter" in message
     seen = read(tmp_path / "run" / "datalist.json")["seen_before"]

@@ -127,7 +127,8 @@ def patient_of(entry: dict[str, Any]) -> Patient:
 
 
 def _column(run: Run, name: str) -> list[float]:
-    return [float(row[name]) for row in run.history if row.get(name) is not None]
+    # Row 0, of weights that were trained further, is a validation alone.
+    return [float(row[name]) for row in run.history if row["epoch"] > 0 and row.get(name) is not None]
 
 
 def _median(run: Run, name: str) -> float | None:

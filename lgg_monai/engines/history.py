@@ -65,6 +65,12 @@ class HistoryWriter:
         # Ignite runs handlers in the order of attachment: this one stops the clock of training before validation.
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_training)
 
+    def begin(self, engine: Engine) -> None:
+        """Write a row of epoch 0, where the weights that training begins with were validated; for `HistoryRow`."""
+        if engine.state.epoch == 0 and validation_metrics(self.evaluator, 0):
+            self.row = {"epoch": 0}
+            self.finish_epoch(engine)
+
     def finish_epoch(self, engine: Engine) -> None:
         """Complete the row after validation; called by :class:`HistoryRow`."""
         state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
@@ -80,7 +86,10 @@ class HistoryWriter:
 
     @exits_with_one_line
     def _start(self, engine: Engine) -> None:
-        self.rows = [row for row in read_history(self.path) if row["epoch"] <= engine.state.epoch]
+        self._epoch_start = time.perf_counter()
+        # A run that begins has no rows, not even of an epoch 0 that an interrupted one got to.
+        before = read_history(self.path) if engine.state.epoch else []
+        self.rows = [row for row in before if row["epoch"] <= engine.state.epoch]
 
     def _start_epoch(self, engine: Engine) -> None:
         self._epoch_start = time.perf_counter()
@@ -122,6 +131,7 @@ class HistoryRow:
 
     def attach(self, engine: Engine) -> None:
         """Attach to the same trainer, after validation."""
+        engine.add_event_handler(Events.STARTED, self.history.begin)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.history.finish_epoch)
 
 
@@ -167,8 +177,12 @@ def _cell(value: Any) -> str:
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:
-    parts = [f"epoch {row['epoch']}/{epochs}", f"loss {row['loss']:.4f}", f"iou {row['iou']:.3f}"]
+    parts = ["the weights it begins with"] if row["epoch"] == 0 else [f"epoch {row['epoch']}/{epochs}"]
+    if row["epoch"] > 0:
+        parts += [f"loss {row['loss']:.4f}", f"iou {row['iou']:.3f}"]
     for name in ("val_loss", "val_iou", "val_volume_iou", "val_volume_dice"):
         if row.get(name) is not None:
             parts.append(f"{name} {row[name]:.3f}")
-    return "  ".join([*parts, f"{row['slices_per_second']:.1f} slices/s", f"{row['seconds']:.0f} s"])
+    if row["epoch"] > 0:
+        parts.append(f"{row['slices_per_second']:.1f} slices/s")
+    return "  ".join([*parts, f"{row['seconds']:.0f} s"])

@@ -22,7 +22,8 @@ SCHEDULE_STEPS = ("last_epoch", "_step_count", "_last_lr")
 class RunCheckpoints:
     """Write ``last.pt`` after every epoch and ``best.pt`` after every better one, and continue from ``last.pt``.
 
-    ``best.pt`` is a plain state dictionary of the model to share. ``last.pt`` holds everything that training goes on
+    ``best.pt`` is a plain state dictionary of the model to share; where the weights that training begins with were
+    validated, as epoch 0, it holds these until an epoch is better. ``last.pt`` holds everything that training goes on
     from. MONAI's CheckpointSaver writes in place, so an interruption leaves a damaged file, and forgets the best score
     on resuming; hence this one.
 
@@ -53,13 +54,20 @@ class RunCheckpoints:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, after validation and history."""
+        engine.add_event_handler(Events.STARTED, self._begin)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, self._end)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a ``last.pt`` to go on from."""
+        return (self.folder / LAST).is_file()
 
     @exits_with_one_line
     def restore(self, engine: Engine) -> None:
         """Load ``last.pt`` into everything that is named in ``state``, and set the trainer's epoch."""
         path = self.folder / LAST
-        if not path.is_file():
+        if not self.resumable:
             logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
             return
         saved = read_checkpoint(path)
@@ -103,9 +111,7 @@ class RunCheckpoints:
         Raises:
             SystemExit: with one line, where they cannot be written.
         """
-        if self._is_best(engine.state.epoch):
-            self.best_epoch = engine.state.epoch
-            save_checkpoint(self.folder / BEST, self.best_model.state_dict())
+        self._save_best(engine.state.epoch)
         if validation_metrics(self.evaluator, engine.state.epoch):
             self.validated_epoch = engine.state.epoch
         content = {name: item.state_dict() for name, item in self.state.items()}
@@ -118,6 +124,20 @@ class RunCheckpoints:
             "validated_epoch": self.validated_epoch,
         }
         save_checkpoint(self.folder / LAST, content)
+
+    @exits_with_one_line
+    def _begin(self, engine: Engine) -> None:
+        if engine.state.epoch == 0 and validation_metrics(self.evaluator, 0):
+            self._save_best(0)
+
+    def _end(self, engine: Engine) -> None:
+        if self.best_epoch == 0 and math.isfinite(self.best_metric):
+            logger.warning("no epoch was better than the weights that training began with: %s holds these", BEST)
+
+    def _save_best(self, epoch: int) -> None:
+        if self._is_best(epoch):
+            self.best_epoch = epoch
+            save_checkpoint(self.folder / BEST, self.best_model.state_dict())
 
     def _is_best(self, epoch: int) -> bool:
         if not self.validated:
@@ -179,13 +199,17 @@ class EarlyStopping:
         if self.checkpoints.validated_epoch != engine.state.epoch:
             return  # an epoch that was not validated says nothing
         best = self.checkpoints.best_epoch
-        if best and engine.state.epoch - best >= self.patience:
+        known = math.isfinite(self.checkpoints.best_metric)
+        if known and engine.state.epoch - best >= self.patience:
             logger.info("no better validation since epoch %d: stopping (early_stop)", best)
             engine.terminate()
 
 
 def validation_metrics(evaluator: Engine, epoch: int) -> dict[str, float]:
-    """Return the evaluator's metrics where it validated this epoch; else nothing, as they would be of an older one."""
-    # MONAI's Evaluator.run(epoch) sets max_epochs to the trainer's epoch.
-    fresh = evaluator.state.iteration > 0 and evaluator.state.max_epochs == epoch
+    """Return the evaluator's metrics where it validated this epoch; else nothing, as they would be of an older one.
+
+    Epoch 0 is what training began with.
+    """
+    # MONAI's Evaluator.run(epoch) ends with the trainer's epoch; before its first run there is no iteration.
+    fresh = evaluator.state.iteration > 0 and evaluator.state.epoch == epoch
     return dict(evaluator.state.metrics) if fresh else {}

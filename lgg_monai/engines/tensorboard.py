@@ -75,6 +75,8 @@ class TensorBoardWriter:
     def _open(self, engine: Engine) -> None:
         # A resumed run overwrites the steps that the interrupted one got to after its last checkpoint.
         self.writer = SummaryWriter(str(self.folder), purge_step=engine.state.epoch + 1)
+        if engine.state.epoch == 0:
+            self._write_scalars(engine)  # of the weights that training begins with, where they were validated
 
     def _plan(self, engine: Engine) -> None:
         self._epoch = engine.state.epoch

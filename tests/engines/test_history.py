@@ -35,15 +35,22 @@ def trainer(tmp_path: Path, losses: dict[int, list[float]], validated: tuple[int
 
     engine = Engine(step)
     engine.state.device = torch.device("cpu")
-    state = SimpleNamespace(iteration=0, max_epochs=0, metrics={})
+    state = SimpleNamespace(iteration=0, epoch=0, metrics={})
+
+    def validated_before(engine: Engine) -> None:
+        if 0 in validated and engine.state.epoch == 0:
+            state.iteration, state.metrics = 2, {"val_iou": 0.5}
+
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.125)
     history = HistoryWriter(str(tmp_path), SimpleNamespace(state=state), optimizer, prefix="PHANTOM")  # type: ignore[arg-type]
     history.attach(engine)
 
+    engine.add_event_handler(Events.STARTED, validated_before)
+
     @engine.on(Events.EPOCH_COMPLETED)
     def validate(engine: Engine) -> None:
         if engine.state.epoch in validated:
-            state.iteration, state.max_epochs = 2, engine.state.epoch
+            state.iteration, state.epoch = 2, engine.state.epoch
             state.metrics = {"val_iou": 0.75, "val_loss": 0.1 * engine.state.epoch, "not_a_column": 1.0}
 
     HistoryRow(history).attach(engine)
@@ -65,6 +72,17 @@ def test_a_row_holds_the_numbers_of_its_own_epoch(tmp_path: Path) -> None:
 def test_validation_metrics_are_not_carried_over_to_epochs_without_validation(tmp_path: Path) -> None:
     trainer(tmp_path, {epoch: [1.0] for epoch in (1, 2, 3, 4)}, validated=(1, 3)).run([0], max_epochs=4)
     assert [r["val_iou"] for r in read_history(tmp_path / "history.csv")] == [0.75, None, 0.75, None]
+
+
+def test_weights_that_training_begins_with_are_epoch_0(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lgg_monai")
+    write_history(tmp_path / "history.csv", [{"epoch": 0, "val_iou": 0.4}])  # of a run interrupted in its first epoch
+    trainer(tmp_path, {1: [1.0], 2: [0.5]}, validated=(0, 2)).run([0], max_epochs=2)
+    rows = read_history(tmp_path / "history.csv")
+    assert [(r["epoch"], r["val_iou"]) for r in rows] == [(0, 0.5), (1, None), (2, 0.75)]
+    assert rows[0]["loss"] is None
+    assert rows[1]["elapsed_seconds"] == pytest.approx(rows[0]["seconds"] + rows[1]["seconds"])
+    assert caplog.records[0].getMessage().startswith("PHANTOM the weights it begins with  val_iou 0.500  ")
 
 
 def test_the_log_has_one_line_an_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from lgg_monai.engines.run_checkpoints import EarlyStopping, Restore, RunCheckpo
 
 def evaluator(epoch: int = 0, metric: float = 0.0) -> Any:
     """What a MONAI evaluator looks like after it validated `epoch`."""
-    state = SimpleNamespace(iteration=2, max_epochs=epoch, metrics={"iou": metric}, key_metric_name="iou")
+    state = SimpleNamespace(iteration=2, epoch=epoch, metrics={"iou": metric}, key_metric_name="iou")
     return SimpleNamespace(state=state)
 
 
@@ -194,6 +194,49 @@ def test_early_stopping_ends_training_after_its_patience(tmp_path: Path) -> None
     engine.run([0], max_epochs=6)
     assert epochs == [1, 2, 3, 4, 5]  # the best was epoch 2
     assert run.best_epoch == 2
+
+
+def begun_with(run: RunCheckpoints, first: float, epochs: list[float]) -> Engine:
+    """A trainer whose first weights had `first` on validation, and each epoch what `epochs` says."""
+    engine = Engine(lambda engine, batch: None)
+    run.evaluator = evaluator(0, first)
+    run.attach(engine)
+
+    @engine.on(Events.EPOCH_STARTED)
+    def learn_and_validate(engine: Engine) -> None:
+        torch.nn.init.constant_(run.best_model[0].weight, engine.state.epoch)
+        run.evaluator = evaluator(engine.state.epoch, epochs[engine.state.epoch - 1])
+
+    return engine
+
+
+def test_weights_that_training_begins_with_stay_the_best_until_an_epoch_is_better(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = checkpoints(tmp_path / "worse")
+    first = {name: value.clone() for name, value in run.best_model.state_dict().items()}
+    begun_with(run, 0.8, [0.7, 0.8]).run([0], max_epochs=2)
+    kept = read_checkpoint(tmp_path / "worse" / BEST)
+    assert all(torch.equal(kept[name], value) for name, value in first.items())
+    assert read_checkpoint(tmp_path / "worse" / LAST)["progress"]["best_epoch"] == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "no epoch was better than the weights that training began with: best.pt holds these"
+    ]
+    caplog.clear()
+
+    better = checkpoints(tmp_path / "better")
+    begun_with(better, 0.8, [0.7, 0.9]).run([0], max_epochs=2)
+    assert better.best_epoch == 2
+    assert float(read_checkpoint(tmp_path / "better" / BEST)["0.weight"].mean()) == 2
+    assert not caplog.records
+
+
+def test_early_stopping_counts_from_the_weights_that_training_begins_with(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    engine = begun_with(run, 0.8, [0.1, 0.2, 0.3, 0.4])
+    EarlyStopping(run, patience=2).attach(engine)
+    engine.run([0], max_epochs=4)
+    assert engine.state.epoch == 2
 
 
 def test_other_steps_an_epoch_are_refused_as_the_run_would_end_early(tmp_path: Path) -> None:

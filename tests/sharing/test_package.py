@@ -328,6 +328,24 @@ def test_fine_tuning_keeps_its_weights_however_patients_are_given(
     assert any(not torch.equal(state[name], before[name]) for name in state)
 
 
+def test_fine_tuning_that_makes_weights_worse_keeps_those_it_began_with(
+    own_bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    trained = tmp_path / "trained"
+    begin = {"dataset_dir": str(scans / "msd"), "finetune": False, "learning_rate": 1e-2, "max_epochs": 25}
+    for weights, settings in (
+        (trained, begin),
+        (tmp_path / "further", {"dataset_dir": str(scans / "msd"), "learning_rate": 1e4, "max_epochs": 1}),
+    ):
+        workflow = small_training(own_bundle, weights, checkpoint=str(trained / "model.pt"), **settings)
+        workflow.initialize()
+        workflow.run()
+        dice = workflow.parser.get_parsed_content("validate#evaluator").state.metrics["val_volume_dice"]
+        assert (dice > 0.2) == (weights == trained)
+    before, after = (torch.load(folder / "model.pt", weights_only=True) for folder in (trained, tmp_path / "further"))
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
 def test_what_a_client_looks_at_before_it_trains_does_not_change_the_weights(
     own_bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
