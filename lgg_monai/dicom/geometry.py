@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,8 +76,11 @@ def series_grid(series: Series) -> Grid:
 def plane(series: Series) -> str:
     """Name the anatomical plane that the slices are nearest to; empty where they have no orientation."""
     orientation = series.frames[0].orientation
-    if orientation is None:
-        return ""
+    return "" if orientation is None else nearest_plane(orientation)
+
+
+def nearest_plane(orientation: Sequence[float]) -> str:
+    """Name the anatomical plane that is nearest to the directions of a slice's rows and columns (six numbers)."""
     normal = np.cross(orientation[:3], orientation[3:])
     return ("sagittal", "coronal", "axial")[int(np.abs(normal).argmax())]
 

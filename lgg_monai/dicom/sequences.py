@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydicom import Dataset, uid
@@ -80,8 +81,17 @@ _NO_AGENT = re.compile(r"((no|none|non|n|na|without|ohne|nil)( .*)?|0( 0+)?( (ml
 
 
 def kind_of(series: Series) -> Kind:
-    """Tell what a series is: by what its tags rule out, then by its description, then by its timing."""
-    header = series.header
+    """Tell what a series is, in words that do not name the patient."""
+    return kind_of_header(series.header, series.identity.hide)
+
+
+def kind_of_header(header: Dataset, hide: Callable[[str], str] = str) -> Kind:
+    """Tell what a series is: by what its tags rule out, then by its description, then by its timing.
+
+    Args:
+        header: of its first image.
+        hide: takes the patient's name out of a text.
+    """
     modality = text(header, "Modality").upper()
     if modality not in ("MR", ""):
         return Kind(None, f"{modality}, not MR", usable=False)
@@ -95,7 +105,7 @@ def kind_of(series: Series) -> Kind:
     if "LOCALIZER" in types or _LOCALIZER.search(name):
         return Kind(None, "a localizer")
     if part and _BODY.search(_plain(part)) and not _HEAD.search(part.lower()):
-        return Kind(None, f"of another body part ({series.identity.hide(part)})")
+        return Kind(None, f"of another body part ({hide(part)})")
     for words in (name, _plain(text(header, "StudyDescription"))):
         if _BODY.search(words) and not _HEAD.search(words):
             return Kind(None, "of another body part by its description")

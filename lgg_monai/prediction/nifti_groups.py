@@ -17,6 +17,7 @@ from lgg_monai.data.file_names import NIFTI_SUFFIXES, folder_name, parse, safe_n
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
+from lgg_monai.prediction.converted import Converted, converted_series, preference
 from lgg_monai.prediction.nifti import load_sequences, load_volume
 from lgg_monai.prediction.scan import ScanSource
 
@@ -35,10 +36,14 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
     channels = described.sequences
     numbered = _channel_numbers(folder, files, described)
     named = {index: sequence for sequence, index in channels.items()} or dict(enumerate(SEQUENCES))
+    converted = converted_series(path for path in files if path not in numbered)
     for path in files:
         if path in numbered:
             patient, number = numbered[path]
             groups[patient][named.get(number, "other")].append(path)
+            continue
+        if path in converted:
+            groups[converted[path].patient][converted[path].role].append(path)
             continue
         parsed = parse(path.name)
         if parsed.role == "unknown":
@@ -50,8 +55,9 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
         named_after = patient or folder_name(folder)
         if any(sequence in found for sequence in SEQUENCES):
             assumed = not channels and any(path in numbered for paths in found.values() for path in paths)
-            sources.append(_group(safe_name(named_after), folder, found, assumed))
+            sources.append(_group(safe_name(named_after), folder, found, converted, assumed))
             patients.append(patient)
+    files = [path for path in files if path not in converted or converted[path].patient not in patients]
     if any("flair" in found for found in groups.values()):
         return sources, _of_nobody(files, patients)  # beside named sequences, other files are maps and masks
     for path in unknown:
@@ -103,8 +109,14 @@ def _is_4d(path: Path) -> bool:
         return False
 
 
-def _group(name: str, folder: Path, found: Mapping[str, list[Path]], assumed: bool = False) -> ScanSource:
-    found = {role: sorted(paths, key=lambda path: _distance(role, path)) for role, paths in found.items()}
+def _group(
+    name: str,
+    folder: Path,
+    found: Mapping[str, list[Path]],
+    converted: Mapping[Path, Converted],
+    assumed: bool = False,
+) -> ScanSource:
+    found = _best_of_each(found, converted)
     files = {sequence: found[sequence][0] for sequence in SEQUENCES if sequence in found}
     if "flair" not in files:
         listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
@@ -127,6 +139,19 @@ def _group(name: str, folder: Path, found: Mapping[str, list[Path]], assumed: bo
     return ScanSource(
         name, "nifti", flair, load, label, is_phantom(folder.parent), tuple(files.values()), _roles(files)
     )
+
+
+def _best_of_each(found: Mapping[str, list[Path]], converted: Mapping[Path, Converted]) -> dict[str, list[Path]]:
+    """Put the best file of each role first: by what dcm2niix noted of all of them, else by their names."""
+    ordered, plane = {}, "axial"
+    for role in sorted(found, key=lambda role: role != "flair"):  # first, as T1 is to lie in its plane
+        paths = found[role]
+        if all(path in converted for path in paths):
+            ordered[role] = sorted(paths, key=lambda path: preference(converted[path], plane))
+            plane = converted[ordered[role][0]].plane if role == "flair" else plane
+        else:
+            ordered[role] = sorted(paths, key=lambda path: _distance(role, path))
+    return ordered
 
 
 def _roles(files: Mapping[str, Path]) -> str:
