@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from lgg_monai.commands.calibration import calibration
+from lgg_monai.commands.collect import collect
 from lgg_monai.commands.compare import compare
 from lgg_monai.commands.cross_validate import cross_validate
 from lgg_monai.commands.dataset import check, convert, download, phantom
@@ -34,6 +35,7 @@ for command in (
     phantom,
     predict,
     view,
+    collect,
     compare,
     cross_validate,
     robustness,

@@ -52,12 +52,7 @@ def predict(
     explicit = {name: path for name, path in (("flair", flair), ("pre", pre), ("post", post)) if path is not None}
     if not inputs and not explicit:
         raise LggError("no scan given: name files or folders, or one scan's sequences with --flair, --pre and --post")
-    choices = {}
-    for choice in series or []:
-        sequence, _, value = choice.partition("=")
-        if not value:
-            raise LggError(f"--series {choice} names no series: write --series flair=NUMBER")
-        choices[sequence] = value
+    choices = chosen_series(series)
 
     from lgg_monai.prediction.inputs import find_scans
 
@@ -100,6 +95,19 @@ def predict(
             _tell(outcome, output)
     if outcome.failed:
         raise typer.Exit(1)
+
+
+def chosen_series(given: list[str] | None) -> dict[str, str]:
+    """Read ``--series``: which DICOM series the user means, by sequence."""
+    from lgg_monai.errors import LggError
+
+    choices = {}
+    for choice in given or []:
+        sequence, _, value = choice.partition("=")
+        if not value:
+            raise LggError(f"--series {choice} names no series: write --series flair=NUMBER")
+        choices[sequence] = value
+    return choices
 
 
 def _tell(outcome: Outcome, output: Path) -> None:

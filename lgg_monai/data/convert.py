@@ -22,6 +22,7 @@ from lgg_monai.files import replacing, writable_folder, write_json
 Layout = Literal["msd", "nnunet"]
 NNUNET_FOLDER = "Dataset501_LGG"
 NAMES = {"pre": "pre", "flair": "FLAIR", "post": "post"}
+SEQUENCE_NAMES = {str(i): NAMES[sequence] for i, sequence in enumerate(SEQUENCES)}
 REFERENCE = (
     "Buda et al., Computers in Biology and Medicine 109 (2019), 10.1016/j.compbiomed.2019.05.002; "
     "Mazurowski et al., Journal of Neuro-Oncology 133 (2017), 10.1007/s11060-017-2420-1"
@@ -59,8 +60,7 @@ def convert(
     if layout not in get_args(Layout):
         raise LggError(f"unknown layout {layout!r}: choose one of {', '.join(get_args(Layout))}")
     output_dir = Path(output_dir)
-    if output_dir.is_file() or (output_dir.is_dir() and any(output_dir.iterdir())):
-        raise LggError(f"the output folder {output_dir} is not empty: choose another, or empty it")
+    require_empty(output_dir)
     patients = find_patients(dataset_dir)
     for problem in order_problems(dataset_dir):
         # The copy's own dataset.json would name the channels wrongly.
@@ -88,19 +88,26 @@ def convert(
     return root
 
 
+def require_empty(folder: Path) -> None:
+    """Refuse a folder that holds something already; it need not exist."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise LggError(f"the output folder {folder} is not empty: choose another, or empty it")
+
+
 def _write_patient(patient: Patient, root: Path, layout: Layout) -> None:
     image, label = read_patient(patient)
     assert label is not None  # or `convert` would have refused the patient
     affine = UNKNOWN_GEOMETRY if patient.format == "tiff" else load_nifti(patient.image).affine
     if layout == "msd":
-        _save(np.moveaxis(image, 0, -1), affine, root / "imagesTr" / f"{patient.name}.nii.gz")
+        write_nifti(np.moveaxis(image, 0, -1), affine, root / "imagesTr" / f"{patient.name}.nii.gz")
     else:
         for channel, volume in enumerate(image):
-            _save(volume, affine, root / "imagesTr" / f"{patient.name}_{channel:04d}.nii.gz")
-    _save((label[0] > 0).astype(np.uint8), affine, root / "labelsTr" / f"{patient.name}.nii.gz")
+            write_nifti(volume, affine, root / "imagesTr" / f"{patient.name}_{channel:04d}.nii.gz")
+    write_nifti((label[0] > 0).astype(np.uint8), affine, root / "labelsTr" / f"{patient.name}.nii.gz")
 
 
-def _save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
+def write_nifti(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
+    """Write an array ``[X, Y, Z]`` or ``[X, Y, Z, C]`` in its own type, at once or not at all."""
     picture = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     picture.header.set_xyzt_units("mm")
     with replacing(path) as temporary:
@@ -116,27 +123,26 @@ def _description(patients: list[Patient], layout: Layout, synthetic: bool) -> di
         "reference": REFERENCE,
         "licence": LICENCE,
     }
-    sequences = {str(i): NAMES[sequence] for i, sequence in enumerate(SEQUENCES)}
     if layout == "nnunet":
         return {
             **about,
-            "channel_names": sequences,
+            "channel_names": SEQUENCE_NAMES,
             "labels": {"background": 0, "tumour": 1},
             "numTraining": len(patients),
             "file_ending": ".nii.gz",
         }
-    files = [
-        {"image": f"./imagesTr/{patient.name}.nii.gz", "label": f"./labelsTr/{patient.name}.nii.gz"}
-        for patient in patients
-    ]
+    return about | decathlon([patient.name for patient in patients])
+
+
+def decathlon(names: list[str]) -> dict[str, Any]:
+    """Say in the Medical Segmentation Decathlon's terms what 4D images and masks of these patients hold."""
     return {
-        **about,
         "tensorImageSize": "4D",
-        "modality": sequences,
+        "modality": SEQUENCE_NAMES,
         "labels": {"0": "background", "1": "tumour"},
-        "numTraining": len(patients),
+        "numTraining": len(names),
         "numTest": 0,
-        "training": files,
+        "training": [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names],
         "test": [],
     }
 

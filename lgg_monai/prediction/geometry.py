@@ -54,6 +54,14 @@ class Placement:
         turned = self.turned(image)
         return np.ascontiguousarray(turned if self.size == self.shape[:2] else _resized(turned, self.size))
 
+    def affine(self, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return where the voxels of `lay_out` lie, for an input of ``shape`` [X, Y, Z] with ``affine``."""
+        turned = affine @ orientations.inv_ornt_aff(self.turn, shape)
+        scale = [before / after for before, after in zip(self.shape[:2], self.size, strict=True)]
+        resized = np.diag([*scale, 1.0, 1.0])
+        resized[:2, 3] = [(factor - 1) / 2 for factor in scale]  # the field of view stays, so the first centre moves
+        return turned @ resized
+
     def restore(self, volume: np.ndarray) -> np.ndarray:
         """Bring the network's output ``[X, Y, Z]`` back to the input's grid."""
         if self.size != self.shape[:2]:

@@ -95,6 +95,11 @@ def _state(path: Path) -> tuple[str, int, int]:
     return path.name, state.st_size, state.st_mtime_ns
 
 
+def file_digest(path: Path) -> str:
+    """Tell a file from one with other content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def is_done(folder: Path, source: ScanSource, settings: str) -> bool:
     """Tell whether a patient's results are complete and were made with these settings from this scan as it is now.
 
@@ -155,7 +160,7 @@ def write_prediction(
     if probabilities:
         write_volume(folder / PROBABILITY, prediction.probability.astype(np.float32), scan)
     if viewed:
-        write_volume(folder / FLAIR_VOLUME, _compact(scan.image[FLAIR]), scan)
+        write_volume(folder / FLAIR_VOLUME, compact(scan.image[FLAIR]), scan)
         if prediction.label is not None:
             write_volume(folder / REFERENCE, prediction.label.astype(np.uint8), scan)
     if source.kind == "dicom":
@@ -164,6 +169,7 @@ def write_prediction(
         write_seg(folder / SEG, prediction.mask, scan)
     content = {
         "patient": source.name,
+        "mask": file_digest(folder / MASK),
         "kind": source.kind,
         "source": source_digest(source),
         "inputs": inputs_digest(source),
@@ -208,7 +214,7 @@ def write_table(output: Path, results: list[dict[str, Any]]) -> Path:
     return path
 
 
-def _compact(volume: np.ndarray) -> np.ndarray:
+def compact(volume: np.ndarray) -> np.ndarray:
     """Return a volume of whole numbers in the smallest type that holds them."""
     for dtype in (np.uint8, np.int16):
         limits = np.iinfo(dtype)

@@ -41,11 +41,11 @@ class Drawn:
     specks: int
 
 
-def read(source: ScanSource, segmenter: Segmenter) -> tuple[Prepared, np.ndarray | None]:
-    """Read a scan and the reference mask beside it, and prepare it for the network.
+def load(source: ScanSource) -> Scan:
+    """Read a scan.
 
     Raises:
-        LggError: the scan cannot be used.
+        LggError: it cannot be used.
     """
     try:
         scan = source.load()
@@ -55,6 +55,16 @@ def read(source: ScanSource, segmenter: Segmenter) -> tuple[Prepared, np.ndarray
         raise LggError(message) from error
     scan.name = source.name
     require_sound(scan)
+    return scan
+
+
+def read(source: ScanSource, segmenter: Segmenter) -> tuple[Prepared, np.ndarray | None]:
+    """Read a scan and the reference mask beside it, and prepare it for the network.
+
+    Raises:
+        LggError: the scan cannot be used.
+    """
+    scan = load(source)
     label = outputs.read_label(source, scan)
     return segmenter.prepare(scan), label
 

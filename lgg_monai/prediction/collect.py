@@ -1,0 +1,153 @@
+"""Making a data set to train on out of scans and the masks that people outlined or corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgg_monai.data.convert import decathlon, require_empty, write_nifti
+from lgg_monai.data.file_names import NIFTI_SUFFIXES
+from lgg_monai.data.phantom import PHANTOM_MARKER
+from lgg_monai.errors import LggError
+from lgg_monai.files import read_object, write_json, write_text
+from lgg_monai.prediction.failures import output_folder, reason_of, saving
+from lgg_monai.prediction.geometry import place
+from lgg_monai.prediction.inputs import RESULT
+from lgg_monai.prediction.nifti import load_mask
+from lgg_monai.prediction.outputs import MASK, compact, file_digest, patient_folder, read_label
+from lgg_monai.prediction.scan import Scan, ScanSource
+from lgg_monai.prediction.steps import load
+
+DESCRIPTION = (
+    "Pre-contrast, FLAIR and post-contrast as `lgg-monai predict` lays them out for its networks, and a mask each. "
+    "A sequence that a patient lacks is a copy of FLAIR."
+)
+
+
+@dataclass
+class Collected:
+    """What became of the scans.
+
+    Args:
+        patients: names of those in the data set.
+        left: why others were left out, by name, though nothing is wrong with them.
+        failed: why others could not be used, by name.
+        warnings: what a user should know of those in the data set, by name.
+    """
+
+    patients: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
+
+
+def collect(
+    sources: list[ScanSource],
+    output: Path,
+    masks: Path | None = None,
+    *,
+    accept_unchanged: bool = False,
+    keep_identity: bool = False,
+    progress: Callable[[int, int, str], object] | None = None,
+) -> Collected:
+    """Write scans that have a mask as a data set in the Medical Segmentation Decathlon's layout.
+
+    Images and masks lie as `lgg_monai.prediction.segmenter.Segmenter` shows scans to its networks: axial slices, turned
+    and, where pixels are of another size, resampled in plane. ``dataset.json`` is written last: a folder that holds one
+    is complete.
+
+    Args:
+        sources: from `lgg_monai.prediction.inputs.find_scans`.
+        output: an empty folder, or one to create.
+        masks: folder with a NIfTI mask on FLAIR's grid for each scan: ``<name>/mask.nii.gz``, as ``predict`` writes
+            them, or ``<name>.nii.gz``; by default the masks that lie beside the scans.
+        accept_unchanged: take also masks that are as ``predict`` wrote them.
+        keep_identity: paths of DICOM files may be shown.
+        progress: called after each scan with how many are done, how many there are, and its name.
+
+    Raises:
+        LggError: the output folder is not empty or cannot be written, there is no folder of masks, or no scan has one.
+    """
+    require_empty(output)
+    if masks is not None and not masks.is_dir():
+        raise LggError(f"no folder {masks}: give that of the masks, such as the --output of predict, with --masks")
+    for source in sources:
+        if masks is not None and source.path.resolve().is_relative_to(masks.resolve()):
+            raise LggError(f"{source.path} of the --masks would be taken for a scan: put masks into a folder apart")
+    output = output_folder(output)
+    done = Collected()
+    for number, source in enumerate(sources, start=1):
+        try:
+            why_not = _write(source, output, masks, accept_unchanged, done)
+            if why_not:
+                done.left[source.name] = why_not
+            else:
+                done.patients.append(source.name)
+        except Exception as error:  # one bad scan must not stop the others
+            done.failed[source.name] = reason_of(error, source, output, keep_identity)
+        if progress is not None:
+            progress(number, len(sources), source.name)
+    if not done.patients:
+        name, why = next(iter((done.failed | done.left).items()))
+        raise LggError(f"none of {len(sources)} scans can be trained on, such as {name}: {why}")
+
+    def describe() -> None:
+        if any(source.phantom for source in sources if source.name in done.patients):
+            write_text(output / PHANTOM_MARKER, "Synthetic patients among these, not people.\n")
+        about = {"name": "LGG, own patients", "description": DESCRIPTION}
+        write_json(output / "dataset.json", about | decathlon(done.patients))
+
+    saving(describe)
+    return done
+
+
+def _write(source: ScanSource, output: Path, masks: Path | None, accept_unchanged: bool, done: Collected) -> str | None:
+    """Write a patient, or say why it is left out."""
+    path = source.label if masks is None else _mask_in(masks, source.name)
+    if path is None:
+        where = "beside it" if masks is None else f"in {masks} (as {source.name}/{MASK} or {source.name}.nii.gz)"
+        return f"no mask {where}"
+    if not accept_unchanged and _is_as_predicted(path):
+        return f"{path} is as predict wrote it: correct it, or take such masks with --accept-unchanged"
+    scan = load(source)
+    label = _label(source, scan, path, masks)
+    placement = place(scan.image.shape[1:], scan.affine, scan.spacing_known)
+    laid_out = placement.lay_out(label[None].astype(np.float32))[0] > 0.5
+    if not laid_out.any():
+        return f"the mask {path} is empty"
+    image = compact(np.moveaxis(placement.lay_out(scan.image), 0, -1))
+    affine = placement.affine(scan.affine, scan.image.shape[1:])
+    write_nifti(image, affine, output / "imagesTr" / f"{source.name}.nii.gz")
+    write_nifti(laid_out.astype(np.uint8), affine, output / "labelsTr" / f"{source.name}.nii.gz")
+    missing = [f"missing sequences, replaced by FLAIR: {' '.join(scan.missing)}"] if scan.missing else []
+    if notes := [*scan.warnings, *placement.notes, *missing]:
+        done.warnings[source.name] = notes
+    return None
+
+
+def _label(source: ScanSource, scan: Scan, path: Path, masks: Path | None) -> np.ndarray:
+    if masks is not None:
+        return load_mask(path, scan)
+    label = read_label(source, scan)
+    if label is None:  # here it is needed, so what is a warning elsewhere is the reason
+        raise LggError(scan.warnings.pop().removeprefix("reference mask left out: "))
+    return label
+
+
+def _mask_in(masks: Path, name: str) -> Path | None:
+    candidates = [patient_folder(masks, name) / MASK, *(masks / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _is_as_predicted(path: Path) -> bool:
+    """Tell whether a mask is what ``predict`` wrote: training on it would teach a network what it says already."""
+    result = path.with_name(RESULT)
+    if path.name != MASK or not result.is_file():
+        return False
+    # Results of before 2026-11-26 do not tell, and are taken to be unchanged.
+    recorded: Any = read_object(result, "result").get("mask")
+    return recorded is None or recorded == file_digest(path)

@@ -1,0 +1,159 @@
+"""A data set of scans and corrected masks: what a network is trained on lies as it will be shown scans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine
+from scans import LPS, affine, blob, save, segmenter
+from typer.testing import CliRunner
+
+from lgg_monai.cli import app
+from lgg_monai.data.integrity import inspect_dataset
+from lgg_monai.data.patients import Patient, find_patients, read_patient
+from lgg_monai.errors import LggError
+from lgg_monai.prediction.collect import collect
+from lgg_monai.prediction.inputs import find_scans
+from lgg_monai.prediction.run import predict
+from lgg_monai.prediction.steps import read
+
+OBLIQUE = affine((0.6, 0.05, 0), (-0.05, 0.6, 0.1), (0, -0.1, 5.0))
+"""Pixels that are resampled, and X to the right, Y to the front, where the network has left and back."""
+
+
+def scan(folder: Path, name: str, grid: np.ndarray = LPS, mask: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    image = blob(seed=seed)
+    for channel, sequence in enumerate(("t1", "flair", "t1ce")):
+        save(folder / f"{name}_{sequence}.nii.gz", image[channel], grid)
+    if mask is not None:
+        save(folder / f"{name}_seg.nii.gz", mask.astype(np.uint8), grid)
+    return image
+
+
+def spot(image: np.ndarray) -> np.ndarray:
+    return image[1] > 100
+
+
+def centre(mask: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    return apply_affine(grid, np.argwhere(mask).mean(axis=0))
+
+
+@pytest.mark.parametrize("grid", [LPS, OBLIQUE], ids=["as the network's", "oblique, small pixels"])
+def test_images_lie_as_networks_are_shown_scans_and_masks_with_them(tmp_path: Path, grid: np.ndarray) -> None:
+    image = blob()
+    scan(tmp_path / "scans", "A", grid, spot(image))
+    sources = find_scans([tmp_path / "scans"])
+    assert collect(sources, tmp_path / "data").patients == ["A"]
+    (patient,) = find_patients(tmp_path / "data")
+    collected, label = read_patient(patient)
+    prepared, _ = read(sources[0], segmenter())
+    shown = segmenter().preprocessing({"image": collected.astype(np.float32)})["image"]
+    assert np.allclose(shown.float(), prepared.image.float(), atol=2e-3)
+    assert label is not None
+    place = nibabel.load(patient.image).affine
+    assert np.abs(centre(label[0] > 0, place) - centre(spot(image), grid)).max() < 0.4
+    volume = [mask.sum() * abs(np.linalg.det(at[:3, :3])) for mask, at in ((label[0] > 0, place), (spot(image), grid))]
+    assert volume[0] == pytest.approx(volume[1], rel=0.03)
+
+
+def test_corrected_masks_of_a_prediction_are_taken_and_untouched_ones_are_not(tmp_path: Path) -> None:
+    for number, name in enumerate(("A", "B", "C")):
+        scan(tmp_path / "scans", name, seed=number)
+    sources = find_scans([tmp_path / "scans"])
+    masks = tmp_path / "masks"
+    predict(sources, segmenter(), masks, report=False)
+    corrected = nibabel.load(masks / "B/mask.nii.gz")
+    array = np.asarray(corrected.dataobj) * 0
+    array[10:20, 10:20, 4:6] = 1
+    nibabel.save(nibabel.Nifti1Image(array, corrected.affine), masks / "B/mask.nii.gz")
+    done = collect(sources, tmp_path / "data", masks)
+    assert done.patients == ["B"]
+    assert set(done.left) == {"A", "C"}
+    assert "A/mask.nii.gz is as predict wrote it" in done.left["A"]
+    _, label = read_patient(find_patients(tmp_path / "data")[0])
+    assert label is not None
+    assert label.sum() == array.sum()
+    assert collect(sources, tmp_path / "all", masks, accept_unchanged=True).patients == ["A", "B", "C"]
+
+
+def test_masks_may_be_called_as_their_scans_are(tmp_path: Path) -> None:
+    image = scan(tmp_path / "scans", "A")
+    scan(tmp_path / "scans", "B")
+    save(tmp_path / "outlined" / "A.nii.gz", spot(image).astype(np.uint8))
+    done = collect(find_scans([tmp_path / "scans"]), tmp_path / "data", tmp_path / "outlined")
+    assert done.patients == ["A"]
+    assert done.left == {"B": f"no mask in {tmp_path / 'outlined'} (as B/mask.nii.gz or B.nii.gz)"}
+
+
+def test_what_is_collected_is_a_sound_data_set(phantom: Path, tmp_path: Path) -> None:
+    """Of all kinds of scans together: TIFF slices, NIfTI of one sequence."""
+    image = blob((64, 64, 12))
+    save(tmp_path / "scans" / "N_flair.nii.gz", image[1])
+    save(tmp_path / "scans" / "N_seg.nii.gz", (image[1] > 100).astype(np.uint8) * 4)  # any label counts
+    tiff = [patient.image for patient in find_patients(phantom)[:2]]
+    result = CliRunner().invoke(
+        app, ["collect", str(tmp_path / "scans"), *map(str, tiff), "--output", str(tmp_path / "data")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "3 collected: " in result.output
+    assert "note: N: missing sequences, replaced by FLAIR: pre post" in result.output
+    report = inspect_dataset(tmp_path / "data")
+    assert report.all_problems + report.without_tumour == []
+    assert (tmp_path / "data/PHANTOM.txt").is_file()  # two of them are no patients
+    names = [
+        Path(entry["image"]).name for entry in json.loads((tmp_path / "data/dataset.json").read_text())["training"]
+    ]
+    assert names == ["N.nii.gz", *(f"{path.name}.nii.gz" for path in tiff)]
+    for path in tiff:
+        before, after = (
+            read_patient(p) for p in (_patient(phantom, path.name), _patient(tmp_path / "data", path.name))
+        )
+        assert np.array_equal(before[0], after[0])
+        assert before[1] is not None
+        assert after[1] is not None
+        assert np.array_equal(before[1] > 0, after[1] > 0)
+
+
+def _patient(folder: Path, name: str) -> Patient:
+    return next(patient for patient in find_patients(folder) if patient.name == name)
+
+
+def test_a_bad_scan_or_mask_is_told_of_and_stops_no_other(tmp_path: Path) -> None:
+    image = blob()
+    scan(tmp_path / "scans", "good", mask=spot(image))
+    scan(tmp_path / "scans", "empty", mask=np.zeros(image.shape[1:]))
+    scan(tmp_path / "scans", "shifted")
+    save(tmp_path / "scans" / "shifted_seg.nii.gz", spot(image).astype(np.uint8), OBLIQUE)
+    (tmp_path / "scans" / "cut_flair.nii.gz").write_bytes((tmp_path / "scans" / "good_flair.nii.gz").read_bytes()[:500])
+    save(tmp_path / "scans" / "cut_seg.nii.gz", spot(image).astype(np.uint8))
+    result = CliRunner().invoke(app, ["collect", str(tmp_path / "scans"), "--output", str(tmp_path / "data")])
+    assert result.exit_code == 1
+    assert "1 collected, 1 left out, 2 failed: " in result.output
+    assert "left out: empty: the mask " in result.output
+    assert "failed: shifted: the reference mask " in result.output
+    assert "lies on another grid than the scan: resample it" in result.output
+    assert "failed: cut: " in result.output
+    assert [patient.name for patient in find_patients(tmp_path / "data")] == ["good"]
+
+
+def test_what_cannot_be_collected_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    image = scan(tmp_path / "scans", "A")
+    sources = find_scans([tmp_path / "scans"])
+    with pytest.raises(LggError, match=r"^none of 1 scans can be trained on, such as A: no mask beside it$"):
+        collect(sources, tmp_path / "none")
+    with pytest.raises(LggError, match=r"^no folder .*absent: give that of the masks"):
+        collect(sources, tmp_path / "data", tmp_path / "absent")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("mine")
+    with pytest.raises(LggError, match="is not empty: choose another"):
+        collect(sources, tmp_path / "full", tmp_path / "scans")
+    save(tmp_path / "scans/corrected/A.nii.gz", spot(image).astype(np.uint8))
+    with pytest.raises(
+        LggError, match=r"A\.nii\.gz of the --masks would be taken for a scan: put masks into a folder apart"
+    ):
+        collect(find_scans([tmp_path / "scans"]), tmp_path / "data", tmp_path / "scans/corrected")
+    assert not (tmp_path / "data").exists()
