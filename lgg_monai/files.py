@@ -114,8 +114,12 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def writable_folder(folder: Path) -> Path:
+def writable_folder(folder: Path, choose: str = "another with --output_dir") -> Path:
     """Create ``folder`` and prove that a file can be written into it.
+
+    Args:
+        folder: need not exist.
+        choose: what to choose instead, for the message.
 
     Raises:
         LggError: the folder cannot be created or written to.
@@ -126,7 +130,7 @@ def writable_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        message = f"cannot write to the output folder {folder} ({error.strerror}): choose another with --output_dir"
+        message = f"cannot write to the output folder {folder} ({error.strerror}): choose {choose}"
         raise LggError(message) from error
     return folder
 

@@ -126,5 +126,6 @@ def test_output_folder_is_created_and_left_empty(tmp_path: Path) -> None:
 def test_output_below_a_file_is_refused(tmp_path: Path, inner: str) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(LggError, match=r"cannot write to the output folder .*file.*: choose another") as caught:
-        writable_folder(tmp_path / inner)
+        writable_folder(tmp_path / inner, choose="another with --output")
+    assert str(caught.value).endswith("): choose another with --output")
     assert "\n" not in str(caught.value)

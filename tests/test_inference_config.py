@@ -127,3 +127,9 @@ def test_a_mistake_is_one_line(
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out/inference").exists()
+
+
+def test_a_folder_that_cannot_be_written_into_is_refused(few: Path, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(SystemExit, match=r"cannot write into .*/out: name another folder with --output_dir$"):
+        predict(few, tmp_path / "out", checkpoint=str(weights))

@@ -179,7 +179,7 @@ def adopt_plan(plan: Plan, output: Path) -> None:
     Raises:
         LggError: the folder holds a cross-validation with other settings.
     """
-    path = writable_folder(output) / PLAN
+    path = writable_folder(output, choose="another with --output") / PLAN
     content = json.loads(json.dumps(asdict(plan)))
     if not path.is_file():
         write_json(path, content)

@@ -70,7 +70,7 @@ def convert(
         problems = inspect_patient(patient).problems
         if problems:
             raise LggError(f"patient {patient.name} cannot be converted: {problems[0]}")
-    root = writable_folder(output_dir)
+    root = writable_folder(output_dir, choose="another")
     synthetic = is_phantom(dataset_dir)
     if layout == "nnunet":
         root = root / NNUNET_FOLDER

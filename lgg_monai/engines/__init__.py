@@ -15,6 +15,7 @@ from lgg_monai.engines.evaluation import EvaluationWriter
 from lgg_monai.engines.final_weights import FinalWeights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
+from lgg_monai.engines.package_check import check_patients, check_places
 from lgg_monai.engines.pooled_iou import PooledIoU, PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, select_device
 from lgg_monai.engines.probabilities import ProbabilityWriter
@@ -62,6 +63,8 @@ __all__ = [
     "check_numbers",
     "check_parts",
     "check_patch",
+    "check_patients",
+    "check_places",
     "check_switches",
     "default_checkpoint",
     "fuse_batch_norms",

@@ -136,7 +136,7 @@ def check_parts(*names: str) -> None:
         try:
             parser.get_parsed_content(name)
         except Exception as error:  # whatever a network or a transform may raise
-            reason = _root_cause(error)
+            reason = root_cause(error)
             kind = "" if isinstance(reason, LggError) else f"{type(reason).__name__}: "
             message = f"cannot build {name} from the config ({kind}{' '.join(str(reason).split())[:300]}): correct it"
             raise LggError(message) from error
@@ -206,7 +206,8 @@ def slice_divisor() -> int:
     return divisor(definition) if isinstance(definition, dict) else SMALLEST_DIVISOR
 
 
-def _root_cause(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
+    """Return the error that MONAI wrapped in others."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

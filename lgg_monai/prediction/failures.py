@@ -51,10 +51,7 @@ def output_folder(output: Path) -> Path:
     Raises:
         LggError: it cannot.
     """
-    try:
-        return writable_folder(output)
-    except LggError as error:
-        raise LggError(str(error).replace("--output_dir", "--output")) from error
+    return writable_folder(output, choose="another with --output")
 
 
 def saving(write: Callable[[], object]) -> None:

@@ -64,7 +64,7 @@ def write_weights(
         raise LggError(message)
     if known is not None:
         _require_alone(output)
-    writable_folder(output.parent)
+    writable_folder(output.parent, choose="another with --output")
     save_checkpoint(output, make_compact(state) if compact else state)
     if known is not None:
         write_json(output.parent / DATALIST, without_paths(known))

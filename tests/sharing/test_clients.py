@@ -161,8 +161,9 @@ def test_run_inference_evaluation_and_training(bundle: Path, data: Path, without
         mask = np.asarray(nibabel.load(tmp_path / "masks" / name.replace(".nii", "_seg.nii")).dataobj) > 0
         assert float(dice) == pytest.approx(2 * (truth & mask).sum() / (truth.sum() + mask.sum()), abs=1e-4)
     before = (bundle / "models/model.pt").read_bytes()
-    run("train.yaml", "--dataset_dir", data, "--ckpt_dir", tmp_path / "own", *TINY)
+    run("train.yaml", "--dataset_dir", data, "--ckpt_dir", tmp_path / "own", "--output_dir", tmp_path / "curves", *TINY)
     assert (bundle / "models/model.pt").read_bytes() == before
+    assert not (bundle / "eval").exists()  # nothing is written into a bundle that others share
     tuned = torch.load(tmp_path / "own/model.pt", weights_only=True)
     assert tuned.keys() == torch.load(bundle / "models/model.pt", weights_only=True).keys()
     run(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from monai.transforms import Compose
 from packages import REPOSITORY, lay_out, random_weights
 
 from lgg_monai.crossval.plan import effective_settings
+from lgg_monai.engines.config_check import root_cause
 from lgg_monai.errors import LggError
 from lgg_monai.sharing import package as module
 from lgg_monai.sharing.manifest import changed_files
@@ -293,15 +296,102 @@ def test_settings_of_training_that_say_nothing_are_refused(
 def test_post_contrast_is_not_taken_for_flair_where_pre_contrast_is_missing(packaged: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number in (1, 2):
-        volume = nibabel.Nifti1Image(np.zeros((32, 32, 3), np.float32), np.eye(4))
-        nibabel.save(volume, tmp_path / f"data/A_000{number}.nii.gz")
-    with pytest.raises(RuntimeError) as caught:
+        voxels = np.random.default_rng(number).random((32, 32, 3), np.float32)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / f"data/A_000{number}.nii.gz")
+    with pytest.raises(SystemExit, match=r"^error: there is no file .*A_0000\.nii\.gz\. .* one by one with --dat"):
         predict(packaged, tmp_path / "data", tmp_path / "masks")
-    error: BaseException | None = caught.value
-    while error is not None and error.__cause__ is not None:
-        error = error.__cause__
-    assert "A_0000.nii.gz" in str(error)
     assert not (tmp_path / "masks").exists()
+    named = [str(tmp_path / f"data/A_000{number}.nii.gz") for number in (1, 2)]
+    masks = predict(packaged, tmp_path / "data", tmp_path / "masks", datalist=named)
+    assert list(masks) == ["A_0001_seg.nii.gz", "A_0002_seg.nii.gz"]
+
+
+def test_missing_weights_and_scans_are_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: there is no file own\.pt\. Name scans .* and weights with"):
+        predict(packaged, scans / "msd/imagesTr", tmp_path / "masks", checkpoint="own.pt")
+    scan = str(sorted((scans / "msd/imagesTr").iterdir())[0])
+    with pytest.raises(SystemExit, match=r"^error: there is no file b_pre\.nii\. Name scans"):
+        predict(packaged, tmp_path, tmp_path / "masks", datalist=[["b_pre.nii", "b_flair.nii", scan], scan])
+    options = {"dataset_dir": str(scans / "msd"), "output_dir": str(tmp_path / "scores"), "checkpoint": "own.pt"}
+    with pytest.raises(SystemExit, match=r"^error: there is no file own\.pt\. Name patients .* and weights with"):
+        run_config(packaged, "evaluate", "infer", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that nobody may write into. The system's answer is replaced: its administrator may write anywhere."""
+    folder.mkdir()
+    allowed = os.access
+
+    def access(path: str | Path, mode: int) -> bool:
+        return allowed(path, mode) and not (mode & os.W_OK and os.path.realpath(path) == os.path.realpath(folder))
+
+    monkeypatch.setattr(os, "access", access)
+    return folder
+
+
+def test_a_folder_that_cannot_be_written_into_is_refused_before_anything_is_computed(
+    packaged: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    locked = read_only(tmp_path / "locked", monkeypatch)
+    data = str(scans / "msd")
+    for place, output in ((locked, locked), (locked, locked / "new/folder"), (file, file / "folder"), (file, file)):
+        message = rf"^error: cannot write into {re.escape(str(place))}, so no"
+        with pytest.raises(SystemExit, match=message):
+            predict(packaged, scans / "msd/imagesTr", output)
+        with pytest.raises(SystemExit, match=message):
+            run_config(packaged, "evaluate", "infer", dataset_dir=data, output_dir=str(output))
+        for key in ("ckpt_dir", "output_dir"):
+            folders = {"ckpt_dir": str(tmp_path / "w"), "output_dir": str(tmp_path / "curves")} | {key: str(output)}
+            with pytest.raises(SystemExit, match=rf"cannot write into {re.escape(str(place))}: name .* with --{key}$"):
+                run_config(packaged, "train", "train", dataset_dir=data, **folders)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "locked"]
+    assert not list(locked.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("listed", "trained", "scored"),
+    [
+        (
+            None,
+            "no list of patients (Data list file {json} does not exist.): give --dataset_dir",
+            "there is no file {json}. ",
+        ),
+        ([], "train_datalist is empty: give patients by --dataset_dir", "no patients to score"),
+        ([{"image": "a.nii.gz"}], "train_datalist lists a patient without mask", "no mask (label) is listed for {a}"),
+        ([{"image": "a.nii.gz", "label": "b.nii.gz"}], "train_datalist lists {a}, which", "there is no file {a}"),
+    ],
+)
+def test_patients_that_cannot_be_read_are_refused(
+    packaged: Path, tmp_path: Path, listed: list[dict[str, str]] | None, trained: str, scored: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    if listed is not None:
+        (data / "dataset.json").write_text(json.dumps({"training": listed}))
+    places = {"a": data / "a.nii.gz", "json": data / "dataset.json"}
+    options = {"dataset_dir": str(data), "output_dir": str(tmp_path / "out")}
+    with pytest.raises(SystemExit, match=re.escape(trained.format(**places))):
+        run_config(packaged, "train", "train", ckpt_dir=str(tmp_path / "weights"), **options)
+    with pytest.raises(SystemExit, match=re.escape("error: " + scored.format(**places))):
+        run_config(packaged, "evaluate", "infer", **options)
+    if listed is None:  # a client that does not come by `run` is told as well
+        evaluation = workflow_of(packaged, "evaluate", "infer", **options)
+        evaluation.initialize()
+        with pytest.raises(RuntimeError) as caught:
+            next(iter(evaluation.dataset))
+        assert str(data / "dataset.json") in str(root_cause(caught.value))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_training_from_weights_that_are_not_there_is_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    workflow = small_training(packaged, tmp_path / "w", dataset_dir=str(scans / "msd"), checkpoint="own.pt")
+    workflow.initialize()
+    with pytest.raises(SystemExit, match=r"there is no file own\.pt: name another with --checkpoint"):
+        workflow.run()
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize("given", ["a folder, nothing validated", "lists of a client", "a list, nothing validated"])

@@ -209,8 +209,9 @@ RULES: dict[str, Grade] = {
     **_named(E, "logging", "getLogger info debug warning error INFO DEBUG WARNING ERROR Logger"),
     "logging": N,
     **_named(D, "logging", "config handlers FileHandler basicConfig"),
-    **_named(E, "os.path", "join basename dirname splitext"),
-    **_named(E, "posixpath", "join basename dirname splitext"),
+    **_named(E, "os", "access"),  # asks what may be written, and changes nothing
+    **_named(E, "os.path", "join basename dirname splitext abspath exists"),
+    **_named(E, "posixpath", "join basename dirname splitext abspath"),
     # Packages that imaging code is commonly made of; they also read and write files, so a reader has to judge.
     **dict.fromkeys(
         ("scipy", "skimage", "nibabel", "einops", "itk", "PIL", "cv2", "pandas", "sklearn", "matplotlib", "tqdm"), N

@@ -1,0 +1,69 @@
+"""What a packaged training needs, looked for before anything is read: patients, weights, and folders to write into."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from monai.utils import ensure_tuple
+
+from lgg_monai.engines.config_check import current_parser, root_cause
+from lgg_monai.errors import LggError, exits_with_one_line
+
+
+@exits_with_one_line
+def check_patients(lists: dict[str, str]) -> None:
+    """Refuse lists of patients that cannot be read, that lack masks, or whose files are not there.
+
+    Args:
+        lists: for each key of the config that a user may give a list by, the id of the list that is used. The first one
+            has to hold somebody; MONAI would resolve a reference here, and end with a traceback where it cannot.
+
+    Raises:
+        SystemExit: with one line that names the list or the patient.
+    """
+    parser = current_parser()
+    if parser is None:
+        return
+    options = "--dataset_dir (a folder with dataset.json), or --" + " and --".join(lists)
+    for number, (key, name) in enumerate(lists.items()):
+        try:
+            patients = parser.get_parsed_content(name)
+        except Exception as error:  # whatever reading a list may raise
+            reason = " ".join(str(root_cause(error)).split())[:300]
+            raise LggError(f"no list of patients ({reason}): give {options}") from error
+        if not patients and number == 0:
+            raise LggError(f"{key} is empty: give patients by {options}")
+        for patient in patients:
+            _check_patient(patient, key)
+
+
+def _check_patient(patient: dict[str, Any], key: str) -> None:
+    for part, what in (("image", "scan"), ("label", "mask")):
+        if not patient.get(part):
+            raise LggError(f"{key} lists a patient without {what} ({part}), {patient}: correct dataset.json or --{key}")
+    for file in (*ensure_tuple(patient["image"]), *ensure_tuple(patient["label"])):
+        if isinstance(file, str) and not os.path.exists(file):
+            raise LggError(f"{key} lists {file}, which does not exist: correct dataset.json or --{key}")
+
+
+@exits_with_one_line
+def check_places(files: dict[str, str | None], folders: dict[str, str]) -> None:
+    """Refuse files that are not there, and folders that cannot be written into or made. Nothing is made.
+
+    Args:
+        files: paths by the key of the config; None is not looked for.
+        folders: the same of folders, which need not exist.
+
+    Raises:
+        SystemExit: with one line that names the key and the path.
+    """
+    for key, file in files.items():
+        if file is not None and not os.path.isfile(file):
+            raise LggError(f"there is no file {file}: name another with --{key}")
+    for key, folder in folders.items():
+        place = Path(folder).absolute()
+        nearest = next(one for one in (place, *place.parents) if os.path.exists(one))
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise LggError(f"cannot write into {nearest}: name another folder with --{key}")
