@@ -22,6 +22,7 @@ from lgg_monai.data.tiff_stack import (
     read_mask_slice,
     read_slice,
     shape_problem,
+    slices_name,
 )
 from lgg_monai.errors import LggError
 
@@ -106,7 +107,8 @@ def inspect_dataset(dataset_dir: Path, progress: Progress = iter, inspect: Inspe
     """
     reports = [(inspect or inspect_patient)(patient) for patient in progress(find_patients(dataset_dir))]
     folder = Path(dataset_dir)
-    problems = order_problems(folder) + _lone_masks(folder, reports) + _shared_slices(reports)
+    problems = order_problems(folder) + _lone_masks(folder, reports) + _names_of_others(reports)
+    problems += _shared_slices(reports)
     problems += [
         f"{path} is named like a patient and is empty: copy its slices, or remove it"
         for path in empty_patient_folders(folder)
@@ -188,6 +190,12 @@ def _file_problems(patient: Patient) -> list[str]:
     problems += [
         f"{masks[n]} has no image beside it: add it, or remove the mask" for n in sorted(masks.keys() - images.keys())
     ]
+    names = [slices_name(next(iter(files.values()))) for files in (images, masks) if files]
+    if len(set(names)) > 1:
+        problems.append(
+            f"the masks of {patient.image} are named after {names[1]}, its slices after {names[0]}, so may be another "
+            "patient's: give those that belong to the slices, or rename them"
+        )
     # Published slices count from 1; a later start means that the first ones were lost. 0 is another way to count.
     gaps = [(a + 1, b - 1) for a, b in pairwise([0, *sorted(images.keys() | masks.keys())]) if b > a + 1]
     if gaps:
@@ -269,6 +277,22 @@ def _lone_masks(folder: Path, reports: list[PatientReport]) -> list[str]:
         for path in sorted(folder.glob("labelsTr/*.nii*"))
         if (folder / "imagesTr").is_dir() and path not in labels and not path.name.startswith(".")
     ]
+
+
+def _names_of_others(reports: list[PatientReport]) -> list[str]:
+    """List folders whose slices are all named after another patient of the set, as a copy to the wrong place leaves."""
+    names = {report.patient.name for report in reports}
+    problems = []
+    for report in reports:
+        if report.patient.format != "tiff" or report.problems:
+            continue
+        name = slices_name(next(iter(image_files(report.patient.image).values())))
+        if name != report.patient.name and name in names:
+            problems.append(
+                f"the slices in {report.patient.image} are named after {name}, another patient of the set: "
+                "copy this patient's own, or rename them"
+            )
+    return problems
 
 
 def _shared_slices(reports: list[PatientReport]) -> list[str]:
