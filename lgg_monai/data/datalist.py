@@ -82,8 +82,7 @@ def prepare_datalist(
         SystemExit: with one line, for everything that is wrong with the folder, the split or the data.
     """
     run_folder = writable_folder(Path(output_dir))
-    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
-    require_sound(report)
+    report = _sound_report(dataset_dir, cache_dir)
     if datalist is None:
         parts = split_patients(report.patients, folds, fold, seed, validation_fraction, split)
     else:
@@ -167,8 +166,7 @@ def evaluation_datalist(
             f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
         )
         raise LggError(message)
-    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
-    require_sound(report)
+    report = _sound_report(dataset_dir, cache_dir)
     known = read_datalist(path) if path.is_file() else {}
     unknown = [str(file) for file, found in zip(files, lists, strict=True) if found is None]
     if unknown:
@@ -202,6 +200,15 @@ def evaluation_datalist(
         "seen": seen,
         "patients": entries,
     }
+
+
+def _sound_report(dataset_dir: str, cache_dir: str | None) -> DatasetReport:
+    """Read the data, refuse what has problems, and tell of what is odd."""
+    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
+    require_sound(report)
+    for warning in report.warnings:
+        logger.warning("%s", warning)
+    return report
 
 
 def _strongest(parts: Iterable[str]) -> str:

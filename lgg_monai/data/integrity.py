@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lgg_monai.data.channels import order_problems
+from lgg_monai.data.lost_slices import lost_slices, written_runs
 from lgg_monai.data.patients import Patient, empty_patient_folders, find_patients, load_nifti, read_patient
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
 from lgg_monai.data.tiff_stack import (
@@ -43,6 +44,7 @@ class PatientReport:
         digests: hashes of the slices that are not of one value, to find the same picture under another name.
         fingerprint: hash of all pixels and masks.
         image_fingerprint: hash of all pixels, whatever was outlined in them.
+        warnings: what is odd about this patient, a line each, though it can be trained on.
         problems: everything wrong with this patient, a line each; the numbers above are 0 where it could not be read.
     """
 
@@ -55,6 +57,7 @@ class PatientReport:
     digests: frozenset[str] = frozenset()
     fingerprint: str = ""
     image_fingerprint: str = ""
+    warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -73,6 +76,11 @@ class DatasetReport:
     def all_problems(self) -> list[str]:
         """Every problem found, those of single patients first."""
         return [problem for report in self.patients for problem in report.problems] + self.problems
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd about patients that can be trained on all the same."""
+        return [warning for report in self.patients for warning in report.warnings]
 
     @property
     def without_tumour(self) -> list[str]:
@@ -137,6 +145,7 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.tumour_slices = int(tumour.any(axis=(0, 1)).sum())
     report.tumour_voxels = int(tumour.sum())
     report.copied = tuple(SEQUENCES[c] for c in OTHERS if np.array_equal(image[c], image[FLAIR]))
+    report.warnings = _lost_slices(patient, image)
     by_slice = np.ascontiguousarray(np.moveaxis(image, -1, 0))
     hashes = [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
     blank = [picture.min() == picture.max() for picture in by_slice]
@@ -199,7 +208,7 @@ def _file_problems(patient: Patient) -> list[str]:
     # Published slices count from 1; a later start means that the first ones were lost. 0 is another way to count.
     gaps = [(a + 1, b - 1) for a, b in pairwise([0, *sorted(images.keys() | masks.keys())]) if b > a + 1]
     if gaps:
-        missing = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps)
+        missing = written_runs(gaps)
         problems.append(f"slices {missing} are missing in {patient.image}: add them, or number all from 1 without gaps")
     return problems
 
@@ -266,6 +275,16 @@ def _image_problems(patient: Patient, image: np.ndarray) -> list[str]:
         + ("leave the patient out" if channel == FLAIR else "a copy of FLAIR where it was not acquired")
         for channel, sequence in enumerate(image)
         if sequence.min() == sequence.max()
+    ]
+
+
+def _lost_slices(patient: Patient, image: np.ndarray) -> list[str]:
+    first, where = 1, " (slices counted from 1, from below)"
+    if patient.format == "tiff":
+        first, where = next(iter(image_files(patient.image))), ""
+    return [
+        f"{patient.image}: {phrase}{where}: replace it where the file is damaged"
+        for phrase in lost_slices(image, first)
     ]
 
 

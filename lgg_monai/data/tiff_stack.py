@@ -187,7 +187,7 @@ def distinct_values(array: np.ndarray, most: int = 5) -> str:
 
 
 def slices_name(path: Path) -> str:
-    """Give what a slice or mask is named after: ``<patient>`` of ``<patient>_<n>.tif`` and ``<patient>_<n>_mask.tif``."""
+    """Give the patient that a slice or mask is named after: all of its name but ``_<n>`` or ``_<n>_mask``."""
     return _NUMBER.sub("", path.stem.removesuffix(MASK_SUFFIX))
 
 
@@ -208,7 +208,7 @@ def _numbered(paths: Iterable[Path]) -> dict[int, Path]:
 
 
 def _require_one_name(paths: list[Path]) -> None:
-    """Refuse files that are named after somebody else: their numbers alone would put them into this patient's volume."""
+    """Refuse files that are named after somebody else: by their numbers they would become part of the volume."""
     names = Counter(slices_name(path) for path in paths)
     if len(names) < 2:
         return

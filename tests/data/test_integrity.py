@@ -178,7 +178,7 @@ FOLDER_DAMAGES: dict[str, tuple[Damage, str]] = {
             tif(root, 3, mask).rename(tif(root, 3, mask).with_name(tif(root, 3, mask, TWIN).name))
             for mask in (False, True)
         ],
-        rf"{ONE}.{TWIN}_3\.tif is not named {ONE}_<n>\.tif as the others there are, so may be another patient's: move it",
+        rf"{ONE}.{TWIN}_3\.tif is not named {ONE}_<n>\.tif as the others there are, so may be another",
     ),
     "slices of another patient after the last": (
         lambda root: [shutil.copyfile(tif(root, n), root / ONE / f"{TWIN}_{n + 20}.tif") for n in (1, 2)],
@@ -190,7 +190,7 @@ FOLDER_DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "all masks of another patient": (
         lambda root: [path.rename(root / ONE / f"{TWIN}_{n}_mask.tif") for n, path in mask_files(root / ONE).items()],
-        rf"the masks of .*{ONE} are named after {TWIN}, its slices after {ONE}, so may be another patient's: give those",
+        rf"the masks of .*{ONE} are named after {TWIN}, its slices after {ONE}, so may be another",
     ),
     "all slices of another patient": (
         lambda root: [path.rename(root / ONE / path.name.replace(ONE, TWO)) for path in (root / ONE).iterdir()],
