@@ -137,6 +137,7 @@ def evaluation_datalist(
     subset: str | None = "test",
     checkpoint: str | Sequence[str] | None = None,
     cache_dir: str | None = None,
+    writes: bool = True,
 ) -> dict[str, Any]:
     """List the patients to score, each with the part it had in training (``unseen`` where it had none).
 
@@ -148,13 +149,14 @@ def evaluation_datalist(
         checkpoint: the weights, one file or several; the ``datalist.json`` of their own trainings tells the parts, and
             that of the run folder where they have none.
         cache_dir: as in :func:`prepare_datalist`.
+        writes: the scores are to be written to the run folder, so prove before the work that they can be.
 
     Raises:
-        SystemExit: with one line, where the run has no such part or the folder lacks its patients.
+        SystemExit: with one line, where the run has no such part, the folder lacks its patients, or cannot be written.
     """
     if subset not in (None, *SUBSETS, "all"):
         raise LggError(f"unknown subset {subset!r}: --subset takes test, val, train or all")
-    path = writable_folder(Path(output_dir)) / DATALIST
+    path = (writable_folder(Path(output_dir)) if writes else Path(output_dir)) / DATALIST
     if subset is None:
         subset = "test" if path.is_file() else "all"
     files = [Path(file) for file in ([checkpoint] if isinstance(checkpoint, str) else checkpoint or [])]
