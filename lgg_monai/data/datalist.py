@@ -15,7 +15,9 @@ from lgg_monai.data.report_cache import ReportCache
 from lgg_monai.data.seen import (
     BEFORE,
     DATALIST,
+    WEIGHTS,
     datalist_of,
+    digest_of,
     identities,
     is_complete,
     parts_by_identity,
@@ -76,7 +78,8 @@ def prepare_datalist(
 
     Returns:
         ``training``, ``validation`` and ``test`` entries (``patient``, ``site``, ``image``, ``label``, …) and what is
-        known of the data (``fingerprint``, ``phantom``, numbers) and of the first weights (``seen_before``).
+        known of the data (``fingerprint``, ``phantom``, numbers) and of the first weights (``seen_before``,
+        ``initial_weights_sha256``).
 
     Raises:
         SystemExit: with one line, for everything that is wrong with the folder, the split or the data.
@@ -103,6 +106,7 @@ def prepare_datalist(
     if initial_weights is not None:
         require_unseen(content, Path(str(initial_weights)))
         content[BEFORE] = seen_before(Path(str(initial_weights)))
+        content[WEIGHTS] = digest_of(initial_weights)
     there = (run_folder / DATALIST).is_file()
     if resume and there:
         _require_same(read_datalist(run_folder / DATALIST), content, run_folder)
