@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -112,6 +113,12 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise LggError(f"the {what} {path} is not an object: write it anew or give another file")
     return content
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def writable_folder(folder: Path, choose: str = "another with --output_dir") -> Path:

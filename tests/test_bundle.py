@@ -28,6 +28,7 @@ from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, write_phantom
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.history import COLUMNS, read_history
+from lgg_monai.files import sha256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 UNET = "bundles/plain_unet.yaml"
@@ -204,6 +205,7 @@ def test_training_goes_on_from_given_weights(phantom: Path, trained: Path, tmp_p
     assert f"is known to {given}, so its score would flatter" in message
     seen = read(tmp_path / "run" / "datalist.json")["seen_before"]
     assert len(seen["training"]) == len(read(trained / "datalist.json")["training"])
+    assert read(tmp_path / "run" / "datalist.json")["initial_weights_sha256"] == sha256(given)
     assert not (tmp_path / "other" / "run.json").exists()
     message = refusal(UNET, phantom, tmp_path / "none", **settings | {"initial_weights": str(tmp_path / "no.pt")})
     assert message.startswith(f"no checkpoint {tmp_path / 'no.pt'}")

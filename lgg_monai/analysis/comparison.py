@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.analysis import original
+from lgg_monai.analysis.compared import load_runs
 from lgg_monai.analysis.cost import QUANTITIES, cost_ratios, run_cost
 from lgg_monai.analysis.figures import save_plot
 from lgg_monai.analysis.findings import write_findings
@@ -18,7 +19,7 @@ from lgg_monai.analysis.paired import RESAMPLES, SEED
 from lgg_monai.analysis.pictures import draw_pictures
 from lgg_monai.analysis.plots import learning_curves, quality_plots
 from lgg_monai.analysis.quality import compare_quality, scoring_remarks
-from lgg_monai.analysis.runs import Run, load_runs
+from lgg_monai.analysis.runs import Run
 from lgg_monai.analysis.speed import learning_speed
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.errors import LggError
@@ -38,7 +39,7 @@ def compare(folders: Sequence[Path], output: Path, allow_different_data: bool = 
     """Compare run folders and write the report.
 
     Args:
-        folders: two or more; the first is what the others are compared with.
+        folders: two or more, of runs or cross-validations; the first is what the others are compared with.
         output: a new or empty folder for ``report.html``, ``comparison.json``, ``comparison.csv``, ``plots/`` and
             ``pictures/``.
         allow_different_data: compare runs of different data, splits or seeds, and stamp everything.
@@ -79,7 +80,7 @@ def collect(runs: Sequence[Run], differences: Sequence[str] = (), measured: bool
         ],
         "settings_that_differ": settings_that_differ(runs),
         "quality": compare_quality(runs),
-        "how_to_evaluate": [_evaluation_command(run) for run in runs if run.unscored],
+        "how_to_evaluate": [_evaluation_command(part) for run in runs for part in run.parts if part.unscored],
         "definitions": {name: metric.definition for name, metric in METRICS.items()},
         "cost_definitions": {name: quantity.definition for name, quantity in QUANTITIES.items()},
         "methods": {
@@ -194,6 +195,8 @@ def _identity(run: Run) -> dict[str, Any]:
         "torch": (run.record.get("versions") or {}).get("torch"),
         "commit": run.record.get("commit"),
         "started": run.record.get("started"),
+        "cross_validation": len(run.folds),  # 0: one training
+        # Of a cross-validation all folds' together: each patient trains in several of them.
         "patients": {part: len(run.datalist[part]) for part in ("training", "validation", "test")},
         "fold": data.get("fold"),
         "folds": data.get("folds"),
@@ -214,10 +217,15 @@ def _notes(runs: Sequence[Run]) -> list[str]:
                 "not networks."
             )
     for what, name in (("device", "devices"), ("precision", "precisions"), ("threads", "numbers of threads")):
-        if len({run.record.get(what) for run in runs}) > 1:
+        if len({part.record.get(what) for run in runs for part in run.parts}) > 1:
             notes.append(f"The runs used different {name}: their time and memory do not compare the networks alone.")
     if len({run.history[-1]["epoch"] for run in runs}) > 1:
         notes.append("The runs were trained for different numbers of epochs.")
+    if any(run.folds for run in runs):
+        notes.append(
+            "Of a cross-validation, each patient's scores are of the fold that was tested on it. Learning and time are "
+            "means over the folds, of the epochs that all have; memory is the highest, the rest that of the first fold."
+        )
     resumed = [run.label for run in runs if run.record.get("resumed")]
     if resumed:
         notes.append(f"Interrupted and resumed: {', '.join(resumed)}; the time in between is not counted.")

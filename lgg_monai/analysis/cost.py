@@ -50,7 +50,7 @@ QUANTITIES = {
 
 
 def run_cost(run: Run, measured: bool = True) -> dict[str, Any]:
-    """Collect one run's cost.
+    """Collect one run's cost; of a cross-validation that of one fold in the mean.
 
     Args:
         run: the run.
@@ -59,7 +59,7 @@ def run_cost(run: Run, measured: bool = True) -> dict[str, Any]:
     Returns:
         The keys of `QUANTITIES` (None where not known), ``slice_shape`` and ``not_measured``, the reason.
     """
-    checkpoint = run.folder / "checkpoints" / "best.pt"
+    checkpoint = run.parts[0].folder / "checkpoints" / "best.pt"
     shape = slice_shape(run)
     inference = (
         measure(run.config.get("network_def"), shape)
@@ -104,7 +104,7 @@ def slice_shape(run: Run) -> tuple[int, int, int]:
     From a stored prediction, else from a patient's files, else (both gone) the size of the training patches.
     """
     channels = 3
-    for path in sorted((run.folder / EVALUATION / PREDICTIONS).glob("*.npz")):
+    for path in sorted((run.parts[0].folder / EVALUATION / PREDICTIONS).glob("*.npz")):
         columns, rows, _ = read_prediction(path).shape
         return channels, columns, rows
     for part in ("test", "validation", "training"):

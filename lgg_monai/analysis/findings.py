@@ -38,6 +38,12 @@ def write_findings(content: Mapping[str, Any]) -> list[str]:
             f"Slices in an epoch were set to {', '.join(chosen)}, where by default an epoch shows every tumour slice "
             "once and as many drawn from all slices: trainings of another length may rank the networks otherwise."
         )
+    if any(run["cross_validation"] for run in content["runs"]):
+        findings.append(
+            "Each fold is one training with one seed: the intervals cover which patients were tested on, not how much "
+            "other trainings, or other folds, would differ."
+        )
+        return findings
     findings.append(
         "Each run is one training with one seed on one split: the intervals cover which patients were tested on, "
         "not how much another training would differ."

@@ -74,7 +74,7 @@ def draw_pictures(
 
 
 def _row(folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str) -> PictureRow:
-    predictions = [read_prediction(run.folder / EVALUATION / PREDICTIONS / f"{name}.npz") for run in runs]
+    predictions = [read_prediction(run.tested_in(name) / EVALUATION / PREDICTIONS / f"{name}.npz") for run in runs]
     entry = next(entry for entry in runs[0].datalist["test"] if entry["patient"] == name)
     image, label = read_patient(patient_of(entry))
     flair = np.asarray(image)[FLAIR]

@@ -80,6 +80,8 @@ def quality_plots(runs: Sequence[Run], quality: Mapping[str, Any]) -> list[Plot]
 def _curve(runs: Sequence[Run], name: str, against: str) -> Draw:
     def draw(axis: Axes, theme: Theme) -> None:
         for number, run in enumerate(runs):
+            for fold in run.folds:
+                axis.plot(*series(fold.history, name, against), color=run_colour(theme, number), lw=0.6, alpha=0.45)
             x, y = series(run.history, name, against)
             mark = run_marker(number) if len(x) == 1 else None
             axis.plot(x, y, run_line(number), color=run_colour(theme, number), marker=mark, lw=1.6, label=run.label)

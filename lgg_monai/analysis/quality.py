@@ -14,6 +14,7 @@ from lgg_monai.analysis.runs import Run
 from lgg_monai.engines.checkpoints import BEST
 from lgg_monai.engines.summary import summarise
 
+WORST = 5  # patients, as many as a cross-validation tells of
 # Keys of configs/evaluate.yaml that change masks whatever the network.
 SCORING = ("tta", "smallest_component", "smallest_share")
 
@@ -29,8 +30,9 @@ def compare_quality(runs: Sequence[Run]) -> dict[str, Any]:
     Returns:
         ``available``; where it is False, ``reasons`` (one a run that lacks scores), else ``patients`` (those that all
         runs tested on), ``summaries`` (of `summarise`, one a run, over these patients), ``paired`` (one a run after the
-        first: ``volume_dice`` and so on, other minus first), ``groups`` (``all``, sites, missing sequences) and
-        ``table`` (the patients' Dice by run).
+        first: ``volume_dice`` and so on, other minus first), ``groups`` (``all``, missing sequences, sites, and
+        folds where all runs are cross-validations with the same), ``table`` (the patients' Dice by run) and ``worst``
+        (the rows of those with the lowest Dice in the mean of the runs).
     """
     reasons = [f"{run.label}: {run.unscored}" for run in runs if run.unscored]
     names = [] if reasons else common_patients(runs)
@@ -39,6 +41,7 @@ def compare_quality(runs: Sequence[Run]) -> dict[str, Any]:
     if reasons:
         return {"available": False, "reasons": reasons}
     rows = [[run.patients[name] for name in names] for run in runs]
+    table = [_patient(name, runs) for name in names]
     return {
         "available": True,
         "reasons": [],
@@ -46,8 +49,9 @@ def compare_quality(runs: Sequence[Run]) -> dict[str, Any]:
         "left_out": sorted(set().union(*(run.patients for run in runs)) - set(names)),
         "summaries": [summarise(own) for own in rows],
         "paired": [paired_differences(rows[0], own) for own in rows[1:]],
-        "groups": [_group(title, members, runs) for title, members in _groups(runs[0], names)],
-        "table": [_patient(name, runs) for name in names],
+        "groups": [_group(title, members, runs) for title, members in _groups(runs, names)],
+        "table": table,
+        "worst": sorted(table, key=lambda row: (float(np.mean(row["volume_dice"])), row["patient"]))[:WORST],
     }
 
 
@@ -59,16 +63,17 @@ def scoring_remarks(runs: Sequence[Run]) -> list[str]:
     """
     remarks = []
     scored = [run for run in runs if not run.unscored]
-    for run in scored:
+    for run in (part for own in scored for part in own.parts):
         checkpoint = str(run.evaluation.get("checkpoint") or "")
         # The folder may have been moved since, with all the folders above it.
         if checkpoint and Path(checkpoint).parts[-3:] != (run.folder.resolve().name, "checkpoints", BEST):
             remarks.append(f"{run.label} was scored with the weights {checkpoint}, not its own checkpoints/{BEST}.")
     for key in SCORING:
-        ways = [(run.evaluation.get("config") or {}).get(key) for run in scored]
+        parts = [part for run in scored for part in run.parts]
+        ways = [(part.evaluation.get("config") or {}).get(key) for part in parts]
         if len(set(map(str, ways))) > 1:
             found = ", ".join(
-                f"{'not set' if way is None else way} ({run.label})" for run, way in zip(scored, ways, strict=True)
+                f"{'not set' if way is None else way} ({part.label})" for part, way in zip(parts, ways, strict=True)
             )
             remarks.append(
                 f"The runs were scored in different ways: {key} is {found}. "
@@ -77,8 +82,9 @@ def scoring_remarks(runs: Sequence[Run]) -> list[str]:
     return remarks
 
 
-def _groups(run: Run, names: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _groups(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Give each group's title and its patients; a group without patients is left out."""
+    run = runs[0]
     missing = {name for name in names if _number(run, name, "missing_sequences") > 0}
     groups = [
         ("all patients", list(names)),
@@ -87,6 +93,8 @@ def _groups(run: Run, names: Sequence[str]) -> list[tuple[str, list[str]]]:
     ]
     for site in sorted({str(run.patients[name]["site"]) for name in names}):
         groups.append((f"site {site}", [name for name in names if run.patients[name]["site"] == site]))
+    if all([set(part.patients) for part in own.folds] == [set(part.patients) for part in run.folds] for own in runs):
+        groups += [(part.folder.name, [name for name in names if name in part.patients]) for part in run.folds]
     return [(title, members) for title, members in groups if members]
 
 

@@ -41,6 +41,7 @@ class Run:
         patients: scores of its test patients (``evaluation/patients.csv``), by name; empty where there are none.
         evaluation: ``evaluation/summary.json``.
         unscored: why there are no scores, and what to do; empty where there are.
+        folds: of a cross-validation that is taken as one run, see `lgg_monai.analysis.compared.pool_folds`.
     """
 
     label: str
@@ -51,6 +52,16 @@ class Run:
     patients: dict[str, dict[str, Any]]
     evaluation: dict[str, Any]
     unscored: str = ""
+    folds: tuple[Run, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Run, ...]:
+        """The trainings that it consists of: the folds, or itself."""
+        return self.folds or (self,)
+
+    def tested_in(self, patient: str) -> Path:
+        """Give the folder of the training that was tested on a patient."""
+        return next(part.folder for part in self.parts if patient in part.patients)
 
     @property
     def network(self) -> str:
@@ -75,39 +86,6 @@ class Run:
         return tuple(tuple(sorted(entry["patient"] for entry in self.datalist[part])) for part in PARTS)
 
 
-def load_runs(folders: Sequence[Path], allow_different_data: bool = False) -> tuple[list[Run], list[str]]:
-    """Read the runs of a comparison.
-
-    Args:
-        folders: two or more run folders.
-        allow_different_data: accept runs of different data, splits or seeds.
-
-    Returns:
-        The runs, in the order given, and what they differ in (``data``, ``split``, ``seed``): empty unless allowed.
-
-    Raises:
-        LggError: fewer than two runs, one given twice, one unfinished or damaged, or runs that differ in their data.
-    """
-    if len(folders) < 2:
-        raise LggError(f"{len(folders)} run given to compare: give two run folders or more")
-    resolved = [Path(folder).resolve() for folder in folders]
-    for number, folder in enumerate(resolved):
-        if folder in resolved[:number]:
-            raise LggError(f"the run {folders[number]} is given twice: give each run folder once")
-    labels = distinct_labels(resolved)
-    runs = [load_run(Path(folder), label) for folder, label in zip(folders, labels, strict=True)]
-    differences = _differences(runs)
-    if differences and not allow_different_data:
-        first, other, _ = differences[0]
-        what = ", ".join(dict.fromkeys(what for _, one, what in differences if one is other))
-        message = (
-            f"{first.folder} and {other.folder} differ in {what}: "
-            "compare runs of one data set, split and seed, or give --allow-different-data"
-        )
-        raise LggError(message)
-    return runs, list(dict.fromkeys(what for _, _, what in differences))
-
-
 def load_run(folder: Path, label: str = "") -> Run:
     """Read one run folder.
 
@@ -115,7 +93,7 @@ def load_run(folder: Path, label: str = "") -> Run:
         LggError: it is no run folder, has no history, is unfinished or damaged.
     """
     if not (folder / RUN).is_file():
-        raise LggError(f"no {RUN} in {folder}: give the folder of a run, such as runs/unet")
+        raise LggError(f"no {RUN} in {folder}: give the folder of a run, such as runs/unet, or of a cross-validation")
     record, history = read_object(folder / RUN, "run record"), read_history(folder / HISTORY)
     if not history:
         raise LggError(f"no {HISTORY} with an epoch in {folder}: compare runs that were trained")
@@ -209,20 +187,3 @@ def _read_patients(path: Path) -> dict[str, dict[str, Any]]:
         if lacking:
             raise LggError(f"the scores {path} lack {lacking[0]} of patient {name}: evaluate the run again")
     return rows
-
-
-def _differences(runs: Sequence[Run]) -> list[tuple[Run, Run, str]]:
-    first = runs[0]
-    found = []
-    for run in runs[1:]:
-        if _fingerprint(run) != _fingerprint(first):
-            found.append((first, run, "data"))
-        if run.split != first.split:
-            found.append((first, run, "split"))
-        if run.record.get("seed") != first.record.get("seed"):
-            found.append((first, run, "seed"))
-    return found
-
-
-def _fingerprint(run: Run) -> Any:
-    return (run.record.get("data") or {}).get("fingerprint")

@@ -10,7 +10,10 @@ import typer
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN RUN [RUN ...]", help="Run folders; the first is the reference.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN [RUN ...]", help="Folders of runs or cross-validations; the first is the reference."
+        ),
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for report.html, numbers and plots.")],
     allow_different_data: Annotated[

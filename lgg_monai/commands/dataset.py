@@ -24,6 +24,8 @@ def check(folder: DatasetDir) -> None:
 
     report = inspect_dataset(folder, progress=_progress)
     typer.echo(describe(report))
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     problems = report.all_problems + report.without_tumour
     for problem in problems:
         typer.echo(f"problem: {problem}", err=True)

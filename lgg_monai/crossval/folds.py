@@ -14,7 +14,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.analysis.runs import load_run
-from lgg_monai.crossval.plan import EVALUATE, Plan, different_settings, shared_settings
+from lgg_monai.crossval.plan import EVALUATE, Plan, different_trainings, shared_settings
+from lgg_monai.data.seen import DATALIST, WEIGHTS, read_datalist
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.probabilities import PROBABILITIES
 from lgg_monai.engines.run_folder import RUN, has_ended
@@ -106,7 +107,8 @@ def require_same_settings(plan: Plan, folder: Path) -> None:
         LggError: names the settings that differ.
     """
     config = read_object(folder / RUN, "run record").get("config") or {}
-    differences = different_settings(plan.settings, shared_settings(config))
+    weights = read_datalist(folder / DATALIST).get(WEIGHTS)
+    differences = different_trainings(plan, shared_settings(config), weights)
     if differences:
         message = (
             f"{folder} was trained with other settings ({', '.join(differences[:5])}): "

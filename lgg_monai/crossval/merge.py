@@ -11,7 +11,7 @@ import numpy as np
 
 from lgg_monai.analysis.runs import Run, load_run
 from lgg_monai.crossval.folds import fold_folder, require_same_settings
-from lgg_monai.crossval.plan import Plan, different_settings, shared_settings
+from lgg_monai.crossval.plan import FIRST_WEIGHTS, Plan, different_settings, shared_settings
 from lgg_monai.engines.checkpoints import BEST
 from lgg_monai.engines.summary import METRICS, summarise, write_patients_csv
 from lgg_monai.errors import LggError
@@ -85,7 +85,8 @@ def _require_sound(plan: Plan, fold: int, run: Run, first: Run) -> None:
         )
         raise LggError(message)
     ways = [own.evaluation.get("config") or {} for own in (first, run)]
-    by_purpose = {"checkpoint", "pictures", "probabilities", "subset"}
+    # The weights that the training began with were compared by their content.
+    by_purpose = {"checkpoint", "pictures", "probabilities", "subset", FIRST_WEIGHTS}
     differences = set(different_settings(*map(shared_settings, ways))) - by_purpose
     if differences:
         message = (

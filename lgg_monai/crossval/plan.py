@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 
 from lgg_monai.analysis.sources import PLAN
 from lgg_monai.data import default_dataset_dir, find_patients
+from lgg_monai.data.seen import digest_of
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, writable_folder, write_json
 
@@ -23,6 +24,7 @@ OF_THE_MACHINE = {
     *("bundle_root", "dataset_dir", "output_dir", "device", "progress", "resume", "fold"),
     *("cache", "cache_dir", "compile", "channels_last"),
 }
+FIRST_WEIGHTS = "initial_weights"
 RESERVED = {
     "fold": "--fold before --",
     "folds": "--folds before --",
@@ -49,6 +51,7 @@ class Plan:
         overrides: of the bundle's config, by key, for training and evaluation.
         evaluation: of the evaluation's config alone.
         settings: the effective config of the training, but for what belongs to one fold or machine.
+        weights: digest of the file ``initial_weights``; None where there is none, or it is not on this machine.
     """
 
     bundle: str
@@ -58,6 +61,7 @@ class Plan:
     overrides: dict[str, Any]
     evaluation: dict[str, Any]
     settings: dict[str, Any]
+    weights: str | None = None
 
 
 def make_plan(
@@ -111,6 +115,7 @@ def make_plan(
         overrides=overrides,
         evaluation=evaluation,
         settings=shared_settings(settings),
+        weights=digest_of(settings.get(FIRST_WEIGHTS)),
     )
 
 
@@ -173,6 +178,22 @@ def different_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list
     return [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]
 
 
+def different_trainings(plan: Plan, settings: Mapping[str, Any], weights: Any) -> list[str]:
+    """Name what differs between a plan and a training, or an earlier plan.
+
+    Args:
+        plan: of the cross-validation.
+        settings: see `shared_settings`.
+        weights: digest of the weights that the training began with; None where it is not known, as of runs of before
+            it was written down. Only then does their path count.
+    """
+    differences = different_settings(plan.settings, settings)
+    if plan.weights and weights:
+        differences = [key for key in differences if key != FIRST_WEIGHTS]
+        differences += [f"content of {FIRST_WEIGHTS}"] if plan.weights != weights else []
+    return differences
+
+
 def adopt_plan(plan: Plan, output: Path) -> None:
     """Write the plan into the output folder, or prove that it is the one that is there.
 
@@ -187,8 +208,9 @@ def adopt_plan(plan: Plan, output: Path) -> None:
     before = read_json(path, "plan of the cross-validation")
     if not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
         raise LggError(f"{path} is no plan of a cross-validation: choose another --output")
-    differences = different_settings(before["settings"], content["settings"])
-    differences += [key for key in content if key not in ("settings", "overrides") and before.get(key) != content[key]]
+    differences = different_trainings(plan, before["settings"], before.get("weights"))
+    compared = content.keys() - {"settings", "weights", "overrides"}
+    differences += [key for key in content if key in compared and before.get(key) != content[key]]
     if differences:
         message = (
             f"the cross-validation in {output} began with other settings ({', '.join(differences[:5])}): "

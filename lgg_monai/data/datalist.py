@@ -15,7 +15,9 @@ from lgg_monai.data.report_cache import ReportCache
 from lgg_monai.data.seen import (
     BEFORE,
     DATALIST,
+    WEIGHTS,
     datalist_of,
+    digest_of,
     identities,
     is_complete,
     parts_by_identity,
@@ -76,14 +78,14 @@ def prepare_datalist(
 
     Returns:
         ``training``, ``validation`` and ``test`` entries (``patient``, ``site``, ``image``, ``label``, …) and what is
-        known of the data (``fingerprint``, ``phantom``, numbers) and of the first weights (``seen_before``).
+        known of the data (``fingerprint``, ``phantom``, numbers) and of the first weights (``seen_before``,
+        ``initial_weights_sha256``).
 
     Raises:
         SystemExit: with one line, for everything that is wrong with the folder, the split or the data.
     """
     run_folder = writable_folder(Path(output_dir))
-    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
-    require_sound(report)
+    report = _sound_report(dataset_dir, cache_dir)
     if datalist is None:
         parts = split_patients(report.patients, folds, fold, seed, validation_fraction, split)
     else:
@@ -104,6 +106,7 @@ def prepare_datalist(
     if initial_weights is not None:
         require_unseen(content, Path(str(initial_weights)))
         content[BEFORE] = seen_before(Path(str(initial_weights)))
+        content[WEIGHTS] = digest_of(initial_weights)
     there = (run_folder / DATALIST).is_file()
     if resume and there:
         _require_same(read_datalist(run_folder / DATALIST), content, run_folder)
@@ -138,6 +141,7 @@ def evaluation_datalist(
     subset: str | None = "test",
     checkpoint: str | Sequence[str] | None = None,
     cache_dir: str | None = None,
+    writes: bool = True,
 ) -> dict[str, Any]:
     """List the patients to score, each with the part it had in training (``unseen`` where it had none).
 
@@ -149,13 +153,14 @@ def evaluation_datalist(
         checkpoint: the weights, one file or several; the ``datalist.json`` of their own trainings tells the parts, and
             that of the run folder where they have none.
         cache_dir: as in :func:`prepare_datalist`.
+        writes: the scores are to be written to the run folder, so prove before the work that they can be.
 
     Raises:
-        SystemExit: with one line, where the run has no such part or the folder lacks its patients.
+        SystemExit: with one line, where the run has no such part, the folder lacks its patients, or cannot be written.
     """
     if subset not in (None, *SUBSETS, "all"):
         raise LggError(f"unknown subset {subset!r}: --subset takes test, val, train or all")
-    path = writable_folder(Path(output_dir)) / DATALIST
+    path = (writable_folder(Path(output_dir)) if writes else Path(output_dir)) / DATALIST
     if subset is None:
         subset = "test" if path.is_file() else "all"
     files = [Path(file) for file in ([checkpoint] if isinstance(checkpoint, str) else checkpoint or [])]
@@ -167,8 +172,7 @@ def evaluation_datalist(
             f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
         )
         raise LggError(message)
-    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
-    require_sound(report)
+    report = _sound_report(dataset_dir, cache_dir)
     known = read_datalist(path) if path.is_file() else {}
     unknown = [str(file) for file, found in zip(files, lists, strict=True) if found is None]
     if unknown:
@@ -202,6 +206,15 @@ def evaluation_datalist(
         "seen": seen,
         "patients": entries,
     }
+
+
+def _sound_report(dataset_dir: str, cache_dir: str | None) -> DatasetReport:
+    """Read the data, refuse what has problems, and tell of what is odd."""
+    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
+    require_sound(report)
+    for warning in report.warnings:
+        logger.warning("%s", warning)
+    return report
 
 
 def _strongest(parts: Iterable[str]) -> str:

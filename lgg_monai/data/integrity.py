@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lgg_monai.data.channels import order_problems
+from lgg_monai.data.lost_slices import lost_slices, written_runs
 from lgg_monai.data.patients import Patient, empty_patient_folders, find_patients, load_nifti, read_patient
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
 from lgg_monai.data.tiff_stack import (
@@ -22,6 +23,7 @@ from lgg_monai.data.tiff_stack import (
     read_mask_slice,
     read_slice,
     shape_problem,
+    slices_name,
 )
 from lgg_monai.errors import LggError
 
@@ -42,6 +44,7 @@ class PatientReport:
         digests: hashes of the slices that are not of one value, to find the same picture under another name.
         fingerprint: hash of all pixels and masks.
         image_fingerprint: hash of all pixels, whatever was outlined in them.
+        warnings: what is odd about this patient, a line each, though it can be trained on.
         problems: everything wrong with this patient, a line each; the numbers above are 0 where it could not be read.
     """
 
@@ -54,6 +57,7 @@ class PatientReport:
     digests: frozenset[str] = frozenset()
     fingerprint: str = ""
     image_fingerprint: str = ""
+    warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -72,6 +76,11 @@ class DatasetReport:
     def all_problems(self) -> list[str]:
         """Every problem found, those of single patients first."""
         return [problem for report in self.patients for problem in report.problems] + self.problems
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd about patients that can be trained on all the same."""
+        return [warning for report in self.patients for warning in report.warnings]
 
     @property
     def without_tumour(self) -> list[str]:
@@ -106,7 +115,8 @@ def inspect_dataset(dataset_dir: Path, progress: Progress = iter, inspect: Inspe
     """
     reports = [(inspect or inspect_patient)(patient) for patient in progress(find_patients(dataset_dir))]
     folder = Path(dataset_dir)
-    problems = order_problems(folder) + _lone_masks(folder, reports) + _shared_slices(reports)
+    problems = order_problems(folder) + _lone_masks(folder, reports) + _names_of_others(reports)
+    problems += _shared_slices(reports)
     problems += [
         f"{path} is named like a patient and is empty: copy its slices, or remove it"
         for path in empty_patient_folders(folder)
@@ -135,6 +145,7 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.tumour_slices = int(tumour.any(axis=(0, 1)).sum())
     report.tumour_voxels = int(tumour.sum())
     report.copied = tuple(SEQUENCES[c] for c in OTHERS if np.array_equal(image[c], image[FLAIR]))
+    report.warnings = _lost_slices(patient, image)
     by_slice = np.ascontiguousarray(np.moveaxis(image, -1, 0))
     hashes = [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
     blank = [picture.min() == picture.max() for picture in by_slice]
@@ -188,10 +199,16 @@ def _file_problems(patient: Patient) -> list[str]:
     problems += [
         f"{masks[n]} has no image beside it: add it, or remove the mask" for n in sorted(masks.keys() - images.keys())
     ]
+    names = [slices_name(next(iter(files.values()))) for files in (images, masks) if files]
+    if len(set(names)) > 1:
+        problems.append(
+            f"the masks of {patient.image} are named after {names[1]}, its slices after {names[0]}, so may be another "
+            "patient's: give those that belong to the slices, or rename them"
+        )
     # Published slices count from 1; a later start means that the first ones were lost. 0 is another way to count.
     gaps = [(a + 1, b - 1) for a, b in pairwise([0, *sorted(images.keys() | masks.keys())]) if b > a + 1]
     if gaps:
-        missing = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps)
+        missing = written_runs(gaps)
         problems.append(f"slices {missing} are missing in {patient.image}: add them, or number all from 1 without gaps")
     return problems
 
@@ -261,6 +278,16 @@ def _image_problems(patient: Patient, image: np.ndarray) -> list[str]:
     ]
 
 
+def _lost_slices(patient: Patient, image: np.ndarray) -> list[str]:
+    first, where = 1, " (slices counted from 1, from below)"
+    if patient.format == "tiff":
+        first, where = next(iter(image_files(patient.image))), ""
+    return [
+        f"{patient.image}: {phrase}{where}: replace it where the file is damaged"
+        for phrase in lost_slices(image, first)
+    ]
+
+
 def _lone_masks(folder: Path, reports: list[PatientReport]) -> list[str]:
     """List NIfTI masks that belong to no image; lone TIFF masks are a problem of their patient."""
     labels = {report.patient.label for report in reports}
@@ -269,6 +296,22 @@ def _lone_masks(folder: Path, reports: list[PatientReport]) -> list[str]:
         for path in sorted(folder.glob("labelsTr/*.nii*"))
         if (folder / "imagesTr").is_dir() and path not in labels and not path.name.startswith(".")
     ]
+
+
+def _names_of_others(reports: list[PatientReport]) -> list[str]:
+    """List folders whose slices are all named after another patient of the set, as a copy to the wrong place leaves."""
+    names = {report.patient.name for report in reports}
+    problems = []
+    for report in reports:
+        if report.patient.format != "tiff" or report.problems:
+            continue
+        name = slices_name(next(iter(image_files(report.patient.image).values())))
+        if name != report.patient.name and name in names:
+            problems.append(
+                f"the slices in {report.patient.image} are named after {name}, another patient of the set: "
+                "copy this patient's own, or rename them"
+            )
+    return problems
 
 
 def _shared_slices(reports: list[PatientReport]) -> list[str]:

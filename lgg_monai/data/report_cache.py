@@ -10,6 +10,7 @@ from typing import Any
 
 from lgg_monai.data.identity import code_state, files_state, short_hash
 from lgg_monai.data.integrity import PatientReport, inspect_patient
+from lgg_monai.data.lost_slices import lost_slices
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.data.volume_cache import cache_folder, chosen_folder
@@ -18,7 +19,10 @@ from lgg_monai.files import write_json
 logger = logging.getLogger(__name__)
 
 REPORTS = "reports"
-KEPT = ("size", "slices", "tumour_slices", "tumour_voxels", "copied", "digests", "fingerprint", "image_fingerprint")
+KEPT = (
+    *("size", "slices", "tumour_slices", "tumour_voxels", "copied", "digests", "fingerprint", "image_fingerprint"),
+    "warnings",
+)
 
 
 class ReportCache:
@@ -33,7 +37,7 @@ class ReportCache:
     def __init__(self, folder: str | Path | None) -> None:
         folder = chosen_folder(folder)
         self.folder = None if folder is None else folder / REPORTS
-        self._code = "" if folder is None else code_state(inspect_patient, read_patient, TiffStackReader)
+        self._code = "" if folder is None else code_state(inspect_patient, read_patient, TiffStackReader, lost_slices)
 
     def report(self, patient: Patient) -> PatientReport:
         """Return what is known of a patient, or read it."""

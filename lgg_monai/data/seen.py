@@ -10,7 +10,7 @@ from typing import Any
 from lgg_monai.data.patients import person_of
 from lgg_monai.data.split import PARTS
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_object
+from lgg_monai.files import read_object, sha256
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +18,8 @@ DATALIST = "datalist.json"
 ENTRY = ("patient", "fingerprint", "image_fingerprint")  # what :func:`identities` needs
 BEFORE = "seen_before"
 """Key of a ``datalist.json``: what the weights that the training began with had seen, by part, and if all is known."""
+WEIGHTS = "initial_weights_sha256"
+"""Key of a ``datalist.json``: the digest of the file of these weights, whose path differs from machine to machine."""
 
 
 def read_datalist(path: Path) -> dict[str, Any]:
@@ -44,6 +46,14 @@ def datalist_of(checkpoint: Path) -> Path | None:
     """Find the patients of a file of weights: beside it, as in a bundle, or in the run folder that it lies in."""
     places = (checkpoint.parent / DATALIST, checkpoint.parent.parent / DATALIST)
     return next((path for path in places if path.is_file()), None)
+
+
+def digest_of(weights: str | Path | None) -> str | None:
+    """Give the SHA-256 of a file of weights; None where there is none, which reading it will refuse."""
+    try:
+        return None if weights is None else sha256(Path(str(weights)))
+    except OSError:
+        return None
 
 
 def training_patients(checkpoint: Path) -> set[str]:

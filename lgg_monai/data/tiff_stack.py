@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,15 +186,38 @@ def distinct_values(array: np.ndarray, most: int = 5) -> str:
     return ", ".join(str(value) for value in values[:most]) + (", …" if len(values) > most else "")
 
 
+def slices_name(path: Path) -> str:
+    """Give the patient that a slice or mask is named after: all of its name but ``_<n>`` or ``_<n>_mask``."""
+    return _NUMBER.sub("", path.stem.removesuffix(MASK_SUFFIX))
+
+
 def _numbered(paths: Iterable[Path]) -> dict[int, Path]:
-    numbered: dict[int, Path] = {}
-    for path in paths:
-        match = _NUMBER.search(path.stem.removesuffix(MASK_SUFFIX))
-        if match is None:
+    by_stem = {path: path.stem.removesuffix(MASK_SUFFIX) for path in paths}
+    for path, stem in by_stem.items():
+        if _NUMBER.search(stem) is None:
             raise LggError(f"no slice number at the end of {path}: rename it to <patient>_<n>.tif, or remove it")
-        number = int(match[1])
+    _require_one_name(list(by_stem))
+    numbered: dict[int, Path] = {}
+    for path, stem in by_stem.items():
+        number = int(stem.rpartition("_")[2])
         if number in numbered:
             both = f"{numbered[number].name} and {path.name}"
             raise LggError(f"slice {number} lies twice in {path.parent} ({both}): remove one of them")
         numbered[number] = path
     return dict(sorted(numbered.items()))
+
+
+def _require_one_name(paths: list[Path]) -> None:
+    """Refuse files that are named after somebody else: by their numbers they would become part of the volume."""
+    names = Counter(slices_name(path) for path in paths)
+    if len(names) < 2:
+        return
+    folder = paths[0].parent.absolute()
+    own = folder.name if folder.name in names else names.most_common(1)[0][0]
+    strange = [path for path in paths if slices_name(path) != own]
+    end = f"_<n>{MASK_SUFFIX if strange[0].stem.endswith(MASK_SUFFIX) else ''}.tif"
+    more = f" (and {len(strange) - 1} more)" if len(strange) > 1 else ""
+    raise LggError(
+        f"{strange[0]}{more} is not named {own}{end} as the others there are, so may be another patient's: "
+        "move it to that one's folder, rename it, or remove it"
+    )

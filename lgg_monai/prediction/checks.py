@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lgg_monai.data.lost_slices import lost_slices
 from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.geometry import PIXEL_MM, Placement
@@ -64,6 +65,8 @@ def flags(scan: Scan, placement: Placement, head: np.ndarray, mask: np.ndarray) 
     found = [*scan.warnings, *placement.notes]
     if scan.missing:
         found.append(f"missing sequences, replaced by FLAIR: {', '.join(scan.missing)}")
+    lost = lost_slices(placement.turned(scan.image))
+    found += [f"{phrase} (slices counted from 1, from below)" for phrase in lost]
     flair = placement.turned(scan.image[FLAIR])
     found += _spacing(scan, placement) + _head(flair, head, placement) + _intensity(flair)
     if not mask.any():

@@ -13,12 +13,12 @@ from lgg_monai.data.convert import decathlon, require_empty, write_nifti
 from lgg_monai.data.file_names import NIFTI_SUFFIXES
 from lgg_monai.data.phantom import PHANTOM_MARKER
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_object, write_json, write_text
+from lgg_monai.files import read_object, sha256, write_json, write_text
 from lgg_monai.prediction.failures import output_folder, reason_of, saving
 from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import RESULT
 from lgg_monai.prediction.nifti import load_mask
-from lgg_monai.prediction.outputs import MASK, compact, file_digest, patient_folder, read_label
+from lgg_monai.prediction.outputs import MASK, compact, patient_folder, read_label
 from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.prediction.steps import load
 
@@ -150,4 +150,4 @@ def _is_as_predicted(path: Path) -> bool:
         return False
     # Results of before 2026-11-26 do not tell, and are taken to be unchanged.
     recorded: Any = read_object(result, "result").get("mask")
-    return recorded is None or recorded == file_digest(path)
+    return recorded is None or recorded == sha256(path)

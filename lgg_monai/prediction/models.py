@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import inspect
 import math
@@ -25,6 +24,7 @@ from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
 from lgg_monai.engines.run_folder import trained_config
 from lgg_monai.errors import LggError
+from lgg_monai.files import sha256
 from lgg_monai.networks.strides import divisor
 from lgg_monai.prediction.network_def import build_network, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
@@ -109,8 +109,7 @@ def load_segmenter(
             network = network.to(chosen, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             require_one_logit(network, model.network_def, model.name, chosen)
             networks.append(fuse_batch_norms(network))
-            with checkpoint.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            digests.append(sha256(checkpoint))
         seen = frozenset(name for _, checkpoint in members for name in training_patients(checkpoint))
     return Segmenter(
         networks=networks,

@@ -13,7 +13,7 @@ import numpy as np
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.errors import LggError
-from lgg_monai.files import PARTIAL, read_json, replacing, write_json
+from lgg_monai.files import PARTIAL, read_json, replacing, sha256, write_json
 from lgg_monai.prediction.inputs import RESULT
 from lgg_monai.prediction.measurements import DEFINITIONS
 from lgg_monai.prediction.nifti import load_mask, write_volume
@@ -95,11 +95,6 @@ def _state(path: Path) -> tuple[str, int, int]:
     return path.name, state.st_size, state.st_mtime_ns
 
 
-def file_digest(path: Path) -> str:
-    """Tell a file from one with other content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
 def is_done(folder: Path, source: ScanSource, settings: str) -> bool:
     """Tell whether a patient's results are complete and were made with these settings from this scan as it is now.
 
@@ -169,7 +164,7 @@ def write_prediction(
         write_seg(folder / SEG, prediction.mask, scan)
     content = {
         "patient": source.name,
-        "mask": file_digest(folder / MASK),
+        "mask": sha256(folder / MASK),
         "kind": source.kind,
         "source": source_digest(source),
         "inputs": inputs_digest(source),

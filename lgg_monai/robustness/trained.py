@@ -159,7 +159,7 @@ def load_model(
         reason = " ".join(str(error).split())[:200]
         message = f"the config of {source} cannot be used ({reason}): give a run or bundle of this project"
         raise LggError(message) from error
-    datalist = evaluation_datalist(data, str(run or root), subset or (None if run else "all"), files)
+    datalist = evaluation_datalist(data, str(run or root), subset or (None if run else "all"), files, writes=False)
     return TrainedModel(str(source), files, networks, preprocessing, postprocessing, inferer, chosen, datalist)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
 
-from lgg_monai.files import read_json
+from lgg_monai.files import read_json, sha256
 
 MANIFEST = "manifest.json"
 LARGE_FILES = "large_files.yml"
@@ -65,12 +64,6 @@ def write_zip(bundle: Path, target: Path) -> None:
             with path.open("rb") as source, archive.open(entry, "w") as packed:
                 while block := source.read(1 << 20):
                     packed.write(block)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(bundle: Path) -> list[Path]:

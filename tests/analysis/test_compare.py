@@ -16,9 +16,9 @@ from run_folders import edit_json, truth, write_run
 from typer.testing import CliRunner
 
 from lgg_monai.analysis import figures, measure
+from lgg_monai.analysis.compared import load_runs
 from lgg_monai.analysis.comparison import collect, compare
 from lgg_monai.analysis.pictures import choose_cases, disagreement_slice
-from lgg_monai.analysis.runs import load_runs
 from lgg_monai.cli import app
 from lgg_monai.engines.history import read_history, write_history
 from lgg_monai.errors import LggError

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from run_folders import edit_json, write_run
 
-from lgg_monai.analysis.runs import distinct_labels, load_runs, require_scored_apart
+from lgg_monai.analysis.compared import load_runs
+from lgg_monai.analysis.runs import distinct_labels, require_scored_apart
 from lgg_monai.analysis.sources import expand_folds
 from lgg_monai.errors import LggError
 

@@ -25,6 +25,7 @@ from lgg_monai.engines.predictions import read_prediction
 from lgg_monai.engines.probabilities import read_probability
 from lgg_monai.engines.summary import summarise
 from lgg_monai.errors import LggError
+from lgg_monai.files import sha256
 
 TINY = [
     *("--device", "cpu", "--precision", "fp32", "--progress", "False", "--pictures", "False"),
@@ -261,6 +262,53 @@ def test_folds_that_do_not_belong_together_are_not_merged(
     plan = make_plan("plain_unet", FOLDS, dataset_dir=phantom, tokens=TINY)
     assert message in refusal(lambda: merge_folds(plan, own))
     assert not (own / "summary.json").exists()
+
+
+def test_first_weights_are_compared_by_their_content(
+    own: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds_module, "run_bundle", lambda *_: pytest.fail("ran with other weights"))
+    here, there, changed = (tmp_path / name for name in ("here.pt", "there.pt", "changed.pt"))
+    for path, content in ((here, b"weights"), (there, b"weights"), (changed, b"others")):
+        path.write_bytes(content)
+
+    def began_with(path: Path, record: bool = True) -> None:
+        """Say of all folds, each as on its own machine, that they began with a file."""
+        (own / "cross_validation.json").unlink(missing_ok=True)
+        digest = sha256(path) if record else None
+        for fold in range(FOLDS):
+            for name in ("run.json", "evaluation/summary.json"):
+                edit(own / f"fold_{fold}" / name, lambda content: content["config"].update(initial_weights=str(path)))
+            edit(own / f"fold_{fold}/datalist.json", lambda content: content.update(initial_weights_sha256=digest))
+
+    def merged(path: Path) -> bool:
+        summary, _ = run(phantom, own, overrides=[*TINY, "--initial_weights", str(path)])
+        return summary is not None
+
+    began_with(here)
+    edit(own / "fold_1/evaluation/summary.json", lambda content: content["config"].update(initial_weights="elsewhere"))
+    assert merged(there)
+    assert merged(here)  # the plan that was written down took the other path
+    message = refusal(lambda: merged(changed))
+    assert "began with other settings (content of initial_weights)" in message
+    (own / "cross_validation.json").unlink()
+    assert f"{own / 'fold_0'} was trained with other settings (content of initial_weights)" in refusal(
+        lambda: merged(changed)
+    )
+    (own / "cross_validation.json").unlink()
+    here.write_bytes(b"others")  # under the same path
+    assert "was trained with other settings (content of initial_weights)" in refusal(lambda: merged(here))
+    (own / "cross_validation.json").unlink()
+    assert "was trained with other settings (initial_weights)" in refusal(lambda: run(phantom, own))
+    # What wrote no digest down, and weights that are not on this machine, are known by their path.
+    for record, weights in ((False, there), (True, tmp_path / "gone.pt")):
+        there.write_bytes(b"weights")
+        (tmp_path / "gone.pt").write_bytes(b"weights")
+        began_with(weights, record)
+        (tmp_path / "gone.pt").unlink()
+        assert merged(weights)
+        (own / "cross_validation.json").unlink()
+        assert "was trained with other settings (initial_weights)" in refusal(lambda: merged(tmp_path / "other.pt"))
 
 
 @pytest.mark.parametrize("content", ["[]", '{"finished": true, "config": null}'])

@@ -25,6 +25,7 @@ from lgg_monai.errors import LggError
 
 ONE = "PHANTOM_AA_0001_20000101"
 TWIN = "PHANTOM_AA_0099_20000101"
+TWO = "PHANTOM_BB_0002_20000101"
 Damage = Callable[[Path], object]
 
 
@@ -170,7 +171,30 @@ FOLDER_DAMAGES: dict[str, tuple[Damage, str]] = {
             shutil.copyfile(tif(root, 3), root / ONE / f"{ONE}.tif"),
             shutil.copyfile(tif(root, 3, mask=True), root / ONE / f"{ONE}_mask.tif"),
         ],
-        r"slices \d+-20000100 are missing in",
+        rf"{ONE}\.tif is not named {ONE}_<n>\.tif as the others there are",
+    ),
+    "slice of another patient": (
+        lambda root: [
+            tif(root, 3, mask).rename(tif(root, 3, mask).with_name(tif(root, 3, mask, TWIN).name))
+            for mask in (False, True)
+        ],
+        rf"{ONE}.{TWIN}_3\.tif is not named {ONE}_<n>\.tif as the others there are, so may be another",
+    ),
+    "slices of another patient after the last": (
+        lambda root: [shutil.copyfile(tif(root, n), root / ONE / f"{TWIN}_{n + 20}.tif") for n in (1, 2)],
+        rf"{ONE}.{TWIN}_21\.tif \(and 1 more\) is not named {ONE}_<n>\.tif as the others there are",
+    ),
+    "mask of another patient": (
+        lambda root: tif(root, 3, mask=True).rename(root / ONE / f"{TWIN}_3_mask.tif"),
+        rf"{ONE}.{TWIN}_3_mask\.tif is not named {ONE}_<n>_mask\.tif as the others there are",
+    ),
+    "all masks of another patient": (
+        lambda root: [path.rename(root / ONE / f"{TWIN}_{n}_mask.tif") for n, path in mask_files(root / ONE).items()],
+        rf"the masks of .*{ONE} are named after {TWIN}, its slices after {ONE}, so may be another",
+    ),
+    "all slices of another patient": (
+        lambda root: [path.rename(root / ONE / path.name.replace(ONE, TWO)) for path in (root / ONE).iterdir()],
+        rf"the slices in .*{ONE} are named after {TWO}, another patient of the set: copy this patient's own",
     ),
     "number twice": (
         lambda root: shutil.copyfile(tif(root, 3), root / ONE / f"{ONE}_03.tif"),

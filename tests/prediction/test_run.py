@@ -389,6 +389,12 @@ def test_what_is_unlike_training_is_flagged() -> None:
     assert "no tumour found" in found(np.minimum(usual, 100))
     assert "missing sequences, replaced by FLAIR: post" in found(usual, missing=("post",))
     assert "cover 16 mm only" in found(usual, LPS * [1, 1, 0.2, 1])
+    lost = usual.copy()
+    lost[0, :, :, 4] = 0
+    assert (
+        found(lost) == "pre of slice 5 is of one single value, unlike those around (slices counted from 1, from below)"
+    )
+    assert found(np.stack([usual[1]] * 3), missing=("pre", "post")) == "missing sequences, replaced by FLAIR: pre, post"
     assert "only 6 slices" in found(usual[..., :6], np.diag([-1.0, -1, 1, 1]), spacing_known=False)
     assert "slices are 10.0 mm apart" in found(usual, LPS * [1, 1, 2, 1])
     assert "resampled in plane" in found(usual, LPS * [0.5, 0.5, 1, 1])

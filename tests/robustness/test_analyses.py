@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.cli import main
-from lgg_monai.data import find_patients, read_patient
+from lgg_monai.data import evaluation_datalist, find_patients, read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.predictions import read_prediction
 from lgg_monai.engines.probabilities import write_probability
@@ -210,6 +211,33 @@ def test_an_unfinished_training_is_judged_with_a_warning(
     (copy / "run.json").write_text(json.dumps(record | {"finished": False, "ended": None}))
     load_models([copy], phantom)
     assert f"the training in {copy} is unfinished" in caplog.text
+
+
+def test_a_run_folder_that_may_only_be_read_is_enough(
+    trained: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    opened = os.open
+
+    def read_only(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+        """For root, who may write whatever the modes say."""
+        if flags & (os.O_WRONLY | os.O_RDWR) and Path(os.fsdecode(path)).is_relative_to(run):
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    for path in (run, *run.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        content = measure_robustness([run], tmp_path / "robustness", phantom, device="cpu", degradations=FEW[:1])
+        assert content["clean"]["volume_dice"]["n"] == len(dice_of(run / SCORES))
+        measure_trust([run], tmp_path / "calibration", phantom, device="cpu")
+        # An evaluation writes there, and says so before its work.
+        with pytest.raises(SystemExit, match=f"cannot write to the output folder {run}"):
+            evaluation_datalist(str(phantom), str(run))
+    finally:
+        for path in (run, *run.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o200)
 
 
 def test_a_run_counts_once_however_it_is_given(trained: Path, phantom: Path, tmp_path: Path) -> None:
