@@ -1,7 +1,7 @@
 """Pieces that the configs plug into MONAI's engines."""
 
 from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
-from lgg_monai.engines.checkpoints import default_checkpoint, load_weights
+from lgg_monai.engines.checkpoints import can_resume, default_checkpoint, load_weights
 from lgg_monai.engines.config_check import (
     check_early_stop,
     check_keys,
@@ -58,6 +58,7 @@ __all__ = [
     "SlicewiseInferer",
     "TensorBoardWriter",
     "WeightAveraging",
+    "can_resume",
     "check_early_stop",
     "check_keys",
     "check_numbers",

@@ -71,6 +71,11 @@ def read_weights(path: Path) -> dict[str, Any]:
     return expand(state)
 
 
+def can_resume(output_dir: str) -> bool:
+    """Tell whether a run folder holds a checkpoint to go on from."""
+    return (Path(output_dir) / "checkpoints" / LAST).is_file()
+
+
 @exits_with_one_line
 def default_checkpoint(output_dir: str, bundle_root: str) -> str:
     """Name the weights to use where the user named none: the run's best, else those that are shipped with the bundle.

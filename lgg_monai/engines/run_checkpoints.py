@@ -58,16 +58,11 @@ class RunCheckpoints:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.COMPLETED, self._end)
 
-    @property
-    def resumable(self) -> bool:
-        """Whether there is a ``last.pt`` to go on from."""
-        return (self.folder / LAST).is_file()
-
     @exits_with_one_line
     def restore(self, engine: Engine) -> None:
         """Load ``last.pt`` into everything that is named in ``state``, and set the trainer's epoch."""
         path = self.folder / LAST
-        if not self.resumable:
+        if not path.is_file():
             logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
             return
         saved = read_checkpoint(path)
