@@ -69,6 +69,12 @@ def quality_sentence(first: str, other: str, means: Sequence[float], entry: Mapp
     p = f", Wilcoxon p {format_p(entry['wilcoxon_p'])})" if entry["wilcoxon_p"] is not None else ")"
     start = f"On {n} test patients {scores}: {difference}{p}"
     if interval[0] <= 0 <= interval[1]:
+        if entry["wilcoxon_p"] is not None and entry["wilcoxon_p"] < 0.05 and entry["higher"] != entry["lower"]:
+            usual, count = (other, entry["higher"]) if entry["higher"] > entry["lower"] else (first, entry["lower"])
+            return (
+                f"{start}. {usual} draws {count} of the {n} patients better, which the test calls no chance, but the "
+                "interval of the mean includes zero, as a few differ by more: neither is better on both counts."
+            )
         return f"{start}. The interval includes zero, so these patients do not tell which of the two is better."
     if n < FEWEST_PATIENTS:
         return f"{start}. The interval leaves out zero, but {n} patients are too few to call either better."

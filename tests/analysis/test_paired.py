@@ -77,9 +77,21 @@ def entry(low: float, high: float, n: int = 20, p: float | None = 0.01) -> dict:
 
 def test_no_winner_where_the_interval_includes_zero() -> None:
     for low, high in ((-0.01, 0.05), (0.0, 0.05), (-0.05, 0.0)):
-        sentence = quality_sentence("unet", "pspnet", (0.8, 0.82), entry(low, high))
+        sentence = quality_sentence("unet", "pspnet", (0.8, 0.82), entry(low, high, p=0.3))
         assert "do not tell which" in sentence
         assert "better than" not in sentence
+
+
+def test_most_patients_better_and_a_few_much_worse_is_said_as_it_is() -> None:
+    """It read "the patients do not tell which is better" beside p < 0.001."""
+    first, other = rows(*[0.8] * 20), rows(*[0.81] * 19, 0.4)
+    found = paired_difference("volume_dice", first, other)
+    sentence = quality_sentence("unet", "pspnet", (0.8, 0.79), found)
+    assert "pspnet draws 19 of the 20 patients better" in sentence
+    assert "includes zero" in sentence
+    assert "better than" not in sentence
+    mirrored = quality_sentence("pspnet", "unet", (0.79, 0.8), paired_difference("volume_dice", other, first))
+    assert "pspnet draws 19 of the 20 patients better" in mirrored
 
 
 def test_the_winner_is_the_one_with_the_higher_score() -> None:

@@ -43,6 +43,9 @@ before = torch.load(weights, weights_only=True)
 train = BundleTrainTask(str(bundle), {})
 assert train.is_valid()
 train._update_overrides = lambda all: all.update(slices_per_volume=2, slice_size=64, patch_size=64)
-train({"model": bundle.name, "device": "cpu", "max_epochs": 1, "val_split": 0.25, "multi_gpu": False}, Store())
+request = {"model": bundle.name, "device": "cpu", "max_epochs": 1, "multi_gpu": False}
+train({**request, "val_split": 0.25}, Store())  # the weights before stay, unless the epoch is better on who validates
+assert torch.load(weights, weights_only=True).keys() == before.keys()
+train({**request, "val_split": 0.0}, Store())
 after = torch.load(weights, weights_only=True)
 assert any(not torch.equal(after[name], value) for name, value in before.items())
