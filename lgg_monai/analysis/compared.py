@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from lgg_monai.analysis.runs import Run, distinct_labels, load_run
-from lgg_monai.analysis.sources import expand_folds, require_apart
+from lgg_monai.analysis.sources import expand_folds, given_twice, require_apart
 from lgg_monai.crossval.plan import FIRST_WEIGHTS, different_settings, shared_settings
 from lgg_monai.data.seen import WEIGHTS
 from lgg_monai.data.split import PARTS
@@ -31,11 +31,10 @@ def load_runs(folders: Sequence[Path], allow_different_data: bool = False) -> tu
     """
     if len(folders) < 2:
         raise LggError(f"{len(folders)} run given to compare: give two run folders or more")
-    resolved = [Path(folder).resolve() for folder in folders]
-    for number, folder in enumerate(resolved):
-        if folder in resolved[:number]:
-            raise LggError(f"the run {folders[number]} is given twice: give each run folder once")
-    labels = distinct_labels(resolved)
+    twice = given_twice(folders)
+    if twice is not None:
+        raise LggError(f"the run {twice} is given twice: give each run folder once")
+    labels = distinct_labels([Path(folder).resolve() for folder in folders])
     runs = [_load(Path(folder), label) for folder, label in zip(folders, labels, strict=True)]
     differences = _differences(runs)
     if differences and not allow_different_data:

@@ -25,11 +25,21 @@ def expand_sources(sources: Sequence[Path], bundles: bool = True) -> list[Path]:
             fold: its patients would count twice.
     """
     runs = [run for source in sources for run in expand_folds(Path(source), bundles)]
-    resolved = [run.resolve() for run in runs]
-    for number, run in enumerate(resolved):
-        if run in resolved[:number]:
-            raise LggError(f"{runs[number]} is given twice, so its patients would count twice: give each run once")
+    twice = given_twice(runs)
+    if twice is not None:
+        raise LggError(f"{twice} is given twice, so its patients would count twice: give each run once")
     return runs
+
+
+def given_twice(paths: Sequence[Path]) -> Path | None:
+    """Give the first path that leads to where an earlier one leads, however either is written; None where none does."""
+    seen: set[Path] = set()
+    for path in paths:
+        resolved = Path(path).resolve()
+        if resolved in seen:
+            return path
+        seen.add(resolved)
+    return None
 
 
 def expand_folds(source: Path, bundles: bool = True) -> list[Path]:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lgg_monai.data.file_names import NIFTI_SUFFIXES
 from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
 
 # Folders of the published download hold `<patient>/<patient>_<n>.tif`; one or two more levels lie above them.
 SEARCH_DEPTH = 3
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
 NETWORK_AXES = ("L", "P", "S")
 """Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
 _PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")

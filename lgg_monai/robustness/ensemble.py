@@ -10,6 +10,7 @@ import numpy as np
 
 from lgg_monai.analysis.paired import paired_differences
 from lgg_monai.analysis.runs import Run, describe_runs, distinct_labels, require_scored_apart
+from lgg_monai.analysis.sources import given_twice
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.errors import LggError
@@ -91,10 +92,10 @@ def _members(sources: Sequence[Path]) -> dict[str, _Tested]:
     """Read the members, and prove that their scores are of the same patients."""
     if len(sources) < 2:
         raise LggError(f"{len(sources)} model given: give two or more that were tested on the same patients")
+    twice = given_twice(sources)
+    if twice is not None:
+        raise LggError(f"{twice} is given twice: give each model once")
     folders = [Path(source).resolve() for source in sources]
-    for number, folder in enumerate(folders):
-        if folder in folders[:number]:
-            raise LggError(f"{sources[number]} is given twice: give each model once")
     members: dict[str, _Tested] = {}
     for label, source in zip(distinct_labels(folders), sources, strict=True):
         runs = require_scored_apart([source])
