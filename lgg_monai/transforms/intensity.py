@@ -34,7 +34,7 @@ class RandomIntensity:
             return image, label
         if len(chosen) == len(image):
             return self.change(image, random), label
-        chosen = chosen.to(image.device)
+        chosen = chosen.to(image.device, non_blocking=True)
         return image.index_copy(0, chosen, self.change(image.index_select(0, chosen), random)), label
 
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
@@ -59,8 +59,8 @@ class RandomContrast(RandomIntensity):
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
         """See :class:`RandomIntensity`."""
         shape = (len(part), part.shape[1], 1, 1)
-        factor = 1 + random.uniform(shape, -self.contrast, self.contrast).to(part)
-        shift = random.uniform(shape, -self.brightness, self.brightness).to(part)
+        factor = 1 + random.uniform(shape, -self.contrast, self.contrast).to(part, non_blocking=True)
+        shift = random.uniform(shape, -self.brightness, self.brightness).to(part, non_blocking=True)
         return torch.addcmul(shift, part, factor)
 
 
@@ -78,7 +78,7 @@ class RandomGamma(RandomIntensity):
 
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
         """See :class:`RandomIntensity`."""
-        gamma = random.uniform((len(part), part.shape[1], 1, 1), *self.gamma).to(part)
+        gamma = random.uniform((len(part), part.shape[1], 1, 1), *self.gamma).to(part, non_blocking=True)
         low, high = part.amin((2, 3), keepdim=True), part.amax((2, 3), keepdim=True)
         width = (high - low).clamp_min(1e-6)
         return ((part - low) / width).pow(gamma) * width + low
@@ -100,7 +100,9 @@ class RandomBiasField(RandomIntensity):
 
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
         """See :class:`RandomIntensity`."""
-        nodes = random.uniform((len(part), 1, self.nodes, self.nodes), -self.strength, self.strength).to(part)
+        nodes = random.uniform((len(part), 1, self.nodes, self.nodes), -self.strength, self.strength).to(
+            part, non_blocking=True
+        )
         field = functional.interpolate(nodes, size=part.shape[2:], mode="bicubic", align_corners=True).exp()
         # A coil scales the signal, which is 0 in air; after normalisation air is the lowest value, not 0.
         floor = part.amin((2, 3), keepdim=True)
@@ -121,7 +123,7 @@ class RandomNoise(RandomIntensity):
 
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
         """See :class:`RandomIntensity`."""
-        deviation = random.uniform((len(part), 1, 1, 1), 0, self.deviation).to(part)
+        deviation = random.uniform((len(part), 1, 1, 1), 0, self.deviation).to(part, non_blocking=True)
         return part + random.normal(part.shape, part.device) * deviation
 
 
@@ -141,7 +143,7 @@ class RandomBlur(RandomIntensity):
     def change(self, part: torch.Tensor, random: BatchRandom) -> torch.Tensor:
         """See :class:`RandomIntensity`."""
         count, channels = part.shape[:2]
-        deviation = random.uniform((count, 1), *self.deviation).to(part)
+        deviation = random.uniform((count, 1), *self.deviation).to(part, non_blocking=True)
         place = torch.arange(-self.radius, self.radius + 1, device=part.device)
         kernel = torch.exp(-0.5 * (place / deviation) ** 2)
         kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, dim=0)[:, None]
@@ -188,9 +190,9 @@ class RandomMissingSequence(RandomIntensity):
         if not others:
             return part
         # The draw names one sequence to lose, or (one past the last) all of them.
-        draws = random.uniform((len(part),), 0, len(others) + 1).long().tolist()
-        part = part.clone()
-        for sample, draw in enumerate(draws):
-            for channel in others if draw == len(others) else [others[draw]]:
-                part[sample, channel] = part[sample, FLAIR]
-        return part
+        draws = random.uniform((len(part),), 0, len(others) + 1).long()
+        sources = torch.arange(part.shape[1]).repeat(len(part), 1)
+        for place, channel in enumerate(others):
+            sources[(draws == place) | (draws == len(others)), channel] = FLAIR
+        planes = (sources + torch.arange(len(part))[:, None] * part.shape[1]).flatten()
+        return part.flatten(0, 1).index_select(0, planes.to(part.device, non_blocking=True)).reshape(part.shape)

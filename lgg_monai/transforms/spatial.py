@@ -60,11 +60,11 @@ class RandomAffinePatch:
         size = (image.shape[2], image.shape[3])
         patch = (min(self.patch_size, size[0]), min(self.patch_size, size[1]))
         matrix, centre = self.parameters(len(image), size, patch, random)
-        grid = self._bend(sampling_grid(matrix, centre, size, patch), size, random)
+        grid = self._bend(sampling_grid(matrix, centre, size, patch, image.device), size, random)
         # The label rides along as a channel: one interpolation instead of two. Half of a voxel's weight decides.
         # In float32, as a CPU counts pixels in the type of the grid: in half precision it would read wrong ones.
         both = torch.cat([image.float(), label.float()], dim=1)
-        both = functional.grid_sample(both, grid.to(both), padding_mode="border", align_corners=False)
+        both = functional.grid_sample(both, grid, padding_mode="border", align_corners=False)
         return both[:, :-1].to(image.dtype), (both[:, -1:] > 0.5).to(image.dtype)
 
     def parameters(
@@ -89,13 +89,17 @@ class RandomAffinePatch:
             return grid
         nodes = random.uniform((len(chosen), 2, self.elastic_nodes, self.elastic_nodes), -self.elastic, self.elastic)
         nodes = torch.stack([nodes[:, 1] * (2 / size[1]), nodes[:, 0] * (2 / size[0])], dim=1)
+        nodes = nodes.to(grid.device, non_blocking=True)
         field = functional.interpolate(nodes, size=grid.shape[1:3], mode="bicubic", align_corners=True)
-        grid[chosen] += field.movedim(1, -1)
-        return grid
+        return grid.index_add_(0, chosen.to(grid.device, non_blocking=True), field.movedim(1, -1))
 
 
 def sampling_grid(
-    matrix: torch.Tensor, centre: torch.Tensor, size: tuple[int, int], patch: tuple[int, int]
+    matrix: torch.Tensor,
+    centre: torch.Tensor,
+    size: tuple[int, int],
+    patch: tuple[int, int],
+    device: torch.device | None = None,
 ) -> torch.Tensor:
     """Compute where each pixel of a patch comes from.
 
@@ -104,6 +108,7 @@ def sampling_grid(
         centre: ``[B, 2]``, the slice coordinates (pixels, X and Y) of the patch's centre.
         size: of the slice, in pixels.
         patch: size of the patch, in pixels.
+        device: where the grid is made; by default that of the matrices.
 
     Returns:
         ``[B, PX, PY, 2]`` slice coordinates as grid_sample takes them: from -1 to 1 between the outer edges of the
@@ -114,4 +119,6 @@ def sampling_grid(
     turn = matrix.flip(1, 2) * half_patch * (2 / sides[:, None])
     shift = (centre.flip(1) * 2 + 1) / sides - 1
     theta = torch.cat([turn, shift[..., None]], dim=2)
+    if device is not None:
+        theta = theta.to(device, non_blocking=True)
     return functional.affine_grid(theta, [len(matrix), 1, *patch], align_corners=False)
