@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +41,9 @@ class SliceDataset(VolumeDataset):
         self._tables = None
         if all(volume.is_coded for volume in self._volumes):
             self._tables = torch.stack([volume.tables for volume in self._volumes])
+        self._joined: CompactSlices | None = None
+        if self._volumes and self._volumes[0].image.device.type == "cuda":
+            self._join()
 
     def __len__(self) -> int:
         # While the parent loads, it counts volumes; from then on items are slices.
@@ -51,6 +55,9 @@ class SliceDataset(VolumeDataset):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """Gather a batch: image ``[B, C, X, Y]`` and label ``[B, 1, X, Y]``."""
+        if self._joined is not None:
+            images, labels = self._joined.gather(indices)
+            return {self.image_key: images, self.label_key: labels}
         places = [self.index[number] for number in indices]
         labels = torch.stack([self._fit(self._volumes[patient].label[z], 0) for patient, z in places])
         if self._tables is None:
@@ -62,6 +69,18 @@ class SliceDataset(VolumeDataset):
             offsets = (patients[:, None] * channels + torch.arange(channels)) * CODES
             images = decode(torch.stack(codes), self._tables, offsets.to(self._tables.device))
         return {self.image_key: images, self.label_key: labels}
+
+    def _join(self) -> None:
+        """Put all slices of one size into one tensor, of which volumes are views: a GPU gathers a batch in one call."""
+        if self._tables is None or any(tuple(volume.image.shape[2:]) != self.slice_size for volume in self._volumes):
+            return
+        patients = torch.tensor([patient for patient, _ in self.index], device=self._tables.device)
+        image = torch.cat([volume.image for volume in self._volumes])
+        label = torch.cat([volume.label for volume in self._volumes])
+        self._joined = CompactSlices(image, label, self._tables, patients)
+        lengths = [len(volume.image) for volume in self._volumes]
+        pairs = zip(self._volumes, image.split(lengths), label.split(lengths), strict=True)
+        self._cache = self._volumes = [replace(volume, image=ours, label=mask) for volume, ours, mask in pairs]
 
     def _fitted_values(self, patient: int, z: int) -> torch.Tensor:
         volume = self._volumes[patient]
@@ -77,6 +96,31 @@ class SliceDataset(VolumeDataset):
         padded[:] = background
         padded[:, : picture.shape[1], : picture.shape[2]] = picture
         return padded
+
+
+@dataclass(frozen=True)
+class CompactSlices:
+    """Slices of all patients, one after the other, of the same size and with codes for values.
+
+    Args:
+        image: ``[N, C, X, Y]``, codes (uint8).
+        label: ``[N, 1, X, Y]``.
+        tables: ``[P, C, 256]``, the value of each code of each patient.
+        patients: ``[N]``, whose slice it is.
+    """
+
+    image: torch.Tensor
+    label: torch.Tensor
+    tables: torch.Tensor
+    patients: torch.Tensor
+
+    def gather(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return image ``[B, C, X, Y]`` and label ``[B, 1, X, Y]`` without waiting for the device."""
+        device, channels = self.image.device, self.image.shape[1]
+        chosen = torch.tensor(indices).to(device, non_blocking=True)
+        rows = self.patients.index_select(0, chosen)[:, None] * channels + torch.arange(channels, device=device)
+        images = decode(self.image.index_select(0, chosen), self.tables, rows * CODES)
+        return images, self.label.index_select(0, chosen)
 
 
 class TumourSliceSampler(Sampler[int]):

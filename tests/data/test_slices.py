@@ -209,3 +209,24 @@ def test_balance_goes_from_slices_alike_to_patients_alike() -> None:
 def test_a_balance_outside_of_its_range_is_refused(balance: float) -> None:
     with pytest.raises(ValueError, match="use a number from 0"):
         TumourSliceSampler(with_tumour(2, 2), balance=balance)
+
+
+def test_joined_slices_give_the_same_batches() -> None:
+    """What a GPU gathers from."""
+    volumes = [volume(number, (5, 6, 4 + number), tumour=(1, 3)) for number in range(3)]
+    for each in volumes:
+        each["image"] = each["image"].round()  # so few values that they are held as codes
+    apart, joined = (SliceDataset(volumes, as_tensors(torch.float16), progress=False) for _ in range(2))
+    joined._join()
+    assert joined._joined is not None
+    for key, expected in apart.__getitems__([0, 9, 3, len(apart) - 1, 3]).items():
+        assert torch.equal(joined.__getitems__([0, 9, 3, len(apart) - 1, 3])[key], expected)
+    assert torch.equal(joined[4]["image"], apart[4]["image"])
+    assert joined.compact(1).image.data_ptr() == joined._joined.image[4].data_ptr()  # held once, not twice
+
+
+def test_slices_of_several_sizes_are_not_joined() -> None:
+    volumes = [{**each, "image": each["image"].round()} for each in (volume(0, (5, 6, 4)), volume(1, (6, 6, 4)))]
+    slices = SliceDataset(volumes, as_tensors(torch.float16), progress=False)
+    slices._join()
+    assert slices._joined is None
