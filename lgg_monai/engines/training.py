@@ -131,24 +131,40 @@ class WeightAveraging(EMAHandler):
             model, momentum=momentum, momentum_warmup=0.2, warmup_iters=warmup_iters, handle_buffers="update"
         )
         self.restart = restart
+        self._tensors: tuple[list[torch.Tensor], ...] | None = None
 
     def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
         """Attach to a trainer, after the restoring of checkpoints."""
         super().attach(engine, *args, **kwargs)
         engine.add_event_handler(Events.STARTED, self._begin_anew if self.restart else self._continue)
+        engine.add_event_handler(Events.STARTED, self._look_again)
 
     def _update_ema_model(self, engine: Engine, name: str) -> None:
         # As Ignite does it, but in one call instead of one a tensor: with 150 small tensors that is ten times faster.
         momentum = getattr(engine.state, name)
+        if self._tensors is None:
+            self._tensors = self._found()
+        averaged, current, our_counters, their_counters = self._tensors
+        torch._foreach_lerp_(averaged, current, momentum)
+        if our_counters:
+            torch._foreach_copy_(our_counters, their_counters)
+
+    def _found(self) -> tuple[list[torch.Tensor], ...]:
+        """List what is averaged, ours and the model's, and the counters, which have no average."""
         averaged: list[torch.Tensor] = [*self.ema_model.parameters()]
         current: list[torch.Tensor] = [parameter.detach() for parameter in self.model.parameters()]
-        for ours, theirs in zip(self.ema_model.buffers(), self.model.buffers(), strict=True):
+        buffers = list(zip(self.ema_model.buffers(), self.model.buffers(), strict=True))
+        for ours, theirs in buffers:
             if ours.is_floating_point():
                 averaged.append(ours)
                 current.append(theirs)
-            else:  # counters have no average
-                ours.copy_(theirs)
-        torch._foreach_lerp_(averaged, current, momentum)
+        counters = [pair for pair in buffers if not pair[0].is_floating_point()]
+        return averaged, current, [ours for ours, _ in counters], [theirs for _, theirs in counters]
+
+    def _look_again(self) -> None:
+        # Walking through the modules at every step would take longer than the averaging; between two runs of the
+        # trainer a client may have moved them to another device.
+        self._tensors = None
 
     def _continue(self, engine: Engine) -> None:
         # Ignite counts the steps of the growing memory from 0, and so would grow it anew in a resumed run.
