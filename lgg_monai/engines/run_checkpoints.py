@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class RunCheckpoints:
         best_model: the network that ``best.pt`` holds.
         evaluator: validates; its ``key_metric_name`` decides which epoch is best (higher is better).
         validated: False where there are no validation patients: ``best.pt`` is then of the last epoch.
+        interval: least number of seconds from one ``last.pt`` to the next; that of the last epoch is always written.
+            An interrupted training that is resumed computes anew what it did since, to the same numbers.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class RunCheckpoints:
         best_model: torch.nn.Module,
         evaluator: Engine,
         validated: bool = True,
+        interval: float = 0.0,
     ) -> None:
         self.folder = Path(folder)
         self.state = state
@@ -51,11 +55,14 @@ class RunCheckpoints:
         self.best_metric = -math.inf
         self.best_epoch = 0
         self.validated_epoch = 0
+        self.interval = interval
+        self._written: tuple[int, float] = (0, -math.inf)  # the epoch of `last.pt`, and when
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, after validation and history."""
         engine.add_event_handler(Events.STARTED, self._begin)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.TERMINATE, self._save_last)
         engine.add_event_handler(Events.COMPLETED, self._end)
 
     @exits_with_one_line
@@ -109,6 +116,13 @@ class RunCheckpoints:
         self._save_best(engine.state.epoch)
         if validation_metrics(self.evaluator, engine.state.epoch):
             self.validated_epoch = engine.state.epoch
+        if time.monotonic() - self._written[1] >= self.interval or engine.state.epoch == engine.state.max_epochs:
+            self._save_last(engine)
+
+    def _save_last(self, engine: Engine) -> None:
+        ended = engine.state.iteration == engine.state.epoch * (engine.state.epoch_length or 0)
+        if not ended or self._written[0] == engine.state.epoch:
+            return  # within an epoch there is nothing to go on from
         content = {name: item.state_dict() for name, item in self.state.items()}
         content["progress"] = {
             "epoch": engine.state.epoch,
@@ -119,6 +133,7 @@ class RunCheckpoints:
             "validated_epoch": self.validated_epoch,
         }
         save_checkpoint(self.folder / LAST, content)
+        self._written = (engine.state.epoch, time.monotonic())
 
     @exits_with_one_line
     def _begin(self, engine: Engine) -> None:

@@ -283,3 +283,35 @@ def test_early_stopping_waits_for_a_first_validation(tmp_path: Path) -> None:
     EarlyStopping(checkpoints(tmp_path), patience=1).attach(engine)
     engine.run([0], max_epochs=4)
     assert engine.state.epoch == 4
+
+
+def test_short_epochs_do_not_each_write_what_is_resumed_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("lgg_monai.engines.run_checkpoints.time.monotonic", lambda: clock[0])
+    run = checkpoints(tmp_path)
+    run.interval = 10.0
+    written = []
+    for epoch in range(1, 6):
+        run.evaluator = evaluator(epoch, 0.1 * epoch)
+        run.save(trainer(epoch))
+        written.append(read_checkpoint(tmp_path / LAST)["progress"]["epoch"])
+        assert same(load_weights(network(7), str(tmp_path / BEST)), run.best_model)
+        run.best_model.get_parameter("0.bias").data += 1
+        clock[0] += 4.0
+    assert written == [1, 1, 1, 4, 5]  # the first, one after 12 seconds, and the last of all
+
+
+def test_training_that_ends_early_leaves_its_last_epoch(tmp_path: Path) -> None:
+    run = checkpoints(tmp_path)
+    run.interval = math.inf
+    engine = Engine(lambda engine, batch: None)
+    run.attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED(once=3), engine.terminate)
+    engine.run([0] * 10, max_epochs=5)
+    assert read_checkpoint(tmp_path / LAST)["progress"]["epoch"] == 3
+    engine = Engine(lambda engine, batch: None)
+    again = checkpoints(tmp_path / "again")
+    again.attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=15), engine.terminate)
+    engine.run([0] * 10, max_epochs=5)
+    assert read_checkpoint(tmp_path / "again" / LAST)["progress"]["epoch"] == 1  # not what it was in the middle of
