@@ -21,6 +21,7 @@ from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, selec
 from lgg_monai.engines.probabilities import ProbabilityWriter
 from lgg_monai.engines.run_checkpoints import EarlyStopping, Restore, RunCheckpoints
 from lgg_monai.engines.run_folder import RunRecord, prepare_run_folder
+from lgg_monai.engines.slice_iou import TumourSliceIoU, TumourSliceIoUHandler
 from lgg_monai.engines.tensorboard import TensorBoardWriter
 from lgg_monai.engines.training import (
     Attach,
@@ -57,6 +58,8 @@ __all__ = [
     "ScheduleRestart",
     "SlicewiseInferer",
     "TensorBoardWriter",
+    "TumourSliceIoU",
+    "TumourSliceIoUHandler",
     "WeightAveraging",
     "can_resume",
     "check_early_stop",
