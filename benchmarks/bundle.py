@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 
 from benchmarks.variants import NotComparedError, Variant, synchronize, time_steps
 from lgg_monai.engines.acceleration import require_compiler
-from lgg_monai.engines.precision import AutocastInferer, autocast_dtype
+from lgg_monai.engines.precision import autocast_dtype
 from lgg_monai.errors import LggError
 
 
@@ -47,6 +47,8 @@ def overrides_of(variant: Variant) -> dict[str, Any]:
     found = {key: options[name] for name, key in names.items() if name in options}
     if options.get("contiguous"):
         found["channels_last"] = False
+    if options.get("eager"):
+        found["cuda_graph"] = False
     if options.get("unfused"):
         found["optimizer#fused"] = False
     return found
@@ -81,7 +83,7 @@ class BareStep:
         self.network = config.get_parsed_content("train#network").train()
         self.loss = config.get_parsed_content("loss")
         self.optimizer = config.get_parsed_content("optimizer")
-        self.inferer = AutocastInferer(self.device, precision=config.get_parsed_content("precision"))
+        self.inferer = config.get_parsed_content("train#inferer")  # its passes as the bundle's, recorded or not
         layout = torch.channels_last if config.get_parsed_content("channels_last") else torch.contiguous_format
         image = torch.randn(self.batch, 3, patch, patch, device=self.device)
         self.image = image.contiguous(memory_format=layout)

@@ -21,6 +21,7 @@ OPTIONS = {
     "precision": str,
     "contiguous": bool,
     "compile": bool,
+    "eager": bool,
     "unfused": bool,
     "threads": int,
     "workers": int,
@@ -31,8 +32,8 @@ OPTIONS = {
 }
 # What each kind heeds; a figure under the name of an option that was ignored would be wrong.
 HEEDED = {
-    "bare": {"precision", "contiguous", "compile", "unfused", "threads", "batch", "patch"},
-    "bundle": {"precision", "contiguous", "compile", "unfused", "threads", "batch", "patch", "cache"},
+    "bare": {"precision", "contiguous", "compile", "eager", "unfused", "threads", "batch", "patch"},
+    "bundle": {"precision", "contiguous", "compile", "eager", "unfused", "threads", "batch", "patch", "cache"},
     "monai": {"workers", "threads", "batch", "patch"},
     "smp": {"workers", "threads"},
     "nnunet": {"workers", "threads", "planned"},

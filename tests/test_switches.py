@@ -31,7 +31,7 @@ CASES += [(f"['{config}','{EVALUATE}']", key) for config in (UNET, PLAIN, PSPNET
 
 def test_every_switch_is_a_case() -> None:
     assert {key for _, key in CASES} == {
-        *("compile", "channels_last", "resume", "progress", "val_head_only", "imagenet"),
+        *("cuda_graph", "compile", "channels_last", "resume", "progress", "val_head_only", "imagenet"),
         *("tta", "probabilities", "pictures"),
     }
 

@@ -22,7 +22,7 @@ EVALUATE = "configs/evaluate.yaml"
 # Where and how a fold runs may differ between machines; what it computes may not.
 OF_THE_MACHINE = {
     *("bundle_root", "dataset_dir", "output_dir", "device", "progress", "resume", "fold"),
-    *("cache", "cache_dir", "compile", "channels_last"),
+    *("cache", "cache_dir", "cuda_graph", "compile", "channels_last"),
 }
 FIRST_WEIGHTS = "initial_weights"
 RESERVED = {

@@ -9,6 +9,7 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 from monai.utils import convert_to_tensor
 
+from lgg_monai.engines.cuda_graph import TrainingGraph
 from lgg_monai.errors import LggError, exits_with_one_line
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
@@ -60,17 +61,32 @@ class AutocastInferer(Inferer):
         inferer: does the work.
         device: where the network runs.
         precision: see :func:`autocast_dtype`.
+        cuda_graph: on a GPU, train by one recording of the network's passes: see :class:`TrainingGraph`.
     """
 
     @exits_with_one_line
-    def __init__(self, device: str | torch.device, inferer: Inferer | None = None, precision: str = "auto") -> None:
+    def __init__(
+        self,
+        device: str | torch.device,
+        inferer: Inferer | None = None,
+        precision: str = "auto",
+        cuda_graph: bool = False,
+    ) -> None:
         super().__init__()
         self.inferer = SimpleInferer() if inferer is None else inferer
+        self.graph: TrainingGraph | None = None
+        self.cuda_graph = cuda_graph and torch.device(device).type == "cuda"
         self.device_type = torch.device(device).type
         self.dtype = autocast_dtype(torch.device(device), precision)
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """Return what the wrapped inferer returns (a tensor, or a list of them), as float32."""
+        if self.cuda_graph and torch.is_grad_enabled() and isinstance(network, torch.nn.Module) and network.training:
+            if self.graph is None:
+                self.graph = TrainingGraph.record(network, inputs, self.dtype)
+                self.cuda_graph = self.graph is not None
+            if self.graph is not None and self.graph.fits(network, inputs):
+                return self.graph(inputs)
         with torch.autocast(self.device_type, dtype=self.dtype, enabled=self.dtype is not None):
             output = self.inferer(inputs, network, *args, **kwargs)
         return convert_to_tensor(output, dtype=torch.float32, track_meta=False)
@@ -89,12 +105,15 @@ class SlicewiseInferer(Inferer):
     Args:
         batch_size: slices given to the network at a time; on a CPU at most `CPU_SLICES`, which is faster.
         divisor: the product of the network's strides.
+        whole_batches: fill the last slices of a volume up to ``batch_size``, and throw away what comes of it; by
+            default on a GPU, which takes seconds to prepare for every number of slices that it has not met before.
     """
 
-    def __init__(self, batch_size: int = 16, divisor: int = 16) -> None:
+    def __init__(self, batch_size: int = 16, divisor: int = 16, whole_batches: bool | None = None) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.divisor = divisor
+        self.whole_batches = whole_batches
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Infer volumes.
@@ -113,8 +132,13 @@ class SlicewiseInferer(Inferer):
         padding = (0, -height % self.divisor, 0, -width % self.divisor)
         outputs = []
         at_a_time = min(self.batch_size, CPU_SLICES) if inputs.device.type == "cpu" else self.batch_size
+        fill = inputs.device.type == "cuda" if self.whole_batches is None else self.whole_batches
         for part in slices.split(at_a_time):
+            count = len(part)
+            if fill and count < at_a_time:
+                last = part.narrow(0, count - 1, 1)  # not by an index, which a MetaTensor would look up in its metadata
+                part = torch.cat([part, last.expand(at_a_time - count, *part.shape[1:])])
             padded = torch.nn.functional.pad(part, padding, mode="replicate") if any(padding) else part
             padded = padded.contiguous(memory_format=torch.channels_last)
-            outputs.append(network(padded, *args, **kwargs)[..., :width, :height])
+            outputs.append(network(padded, *args, **kwargs)[..., :width, :height].narrow(0, 0, count))
         return torch.cat(outputs).unflatten(0, (batch, depth)).movedim(1, -1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
 
@@ -51,6 +54,16 @@ def test_slicewise_gives_the_network_no_more_than_its_batch_size() -> None:
     network = Spy()
     SlicewiseInferer(4)(noise(1, 3, 16, 16, 10), network)
     assert network.batches == [(4, 3, 16, 16), (4, 3, 16, 16), (2, 3, 16, 16)]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [torch.as_tensor, MetaTensor])
+@pytest.mark.parametrize("depth", [2, 3, 7])
+def test_whole_batches_change_nothing_but_what_the_network_is_given(depth: int, kind: Callable) -> None:
+    network, volumes = Spy(), kind(noise(1, 3, 16, 16, depth))
+    result = SlicewiseInferer(3, whole_batches=True)(volumes, network)
+    assert {shape[0] for shape in network.batches} == {3}
+    torch.testing.assert_close(result, SlicewiseInferer(3)(volumes, network))
 
 
 @torch.no_grad()
