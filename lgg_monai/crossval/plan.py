@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -194,8 +195,11 @@ def different_trainings(plan: Plan, settings: Mapping[str, Any], weights: Any) -
     return differences
 
 
-def adopt_plan(plan: Plan, output: Path) -> None:
+def adopt_plan(plan: Plan, output: Path) -> bool:
     """Write the plan into the output folder, or prove that it is the one that is there.
+
+    Returns:
+        Whether there was none.
 
     Raises:
         LggError: the folder holds a cross-validation with other settings.
@@ -204,7 +208,7 @@ def adopt_plan(plan: Plan, output: Path) -> None:
     content = json.loads(json.dumps(asdict(plan)))
     if not path.is_file():
         write_json(path, content)
-        return
+        return True
     before = read_json(path, "plan of the cross-validation")
     if not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
         raise LggError(f"{path} is no plan of a cross-validation: choose another --output")
@@ -217,6 +221,18 @@ def adopt_plan(plan: Plan, output: Path) -> None:
             "repeat its command, or choose another --output"
         )
         raise LggError(message)
+    return False
+
+
+def forsake_plan(output: Path) -> None:
+    """Remove a plan by which no fold could begin, and its folder where nothing else is in it."""
+    if any(output.glob("fold_*")):
+        return
+    (output / PLAN).unlink(missing_ok=True)
+    for lock in output.glob(".fold_*.lock"):
+        lock.unlink(missing_ok=True)
+    with suppress(OSError):
+        output.rmdir()
 
 
 def _keys(config: str) -> set[str]:

@@ -16,7 +16,7 @@ from lgg_monai.analysis.panels import patient_panel
 from lgg_monai.analysis.runs import load_run
 from lgg_monai.crossval.folds import claimed, fold_folder, fold_state, run_fold
 from lgg_monai.crossval.merge import merge_folds
-from lgg_monai.crossval.plan import adopt_plan, make_plan
+from lgg_monai.crossval.plan import Plan, adopt_plan, forsake_plan, make_plan
 from lgg_monai.data import find_patients, read_patient
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
@@ -61,15 +61,13 @@ def cross_validate(
     unknown = [fold for fold in chosen if not 0 <= fold < plan.folds]
     if unknown:
         raise LggError(f"unknown fold {unknown[0]}: --fold takes 0 to {plan.folds - 1}")
-    adopt_plan(plan, output)
-    for fold in dict.fromkeys(chosen or range(plan.folds)):
-        with claimed(output, fold) as ours:
-            if ours:
-                run_fold(plan, output, fold, dataset_dir, keep_probabilities)
-            elif chosen:
-                raise LggError(f"fold {fold} of {output} is being run by another process: wait, or choose another fold")
-            else:
-                logger.info("fold %d is being run by another process: passed over", fold)
+    begins = adopt_plan(plan, output)
+    try:
+        _run_folds(plan, output, chosen, dataset_dir, keep_probabilities)
+    except (LggError, SystemExit):
+        if begins:
+            forsake_plan(output)
+        raise
     waiting = [
         fold for fold in range(plan.folds) if fold_state(fold_folder(output, fold), keep_probabilities) != "scored"
     ]
@@ -78,6 +76,19 @@ def cross_validate(
     summary = merge_folds(plan, output)
     draw_worst(output, summary, dataset_dir)
     return summary, []
+
+
+def _run_folds(
+    plan: Plan, output: Path, chosen: Sequence[int], dataset_dir: Path | None, keep_probabilities: bool
+) -> None:
+    for fold in dict.fromkeys(chosen or range(plan.folds)):
+        with claimed(output, fold) as ours:
+            if ours:
+                run_fold(plan, output, fold, dataset_dir, keep_probabilities)
+            elif chosen:
+                raise LggError(f"fold {fold} of {output} is being run by another process: wait, or choose another fold")
+            else:
+                logger.info("fold %d is being run by another process: passed over", fold)
 
 
 def draw_worst(output: Path, summary: dict[str, Any], dataset_dir: Path | None = None) -> None:

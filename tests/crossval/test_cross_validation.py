@@ -407,6 +407,19 @@ def test_a_bundle_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch,
     assert "run from the repository's root" in refusal(lambda: make_plan("plain_unet"))
 
 
+@pytest.mark.parametrize("existing", [False, True])
+def test_settings_that_training_refuses_leave_nothing_behind(existing: bool, phantom: Path, tmp_path: Path) -> None:
+    output = tmp_path / "cv"
+    if existing:
+        output.mkdir()
+        (output / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="learning_rate"):
+        run(phantom, output, overrides=[*TINY, "--learning_rate", "-1"])
+    assert [path.name for path in output.rglob("*")] == (["notes.txt"] if existing else [])
+    assert output.exists() == existing
+    assert run(phantom, output, 0, overrides=[*TINY, "--learning_rate", "1.0e-3"]) == (None, [1])
+
+
 def test_a_folder_with_something_else_is_not_taken_for_a_plan(phantom: Path, tmp_path: Path) -> None:
     (tmp_path / "cross_validation.json").write_text("[]")
     plan = make_plan("plain_unet", FOLDS, dataset_dir=phantom, tokens=TINY)
