@@ -6,7 +6,7 @@ import fcntl
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.analysis.runs import load_run
+from lgg_monai.analysis.sources import PLAN
 from lgg_monai.crossval.plan import EVALUATE, Plan, different_trainings, shared_settings
 from lgg_monai.data.seen import DATALIST, WEIGHTS, read_datalist
 from lgg_monai.engines.evaluation import EVALUATION
@@ -66,6 +67,26 @@ def claimed(output: Path, fold: int) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def forsake_plan(output: Path) -> None:
+    """Remove a plan by which no fold could begin, and its folder where nothing else is in it.
+
+    Where a fold is there, or is in the hands of another process, nothing is removed.
+    """
+    locks = list(output.glob(".fold_*.lock"))
+    if any(output.glob("fold_*")):
+        return
+    for lock in locks:
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+    for file_here in (output / PLAN, *locks):
+        file_here.unlink(missing_ok=True)
+    with suppress(OSError):
+        output.rmdir()
 
 
 def run_fold(

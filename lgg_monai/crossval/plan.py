@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -222,17 +221,6 @@ def adopt_plan(plan: Plan, output: Path) -> bool:
         )
         raise LggError(message)
     return False
-
-
-def forsake_plan(output: Path) -> None:
-    """Remove a plan by which no fold could begin, and its folder where nothing else is in it."""
-    if any(output.glob("fold_*")):
-        return
-    (output / PLAN).unlink(missing_ok=True)
-    for lock in output.glob(".fold_*.lock"):
-        lock.unlink(missing_ok=True)
-    with suppress(OSError):
-        output.rmdir()
 
 
 def _keys(config: str) -> set[str]:

@@ -119,6 +119,7 @@ class RunCheckpoints:
         if time.monotonic() - self._written[1] >= self.interval or engine.state.epoch == engine.state.max_epochs:
             self._save_last(engine)
 
+    @exits_with_one_line
     def _save_last(self, engine: Engine) -> None:
         ended = engine.state.iteration == engine.state.epoch * (engine.state.epoch_length or 0)
         if not ended or self._written[0] == engine.state.epoch:

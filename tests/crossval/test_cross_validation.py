@@ -420,6 +420,18 @@ def test_settings_that_training_refuses_leave_nothing_behind(existing: bool, pha
     assert run(phantom, output, 0, overrides=[*TINY, "--learning_rate", "1.0e-3"]) == (None, [1])
 
 
+def test_a_plan_that_another_process_goes_by_stays(phantom: Path, tmp_path: Path) -> None:
+    def refused() -> None:
+        with pytest.raises(SystemExit, match="learning_rate"):
+            run(phantom, tmp_path, 0, overrides=[*TINY, "--learning_rate", "-1"])
+
+    with claimed(tmp_path, 1):
+        refused()
+        assert (tmp_path / "cross_validation.json").is_file()
+    refused()  # by a plan that was there before
+    assert (tmp_path / "cross_validation.json").is_file()
+
+
 def test_a_folder_with_something_else_is_not_taken_for_a_plan(phantom: Path, tmp_path: Path) -> None:
     (tmp_path / "cross_validation.json").write_text("[]")
     plan = make_plan("plain_unet", FOLDS, dataset_dir=phantom, tokens=TINY)
