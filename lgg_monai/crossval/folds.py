@@ -69,22 +69,19 @@ def claimed(output: Path, fold: int) -> Iterator[bool]:
         yield True
 
 
-def forsake_plan(output: Path) -> None:
+def forsake_plan(output: Path, folds: int) -> None:
     """Remove a plan by which no fold could begin, and its folder where nothing else is in it.
 
     Where a fold is there, or is in the hands of another process, nothing is removed.
     """
-    locks = list(output.glob(".fold_*.lock"))
     if any(output.glob("fold_*")):
         return
-    for lock in locks:
-        with lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+    for fold in range(folds):
+        with claimed(output, fold) as ours:
+            if not ours:
                 return
-    for file_here in (output / PLAN, *locks):
-        file_here.unlink(missing_ok=True)
+    for file in (output / PLAN, *output.glob(".fold_*.lock")):
+        file.unlink(missing_ok=True)
     with suppress(OSError):
         output.rmdir()
 

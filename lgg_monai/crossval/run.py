@@ -66,7 +66,7 @@ def cross_validate(
         _run_folds(plan, output, chosen, dataset_dir, keep_probabilities)
     except (LggError, SystemExit):
         if begins:
-            forsake_plan(output)
+            forsake_plan(output, plan.folds)
         raise
     waiting = [
         fold for fold in range(plan.folds) if fold_state(fold_folder(output, fold), keep_probabilities) != "scored"
