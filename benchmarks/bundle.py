@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 
 from benchmarks.variants import NotComparedError, Variant, synchronize, time_steps
 from lgg_monai.engines.acceleration import require_compiler
-from lgg_monai.engines.precision import autocast_dtype
+from lgg_monai.engines.precision import multiplies_bfloat16
 from lgg_monai.errors import LggError
 
 
@@ -60,7 +60,7 @@ def require_fast_bfloat16(variant: Variant, device: torch.device) -> None:
     Raises:
         NotComparedError: this processor does not multiply bfloat16.
     """
-    if variant.options.get("precision") == "bf16" and autocast_dtype(device, "auto") is None:
+    if variant.options.get("precision") == "bf16" and not multiplies_bfloat16(device):
         raise NotComparedError("this processor has no bfloat16 instructions")
 
 

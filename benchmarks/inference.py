@@ -24,11 +24,12 @@ from benchmarks.variants import NotComparedError, synchronize
 from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network, require_compiler
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.engines.head import HeadInferer
-from lgg_monai.engines.precision import CPU_SLICES, AutocastInferer, SlicewiseInferer
+from lgg_monai.engines.precision import CPU_SLICES, AutocastInferer, SlicewiseInferer, multiplies_bfloat16
 from lgg_monai.errors import LggError
 
 TYPICAL_SLICES = 35
 DEFAULT = ("bundle", "fused", "contiguous", "compile", "crop", "batch=1", "batch=2")
+FURTHER = re.compile(r"batch=[1-9]\d*|fused/precision=(fp32|bf16)")
 
 
 class Inference:
@@ -68,7 +69,7 @@ class Inference:
                 raise NotComparedError(str(error)) from error
         if variant == "contiguous":
             return copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
-        if variant == "fused":
+        if variant.startswith("fused"):
             return fuse_batch_norms(copy.deepcopy(self.network))
         if variant == "compile":
             return prepare_network(copy.deepcopy(self.network), channels_last=True, compile=True)
@@ -81,7 +82,10 @@ class Inference:
         if self.device.type == "cpu" and batch > CPU_SLICES:
             raise NotComparedError(f"a CPU infers at most {CPU_SLICES} slices at a time")
         slicewise = HeadInferer(SlicewiseInferer(batch), enabled=variant == "crop")
-        inferer = AutocastInferer(self.device, slicewise, self.precision)
+        precision = variant.rpartition("precision=")[2] if "precision=" in variant else self.precision
+        if precision == "bf16" and not multiplies_bfloat16(self.device):
+            raise NotComparedError("this processor has no bfloat16 instructions")
+        inferer = AutocastInferer(self.device, slicewise, precision)
 
         @torch.no_grad()
         def run() -> float:
@@ -181,8 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options.add_argument("--json", type=Path)
     given = options.parse_args(arguments)
     for name in given.variants:
-        if name not in DEFAULT and not re.fullmatch(r"batch=[1-9]\d*", name):
-            options.error(f"unknown variant {name!r}: take of {', '.join(DEFAULT)}, or batch=N")
+        if name not in DEFAULT and not FURTHER.fullmatch(name):
+            further = "batch=N, fused/precision=fp32 or fused/precision=bf16"
+            options.error(f"unknown variant {name!r}: take of {', '.join(DEFAULT)}, {further}")
     settings = {"cache_dir": given.cache_dir}
     if given.dataset_dir:
         settings["dataset_dir"] = given.dataset_dir

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,12 +15,32 @@ from lgg_monai.errors import LggError, exits_with_one_line
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether the processor multiplies bfloat16; without such instructions it is emulated, many times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def gains_by_bfloat16(device: torch.device) -> bool:
+    """Tell whether networks are faster in bfloat16 than in float32 on this device."""
+    if device.type != "cpu" or not multiplies_bfloat16(device):
+        return multiplies_bfloat16(device)
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    # AVX-512's own instruction multiplies twice as many numbers as float32's on AMD's processors, which SSE4a gives
+    # away, and half as many on Intel's (measured in docs/performance.md). Older releases of PyTorch cannot tell.
+    capabilities: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    return capabilities().get("sse4a", True)
+
+
 def autocast_dtype(device: torch.device, precision: str = "auto") -> torch.dtype | None:
     """Choose the type that networks compute in.
 
     Args:
         device: where the network runs.
-        precision: ``fp32``, ``bf16``, or ``auto``: bfloat16 where the processor multiplies it in hardware.
+        precision: ``fp32``, ``bf16``, or ``auto``: bfloat16 where networks gain by it: on GPUs that multiply it, and on
+            processors with AMX or of AMD with AVX-512 BF16.
 
     Returns:
         The type for ``torch.autocast``, or None for float32.
@@ -29,10 +49,7 @@ def autocast_dtype(device: torch.device, precision: str = "auto") -> torch.dtype
         if precision not in PRECISIONS:
             raise LggError(f"unknown precision {precision!r}: --precision takes auto, fp32 or bf16")
         return PRECISIONS[precision]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    # Without such instructions bfloat16 is emulated, and many times slower than float32.
-    return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else None
+    return torch.bfloat16 if gains_by_bfloat16(device) else None
 
 
 @exits_with_one_line

@@ -72,9 +72,27 @@ def test_nnunets_plan_takes_the_bundles_patch_batch_and_channels() -> None:
 def test_inference_is_measured(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "load_weights", lambda network, path: network)
     arguments = ["--dataset_dir", str(phantom), "--nets", "plain_unet", "--cache_dir", str(tmp_path / "cache")]
-    arguments += ["--volumes", "2", "--repeats", "1", "--variants", "bundle", "contiguous", "crop", "batch=2"]
+    arguments += [
+        "--volumes",
+        "2",
+        "--repeats",
+        "1",
+        "--variants",
+        "bundle",
+        "contiguous",
+        "crop",
+        "batch=2",
+        "fused/precision=fp32",
+    ]
     result = inference.main([*arguments, "--json", str(tmp_path / "inference.json")])["plain_unet"]
-    assert set(result["volumes_per_second"]) == {"bare", "bundle", "contiguous", "crop", "batch=2"}
+    assert set(result["volumes_per_second"]) == {
+        "bare",
+        "bundle",
+        "contiguous",
+        "crop",
+        "batch=2",
+        "fused/precision=fp32",
+    }
     assert result["volumes"] == 2
     assert 8 <= result["one_patient"]["slices"] <= 10
     assert result["one_patient"]["seconds"]["median"] > result["one_patient"]["infer_seconds"]["median"]
@@ -140,7 +158,7 @@ def test_names_of_variants_are_read() -> None:
     assert HEEDED.keys() == KINDS.keys()
 
 
-@pytest.mark.parametrize("name", ["fuse", "contigous", "batch=0", "batch=x"])
+@pytest.mark.parametrize("name", ["fuse", "contigous", "batch=0", "batch=x", "fused/precision=fp16"])
 def test_unknown_variants_of_inference_are_refused(name: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         inference.main(["--variants", "bundle", name])

@@ -11,7 +11,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from lgg_monai.engines import AutocastInferer, SlicewiseInferer, select_device
-from lgg_monai.engines.precision import CPU_SLICES, autocast_dtype
+from lgg_monai.engines.precision import CPU_SLICES, autocast_dtype, multiplies_bfloat16
 from lgg_monai.errors import LggError
 
 CPU = torch.device("cpu")
@@ -99,13 +99,45 @@ def test_named_precision_is_used_on_every_device(precision: str, expected: torch
     assert autocast_dtype(torch.device(device), precision) is expected
 
 
+def pretend_processor(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
+    """Let PyTorch tell of a processor with these instruction sets and no others."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_tile": False, "sse4a": False} | capabilities)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: capabilities.get("avx512_bf16", False))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: capabilities.get("amx_tile", False))
+
+
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [
+        pytest.param({"avx512_bf16", "amx_tile"}, torch.bfloat16, id="AMX"),
+        pytest.param({"avx512_bf16", "sse4a"}, torch.bfloat16, id="AMD with AVX-512 BF16"),
+        pytest.param({"avx512_bf16"}, None, id="Intel without AMX: half as fast as float32"),
+        pytest.param({"sse4a"}, None, id="AMD without: emulated"),
+        pytest.param(set(), None, id="neither"),
+    ],
+)
+def test_auto_uses_bfloat16_where_the_processor_is_faster_in_it(
+    instructions: set[str], expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_processor(monkeypatch, **dict.fromkeys(instructions, True))
+    assert autocast_dtype(CPU) is expected
+    assert autocast_dtype(CPU, "bf16") is torch.bfloat16
+    assert multiplies_bfloat16(CPU) is ("avx512_bf16" in instructions)
+
+
+def test_auto_trusts_the_instruction_where_pytorch_cannot_tell_whose_processor_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_processor(monkeypatch, avx512_bf16=True)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert autocast_dtype(CPU) is torch.bfloat16
+
+
 @pytest.mark.parametrize(("hardware", "expected"), [(True, torch.bfloat16), (False, None)])
-def test_auto_uses_bfloat16_where_the_processor_multiplies_it(
+def test_auto_uses_bfloat16_on_a_gpu_that_multiplies_it(
     hardware: bool, expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: hardware or including_emulation)
-    assert autocast_dtype(CPU) is expected
     assert autocast_dtype(torch.device("cuda:0")) is expected
     assert autocast_dtype(torch.device("meta")) is None
 
