@@ -54,13 +54,13 @@ def overrides_of(variant: Variant) -> dict[str, Any]:
     return found
 
 
-def require_fast_bfloat16(variant: Variant, device: torch.device) -> None:
+def require_fast_bfloat16(precision: str | None, device: torch.device) -> None:
     """Refuse bf16 where it is emulated, which would take minutes a step.
 
     Raises:
         NotComparedError: this processor does not multiply bfloat16.
     """
-    if variant.options.get("precision") == "bf16" and not multiplies_bfloat16(device):
+    if precision == "bf16" and not multiplies_bfloat16(device):
         raise NotComparedError("this processor has no bfloat16 instructions")
 
 
@@ -76,7 +76,7 @@ class BareStep:
     def __init__(self, net: str, variant: Variant, settings: dict[str, Any]) -> None:
         config = parser(net, settings | overrides_of(variant))
         self.device = torch.device(config.get_parsed_content("device"))
-        require_fast_bfloat16(variant, self.device)
+        require_fast_bfloat16(variant.options.get("precision"), self.device)
         monai.utils.set_determinism(seed=0)
         self.batch = config.get_parsed_content("batch_size")
         patch = config.get_parsed_content("patch_size")
@@ -118,7 +118,7 @@ class BundleTrainer:
         own["output_dir"] = str(Path(settings["output_dir"]) / net / variant.name.replace("/", "_"))
         config = parser(net, settings | own)
         self.device = torch.device(config.get_parsed_content("device"))
-        require_fast_bfloat16(variant, self.device)
+        require_fast_bfloat16(variant.options.get("precision"), self.device)
         monai.utils.set_determinism(seed=0)
         self.batch = config.get_parsed_content("batch_size")
         self.sampler = config.get_parsed_content("train#sampler")

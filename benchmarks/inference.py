@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.bundle import parser
+from benchmarks.bundle import parser, require_fast_bfloat16
 from benchmarks.report import finish, machine, ratio, summary, table
 from benchmarks.variants import NotComparedError, synchronize
 from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network, require_compiler
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.engines.head import HeadInferer
-from lgg_monai.engines.precision import CPU_SLICES, AutocastInferer, SlicewiseInferer, multiplies_bfloat16
+from lgg_monai.engines.precision import CPU_SLICES, AutocastInferer, SlicewiseInferer
 from lgg_monai.errors import LggError
 
 TYPICAL_SLICES = 35
@@ -83,8 +83,7 @@ class Inference:
             raise NotComparedError(f"a CPU infers at most {CPU_SLICES} slices at a time")
         slicewise = HeadInferer(SlicewiseInferer(batch), enabled=variant == "crop")
         precision = variant.rpartition("precision=")[2] if "precision=" in variant else self.precision
-        if precision == "bf16" and not multiplies_bfloat16(self.device):
-            raise NotComparedError("this processor has no bfloat16 instructions")
+        require_fast_bfloat16(precision, self.device)
         inferer = AutocastInferer(self.device, slicewise, precision)
 
         @torch.no_grad()

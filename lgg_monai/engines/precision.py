@@ -24,9 +24,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 def gains_by_bfloat16(device: torch.device) -> bool:
     """Tell whether networks are faster in bfloat16 than in float32 on this device."""
-    if device.type != "cpu" or not multiplies_bfloat16(device):
-        return multiplies_bfloat16(device)
-    if torch.cpu._is_amx_tile_supported():
+    if not multiplies_bfloat16(device):
+        return False
+    if device.type != "cpu" or torch.cpu._is_amx_tile_supported():
         return True
     # AVX-512's own instruction multiplies twice as many numbers as float32's on AMD's processors, which SSE4a gives
     # away, and half as many on Intel's (measured in docs/performance.md). Older releases of PyTorch cannot tell.

@@ -72,27 +72,10 @@ def test_nnunets_plan_takes_the_bundles_patch_batch_and_channels() -> None:
 def test_inference_is_measured(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "load_weights", lambda network, path: network)
     arguments = ["--dataset_dir", str(phantom), "--nets", "plain_unet", "--cache_dir", str(tmp_path / "cache")]
-    arguments += [
-        "--volumes",
-        "2",
-        "--repeats",
-        "1",
-        "--variants",
-        "bundle",
-        "contiguous",
-        "crop",
-        "batch=2",
-        "fused/precision=fp32",
-    ]
+    variants = ["bundle", "contiguous", "crop", "batch=2", "fused/precision=fp32"]
+    arguments += ["--volumes", "2", "--repeats", "1", "--variants", *variants]
     result = inference.main([*arguments, "--json", str(tmp_path / "inference.json")])["plain_unet"]
-    assert set(result["volumes_per_second"]) == {
-        "bare",
-        "bundle",
-        "contiguous",
-        "crop",
-        "batch=2",
-        "fused/precision=fp32",
-    }
+    assert set(result["volumes_per_second"]) == {"bare", *variants}
     assert result["volumes"] == 2
     assert 8 <= result["one_patient"]["slices"] <= 10
     assert result["one_patient"]["seconds"]["median"] > result["one_patient"]["infer_seconds"]["median"]

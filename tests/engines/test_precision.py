@@ -101,7 +101,7 @@ def test_named_precision_is_used_on_every_device(precision: str, expected: torch
 
 def pretend_processor(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
     """Let PyTorch tell of a processor with these instruction sets and no others."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_tile": False, "sse4a": False} | capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"sse4a": False} | capabilities)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: capabilities.get("avx512_bf16", False))
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: capabilities.get("amx_tile", False))
 
