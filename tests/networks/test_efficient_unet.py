@@ -21,6 +21,7 @@ from lgg_monai.networks.efficientnet_lite import (
     SMALLEST,
     DepthwiseConv,
     EfficientNetLiteEncoder,
+    ReLU6,
     conv_norm,
     depthwise_weight_gradient,
     levels_of,
@@ -104,6 +105,31 @@ def test_depthwise_convolutions_have_pytorchs_values_and_gradients(
         (own,) = torch.autograd.grad((conv(x) * weight).sum(), target)
         (theirs,) = torch.autograd.grad((expected * weight).sum(), target, retain_graph=True)
         torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-4)
+
+
+def kept_by(module: nn.Module, x: torch.Tensor) -> set[int]:
+    """Return where the tensors lie that the module keeps for its backward pass."""
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: None):
+        module(x)
+    return {tensor.untyped_storage().data_ptr() for tensor in kept}
+
+
+def test_dilated_depthwise_convolutions_keep_their_input_and_no_copy_of_it() -> None:
+    conv = DepthwiseConv(6, 6, 5, padding=4, dilation=2, groups=6, bias=False)
+    x = torch.randn(2, 6, 9, 9).to(memory_format=torch.channels_last)
+    assert kept_by(conv, x) == {x.untyped_storage().data_ptr(), conv.weight.untyped_storage().data_ptr()}
+
+
+def test_relu6_has_pytorchs_values_and_gradients_and_keeps_its_output_alone() -> None:
+    x = torch.tensor([-1.0, 0.0, 1e-6, 3.0, 5.999, 6.0, 7.0], requires_grad=True)
+    weight = torch.arange(1.0, 8.0)
+    own, theirs = ReLU6()(x * 1), F.relu6(x)
+    torch.testing.assert_close(own, theirs, rtol=0, atol=0)
+    gradients = [torch.autograd.grad((output * weight).sum(), x)[0] for output in (own, theirs)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+    before = x * 1
+    assert kept_by(ReLU6(), before) == {before.untyped_storage().data_ptr()}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
