@@ -97,9 +97,10 @@ class InterleavedConv(torch.autograd.Function):
         seen = InterleavedConv.dense(x, weight) if step == 1 else x
         ctx.save_for_backward(seen, weight)
         ctx.step = step
-        same = {"padding": weight.shape[-1] // 2, "groups": len(weight)}
+        around = weight.shape[-1] // 2
         grids = (InterleavedConv.dense(grid, weight) for grid in InterleavedConv.grids(seen, step))
-        return InterleavedConv.whole((F.conv2d(grid, weight, **same) for grid in grids), step, x)
+        parts = (F.conv2d(grid, weight, padding=around, groups=len(weight)) for grid in grids)
+        return InterleavedConv.whole(parts, step, x)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
