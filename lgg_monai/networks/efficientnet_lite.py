@@ -63,6 +63,15 @@ def depthwise_weight_gradient(x: torch.Tensor, grad: torch.Tensor, size: int) ->
     return found
 
 
+def trains_on_cpu(x: torch.Tensor) -> bool:
+    """Tell whether `x` goes through a layer that may take the gradients of this module in place of PyTorch's.
+
+    Scripts, traces and exports are for inference, and TorchScript knows no autocast of one device.
+    """
+    eager = not torch.jit.is_tracing() and not torch.compiler.is_compiling()
+    return x.device.type == "cpu" and eager and torch.is_grad_enabled()
+
+
 class InterleavedConv(torch.autograd.Function):
     """Convolution of each channel by itself with stride 1, a dilated one as plain ones on the grids that it connects.
 
@@ -128,15 +137,12 @@ class DepthwiseConv(nn.Conv2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map [B, channels, H, W] to [B, channels, H / stride, W / stride], in the input's type."""
-        # Scripts, traces and exports are for inference, and TorchScript knows no autocast of one device.
-        if not torch.jit.is_scripting():  # TorchScript skips a whole block by this alone
-            eager = not torch.jit.is_tracing() and not torch.compiler.is_compiling()
-            if input.device.type == "cpu" and eager and torch.is_grad_enabled():  # without gradients bfloat16 is quick
-                with torch.autocast("cpu", enabled=False):
-                    if self.stride[0] == 1:
-                        output = InterleavedConv.apply(input, self.weight, self.dilation[0])
-                        return output if self.bias is None else output + self.bias[:, None, None].to(output.dtype)
-                    return self._conv_forward(input.to(self.weight.dtype), self.weight, self.bias).to(input.dtype)
+        if not torch.jit.is_scripting() and trains_on_cpu(input):  # without gradients bfloat16 is quick
+            with torch.autocast("cpu", enabled=False):
+                if self.stride[0] == 1:
+                    output = InterleavedConv.apply(input, self.weight, self.dilation[0])
+                    return output if self.bias is None else output + self.bias[:, None, None].to(output.dtype)
+                return self._conv_forward(input.to(self.weight.dtype), self.weight, self.bias).to(input.dtype)
         return self._conv_forward(input, self.weight, self.bias)
 
 
@@ -150,10 +156,9 @@ class ClampInPlace(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         """Clamp `x`, of any shape, to 0 to 6."""
-        y = x.clamp_(0, 6)
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(y)
-        return y
+        ctx.mark_dirty(x.clamp_(0, 6))
+        ctx.save_for_backward(x)
+        return x
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
@@ -170,10 +175,8 @@ class ReLU6(nn.ReLU6):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Clamp `input`, of any shape, to 0 to 6."""
-        if not torch.jit.is_scripting():  # as in `DepthwiseConv`
-            eager = not torch.jit.is_tracing() and not torch.compiler.is_compiling()
-            if input.device.type == "cpu" and eager and input.requires_grad:
-                return ClampInPlace.apply(input)
+        if not torch.jit.is_scripting() and trains_on_cpu(input):
+            return ClampInPlace.apply(input)
         return F.relu6(input, inplace=True)
 
 
