@@ -18,7 +18,8 @@ def collect(
     masks: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="NAME/mask.nii.gz as predict writes them, or NAME.nii.gz. Default: beside the scans."
+            metavar="DIR",
+            help="NAME/mask.nii.gz as predict writes them, or NAME.nii.gz, .seg.nrrd, .dcm. Default: beside the scans.",
         ),
     ] = None,
     accept_unchanged: Annotated[

@@ -1,4 +1,4 @@
-"""DICOM in and out: finding and reading series, writing the mask as DICOM SEG. Needs the extra ``dicom``."""
+"""DICOM in and out: finding and reading series, masks as DICOM SEG. Needs the extra ``dicom``."""
 
 from __future__ import annotations
 

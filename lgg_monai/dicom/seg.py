@@ -1,4 +1,4 @@
-"""Writing a mask as DICOM SEG that refers to the FLAIR series it was drawn on."""
+"""Masks as DICOM SEG: writing one that refers to the FLAIR series it was drawn on, and reading any."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
-from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from highdicom.seg import (
+    SegmentAlgorithmTypeValues,
+    Segmentation,
+    SegmentationTypeValues,
+    SegmentDescription,
+    segread,
+)
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
@@ -98,6 +104,33 @@ def write_seg(path: Path, mask: np.ndarray, scan: Scan) -> None:
             raise LggError(f"invalid values in the headers of {scan.name} make no DICOM SEG: {advice}") from None
         with replacing(path) as temporary:
             segmentation.save_as(temporary)
+
+
+def read_seg(path: Path) -> tuple[np.ndarray, np.ndarray, bool, tuple[str, ...]]:
+    """Read a DICOM SEG, whose segments are taken together.
+
+    Returns:
+        A mask ``[X, Y, Z]`` in the SEG's own order of axes, its affine to RAS [4, 4], whether it is placed (it is), and
+        the names of its segments.
+
+    Raises:
+        LggError: it is no SEG, is damaged, or its frames do not lie evenly spaced.
+    """
+    with quietly():
+        try:
+            segmentation = segread(path)
+            volume = segmentation.get_volume()
+        except MemoryError:
+            raise
+        except Exception:  # many kinds; the cause, not kept, may quote the header
+            message = f"cannot read {path} as DICOM SEG with evenly spaced frames: export the segmentation again"
+            raise LggError(message) from None
+        names = tuple(
+            str(segmentation.get_segment_description(number).segment_label) for number in segmentation.segment_numbers
+        )
+    marked = volume.array > 0.5  # [planes, rows, columns] and, where segments are apart, [segments]
+    mask = np.asarray(marked.any(axis=tuple(range(3, marked.ndim)))) if marked.ndim > 3 else marked
+    return mask, volume.get_affine("RAH"), True, names
 
 
 def _segmentation(headers: list[Dataset], frames: np.ndarray, source: DicomSource) -> Segmentation:

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.data.convert import decathlon, require_empty, write_nifti
-from lgg_monai.data.file_names import NIFTI_SUFFIXES
 from lgg_monai.data.phantom import PHANTOM_MARKER
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object, sha256, write_json, write_text
 from lgg_monai.prediction.failures import output_folder, reason_of, saving
 from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import RESULT
-from lgg_monai.prediction.nifti import load_mask
+from lgg_monai.prediction.masks import SUFFIXES, load_mask
 from lgg_monai.prediction.outputs import MASK, compact, patient_folder, read_label
 from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.prediction.steps import load
@@ -63,8 +62,9 @@ def collect(
     Args:
         sources: from `lgg_monai.prediction.inputs.find_scans`.
         output: an empty folder, or one to create.
-        masks: folder with a NIfTI mask on FLAIR's grid for each scan: ``<name>/mask.nii.gz``, as ``predict`` writes
-            them, or ``<name>.nii.gz``; by default the masks that lie beside the scans.
+        masks: folder with a mask of FLAIR's voxels for each scan: ``<name>/mask.nii.gz``, as ``predict`` writes
+            them, what 3D Slicer saved beside it (``<name>/*.seg.nrrd``), or ``<name>`` with one of
+            `lgg_monai.prediction.masks.SUFFIXES`; by default the masks that lie beside the scans.
         accept_unchanged: take also masks that are as ``predict`` wrote them.
         keep_identity: paths of DICOM files may be shown.
         progress: called after each scan with how many are done, how many there are, and its name.
@@ -107,12 +107,18 @@ def collect(
 
 def _write(source: ScanSource, output: Path, masks: Path | None, accept_unchanged: bool, done: Collected) -> str | None:
     """Write a patient, or say why it is left out."""
-    path = source.label if masks is None else _mask_in(masks, source.name)
-    if path is None:
-        where = "beside it" if masks is None else f"in {masks} (as {source.name}/{MASK} or {source.name}.nii.gz)"
+    found = _masks_of(source, masks)
+    if not found:
+        where = "beside it"
+        if masks is not None:
+            where = f"in {masks} (as {source.name}/{MASK} or {source.name}.nii.gz, .seg.nrrd or .dcm)"
         return f"no mask {where}"
-    if not accept_unchanged and _is_as_predicted(path):
-        return f"{path} is as predict wrote it: correct it, or take such masks with --accept-unchanged"
+    changed = [path for path in found if not _is_as_predicted(path)]
+    if len(changed) > 1:
+        raise LggError(f"{' and '.join(map(str, changed))} are both masks of it: keep one")
+    if not changed and not accept_unchanged:
+        return f"{found[0]} is as predict wrote it: correct it, or take such masks with --accept-unchanged"
+    path = (changed or found)[0]
     scan = load(source)
     label = _label(source, scan, path, masks)
     placement = place(scan.image.shape[1:], scan.affine, scan.spacing_known)
@@ -138,9 +144,16 @@ def _label(source: ScanSource, scan: Scan, path: Path, masks: Path | None) -> np
     return label
 
 
-def _mask_in(masks: Path, name: str) -> Path | None:
-    candidates = [patient_folder(masks, name) / MASK, *(masks / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES)]
-    return next((path for path in candidates if path.is_file()), None)
+def _masks_of(source: ScanSource, masks: Path | None) -> list[Path]:
+    if masks is None:
+        return [] if source.label is None else [source.label]
+    folder = patient_folder(masks, source.name)
+    candidates = [
+        folder / MASK,
+        *sorted(folder.glob("*.seg.nrrd")),
+        *(masks / f"{source.name}{suffix}" for suffix in SUFFIXES),
+    ]
+    return [path for path in candidates if path.is_file()]
 
 
 def _is_as_predicted(path: Path) -> bool:

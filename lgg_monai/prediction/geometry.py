@@ -141,6 +141,32 @@ def onto_grid(
     )
 
 
+def coinciding(mask: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], grid: np.ndarray) -> np.ndarray | None:
+    """Bring a mask onto a grid that has the same voxels, whatever its axes' order and direction and its extent.
+
+    Args:
+        mask: [X, Y, Z].
+        affine: of the mask.
+        shape: of the grid.
+        grid: the grid's affine.
+
+    Returns:
+        The mask on the grid, false beyond its own extent; None where voxels do not coincide to a hundredth of one.
+    """
+    matrix = np.linalg.solve(affine, grid)
+    whole = np.rint(matrix)
+    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])]).T
+    turns = np.abs(whole[:3, :3])
+    if not (turns.sum(axis=0) == 1).all() or not (turns.sum(axis=1) == 1).all():
+        return None
+    if np.abs((matrix - whole) @ corners).max() > 0.01:
+        return None
+    moved = affine_transform(
+        mask.astype(np.uint8), whole[:3, :3], whole[:3, 3], output_shape=tuple(shape), order=0, mode="constant"
+    )
+    return moved.astype(bool)
+
+
 def covered(shape: tuple[int, ...], affine: np.ndarray, grid_shape: tuple[int, ...], grid: np.ndarray) -> float:
     """Return the part of a grid's volume that lies within another volume, from points spread evenly over it."""
     axes = [np.linspace(0, length - 1, 15) for length in grid_shape]

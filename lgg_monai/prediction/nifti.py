@@ -126,19 +126,6 @@ def scan_of_picture(picture: Any) -> Scan:
     return scan
 
 
-def load_mask(path: Path, scan: Scan) -> np.ndarray:
-    """Read a reference mask ``[X, Y, Z]`` on a scan's grid: everything that is not 0 is tumour.
-
-    Raises:
-        LggError: the file cannot be read, or lies on another grid.
-    """
-    mask = three_d(read_volume(path))
-    shape = scan.image.shape[1:]
-    if not same_grid(mask.array.shape, mask.affine, shape, scan.affine):
-        raise LggError(f"the reference mask {path} lies on another grid than the scan: resample it")
-    return mask.array > 0.5
-
-
 def write_volume(path: Path, array: np.ndarray, scan: Scan) -> None:
     """Write a volume ``[X, Y, Z]`` on a scan's grid, with the geometry fields of its FLAIR header bit for bit."""
     header = nibabel.Nifti1Header()

@@ -15,8 +15,9 @@ from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, read_json, replacing, sha256, write_json
 from lgg_monai.prediction.inputs import RESULT
+from lgg_monai.prediction.masks import load_mask
 from lgg_monai.prediction.measurements import DEFINITIONS
-from lgg_monai.prediction.nifti import load_mask, write_volume
+from lgg_monai.prediction.nifti import write_volume
 from lgg_monai.prediction.scan import Scan, ScanSource
 
 MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG = (

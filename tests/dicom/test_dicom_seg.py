@@ -19,6 +19,7 @@ from lgg_monai.dicom import find_dicom, write_seg
 from lgg_monai.dicom.geometry import LPS_TO_RAS
 from lgg_monai.dicom.synthesis import NAME, rotated, synthesise_series
 from lgg_monai.errors import LggError
+from lgg_monai.prediction.masks import load_mask
 from lgg_monai.prediction.scan import Scan
 
 OBLIQUE = rotated(AXIAL, (10, 20, -15), (80.0, 70.0, -30.0))
@@ -77,6 +78,54 @@ def test_a_mask_comes_back_voxel_for_voxel(tmp_path: Path, affine: np.ndarray) -
     names = [frame.uid for frame in scan.source.frames]
     frames = segmentation.get_pixels_by_source_instance(names, combine_segments=True)
     np.testing.assert_array_equal(frames.transpose(2, 1, 0), mask)
+
+
+@pytest.mark.parametrize("affine", [AXIAL, OBLIQUE, SAGITTAL])
+def test_a_corrected_seg_is_read_as_a_mask(tmp_path: Path, affine: np.ndarray) -> None:
+    scan = scan_of(tmp_path / "scan", affine)
+    mask = some_mask(scan.image.shape[1:])
+    write_seg(tmp_path / "A.dcm", mask, scan)
+    np.testing.assert_array_equal(load_mask(tmp_path / "A.dcm", scan), mask)
+
+
+def test_a_seg_that_leaves_out_empty_slices_is_read_as_a_mask(tmp_path: Path) -> None:
+    """Viewers save the slices that hold something."""
+    scan = scan_of(tmp_path / "scan", OBLIQUE)
+    mask = some_mask(scan.image.shape[1:])
+    write_seg(tmp_path / "whole.dcm", mask, scan)
+    whole = highdicom.seg.segread(tmp_path / "whole.dcm")
+    names = [frame.uid for frame in scan.source.frames]
+    frames = whole.get_pixels_by_source_instance(names, combine_segments=True).astype(np.uint8)
+    sparse = highdicom.seg.Segmentation(
+        source_images=[dcmread(frame.path) for frame in scan.source.frames],
+        pixel_array=frames,
+        segmentation_type="BINARY",
+        segment_descriptions=list(whole.SegmentSequence),
+        series_instance_uid=generate_uid(),
+        series_number=7,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="a viewer",
+        manufacturer_model_name="a viewer",
+        software_versions="1",
+        device_serial_number="0",
+        omit_empty_frames=True,
+    )
+    assert sparse.NumberOfFrames < mask.shape[2]
+    sparse.save_as(tmp_path / "A.dcm")
+    np.testing.assert_array_equal(load_mask(tmp_path / "A.dcm", scan), mask)
+
+
+def test_what_is_no_seg_is_refused_without_naming_anybody(tmp_path: Path) -> None:
+    scan = scan_of(tmp_path / "scan", AXIAL)
+    shutil.copy(scan.source.frames[0].path, tmp_path / "image.dcm")
+    (tmp_path / "text.dcm").write_text("not DICOM")
+    for name in ("image", "text"):
+        with pytest.raises(
+            LggError, match=rf"^cannot read .*{name}\.dcm as DICOM SEG with evenly spaced frames"
+        ) as refusal:
+            load_mask(tmp_path / f"{name}.dcm", scan)
+        assert refusal.value.__cause__ is None
 
 
 def test_every_slice_is_there_even_of_an_empty_mask(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import nibabel
+import nrrd
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine
@@ -80,13 +81,35 @@ def test_corrected_masks_of_a_prediction_are_taken_and_untouched_ones_are_not(tm
     assert collect(sources, tmp_path / "all", masks, accept_unchanged=True).patients == ["A", "B", "C"]
 
 
+def test_what_slicer_saved_beside_an_untouched_mask_is_taken(tmp_path: Path) -> None:
+    for number, name in enumerate(("A", "B")):
+        scan(tmp_path / "scans", name, seed=number)
+    sources = find_scans([tmp_path / "scans"])
+    masks = tmp_path / "masks"
+    predict(sources, segmenter(), masks, report=False)
+    array = np.zeros((48, 40, 12), np.uint8)
+    array[10:20, 10:20, 4:6] = 1
+    lps = np.diag([-1, -1, 1, 1]) @ LPS
+    header = {"space": "left-posterior-superior", "space directions": lps[:3, :3].T, "space origin": lps[:3, 3]}
+    nrrd.write(str(masks / "A/Segmentation.seg.nrrd"), array, header)
+    done = collect(sources, tmp_path / "data", masks)
+    assert (done.patients, set(done.left)) == (["A"], {"B"})
+    _, label = read_patient(find_patients(tmp_path / "data")[0])
+    assert label is not None
+    assert label.sum() == array.sum()
+    save(masks / "A.nii.gz", array)
+    done = collect(sources, tmp_path / "twice", masks, accept_unchanged=True)
+    assert done.patients == ["B"]
+    assert done.failed["A"].endswith("A.nii.gz are both masks of it: keep one")
+
+
 def test_masks_may_be_called_as_their_scans_are(tmp_path: Path) -> None:
     image = scan(tmp_path / "scans", "A")
     scan(tmp_path / "scans", "B")
     save(tmp_path / "outlined" / "A.nii.gz", spot(image).astype(np.uint8))
     done = collect(find_scans([tmp_path / "scans"]), tmp_path / "data", tmp_path / "outlined")
     assert done.patients == ["A"]
-    assert done.left == {"B": f"no mask in {tmp_path / 'outlined'} (as B/mask.nii.gz or B.nii.gz)"}
+    assert done.left == {"B": f"no mask in {tmp_path / 'outlined'} (as B/mask.nii.gz or B.nii.gz, .seg.nrrd or .dcm)"}
 
 
 def test_what_is_collected_is_a_sound_data_set(phantom: Path, tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""Reading masks that people outlined or corrected: NIfTI, 3D Slicer's ``.seg.nrrd``, DICOM SEG."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgg_monai.data.file_names import NIFTI_SUFFIXES
+from lgg_monai.errors import LggError
+from lgg_monai.prediction.geometry import coinciding, same_grid
+from lgg_monai.prediction.nifti import NiftiSource
+from lgg_monai.prediction.nifti_volume import Volume, leads_to_places, read_volume, three_d
+from lgg_monai.prediction.scan import Scan
+
+SUFFIXES = (*NIFTI_SUFFIXES, ".seg.nrrd", ".nrrd", ".dcm")
+# NRRD's names for what its first three coordinates grow towards, against RAS.
+_NRRD_SPACES = {
+    "left-posterior-superior": (-1, -1, 1),
+    "lps": (-1, -1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "las": (-1, 1, 1),
+    "right-anterior-superior": (1, 1, 1),
+    "ras": (1, 1, 1),
+}
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """What a file of masks holds.
+
+    Args:
+        array: true where any of its segments is [X, Y, Z], in whatever order the file has its axes.
+        affine: voxel indices to RAS millimetres [4, 4].
+        placed: the file says where it lies.
+        segments: names of its segments, where it has some.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    placed: bool
+    segments: tuple[str, ...] = ()
+
+
+def load_mask(path: Path, scan: Scan) -> np.ndarray:
+    """Read a reference mask ``[X, Y, Z]`` onto a scan's grid: everything that is not 0 is tumour.
+
+    A mask may span less than the scan, and have its axes turned, as long as its voxels are the scan's. Several segments
+    are taken together, and the scan is warned of that.
+
+    Raises:
+        LggError: the file cannot be read, its voxels are not the scan's, or it marks some outside of the scan.
+    """
+    found = _read(path)
+    shape = scan.image.shape[1:]
+    if len(found.segments) > 1:
+        scan.warnings.append(f"{path.name} has {len(found.segments)} segments, all taken to be tumour")
+    if same_grid(found.array.shape, found.affine, shape, scan.affine):
+        return found.array
+    mask = None
+    # Where nobody recorded a position, nibabel makes one up, which may be that of the mirror image.
+    if found.placed and _is_placed(scan):
+        mask = coinciding(found.array, found.affine, shape, scan.affine)
+    if mask is None:
+        raise LggError(f"the reference mask {path} lies on another grid than the scan: resample it")
+    outside = int(found.array.sum()) - int(mask.sum())
+    if outside:
+        raise LggError(
+            f"the reference mask {path} marks {outside} voxels outside of the scan: is it another patient's?"
+        )
+    return mask
+
+
+def _read(path: Path) -> MaskFile:
+    if path.name.lower().endswith(".nrrd"):
+        return _read_nrrd(path)
+    if path.name.lower().endswith(".dcm"):
+        return _read_seg(path)
+    volume: Volume = three_d(read_volume(path))
+    return MaskFile(volume.array > 0.5, volume.affine, volume.placed)
+
+
+def _read_nrrd(path: Path) -> MaskFile:
+    """Read what 3D Slicer saves: one volume of numbers, or a list of them where segments overlap."""
+    try:
+        import nrrd
+    except ImportError as error:
+        raise LggError(f"pynrrd is needed to read {path}: pip install 'lgg-monai[predict]'") from error
+    if not os.path.getsize(path):
+        raise LggError(f"{path} is empty: save it again")
+    try:
+        array, header = nrrd.read(str(path))
+    except MemoryError:
+        raise
+    except Exception as error:  # pynrrd, zlib and bz2 raise many kinds on a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".replace(str(path), "the file").split())
+        raise LggError(
+            f"cannot read {path} as NRRD, it is damaged or cut short ({reason[:160]}): save it again"
+        ) from error
+    names = [str(header[f"Segment{number}_Name"]) for number in range(len(header)) if f"Segment{number}_Name" in header]
+    signs = _NRRD_SPACES.get(str(header.get("space", "")).lower())
+    directions = _rows(header.get("space directions"))
+    spatial = [axis for axis, direction in enumerate(directions) if np.isfinite(direction).all()]
+    if signs is None or len(spatial) != 3 or len(directions) != array.ndim or "space origin" not in header:
+        raise LggError(f"{path} says nothing of its position: save it from 3D Slicer as a segmentation")
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag(signs) @ np.array([directions[axis] for axis in spatial]).T
+    affine[:3, 3] = np.array(signs) * np.asarray(header["space origin"], dtype=float)
+    if not leads_to_places(affine):
+        raise LggError(f"no usable orientation and spacing in {path}: save it again")
+    marked = array > 0.5
+    if marked.ndim > 3:
+        marked = marked.any(axis=tuple(axis for axis in range(array.ndim) if axis not in spatial))
+    if array.size == 1:  # how Slicer saves that nothing is segmented
+        marked = np.zeros_like(marked)
+    return MaskFile(marked, affine, True, tuple(names))
+
+
+def _rows(directions: Any) -> list[np.ndarray]:
+    """Return a vector an axis; pynrrd has NaN or None for an axis that is not of space."""
+    if directions is None:
+        return []
+    return [np.full(3, np.nan) if row is None else np.asarray(row, dtype=float) for row in directions]
+
+
+def _read_seg(path: Path) -> MaskFile:
+    try:
+        from lgg_monai.dicom.seg import read_seg
+    except ImportError as error:
+        raise LggError(f"pydicom and highdicom are needed to read {path}: pip install 'lgg-monai[dicom]'") from error
+    return MaskFile(*read_seg(path))
+
+
+def _is_placed(scan: Scan) -> bool:
+    source = scan.source
+    if not isinstance(source, NiftiSource):
+        return True
+    return bool(source.header["sform_code"] or source.header["qform_code"])
