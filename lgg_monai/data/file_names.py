@@ -17,8 +17,9 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?<>|\ud800-\udfff]")
 Role = Literal["pre", "flair", "post", "mask", "other", "unknown"]
 
 # Words that name a sequence wherever they stand in a file name.
-_FLAIR = re.compile(r"\w*flair\w*|t2f|tirm|darkfluid")
-_T1 = re.compile(r"t1(w|wi|n)?|mprage|t1mprage|bravo|spgr")
+_FLAIR = re.compile(r"(?!(3d)?t1w?flair)\w*flair\w*|t2f|tirm|darkfluid")
+_T1_FLAIR = re.compile(r"(3d)?t1w?flair")
+_T1 = re.compile(rf"t1(w|wi|n)?|mprage|t1mprage|bravo|spgr|{_T1_FLAIR.pattern}")
 _T1_POST = re.compile(r"t1w?(c\+?|ce|gd|gad|post|km|contrast)|(c|ce|gd)t1w?")
 _T1_PRE = re.compile(r"t1w?(c-|pre|nativ|native)")
 _T2 = re.compile(r"t2(w|wi)?|pdw?|dwi|adc|swi|dti|fa|md|asl|cb[fv]|mtt|ttp|tmax|bold|tof|dsc|dce|perf(usion)?|phase|ct")
@@ -55,11 +56,13 @@ class FileName:
         role: the sequence; ``mask`` for a reference mask; ``other`` for what is not used; ``unknown``.
         patient: what is left of the name, which files of one patient share; may be empty.
         onto: the sequence that it was resampled onto by its name, such as ``flair``; else empty.
+        t1_flair: it is a T1 though its name says FLAIR too.
     """
 
     role: Role
     patient: str
     onto: str = ""
+    t1_flair: bool = False
 
 
 def is_nifti(name: str) -> bool:
@@ -78,7 +81,7 @@ def parse(name: str) -> FileName:
 
     A sequence's words are looked for from the end of the name, as patients' names come first, and those beside them
     (``post``, ``gd``, ``ax``) belong to them; what is left is the patient. What a scan was registered to
-    (``t1_to_flair``, ``space-FLAIR``) is no sequence of it.
+    (``t1_to_flair``, ``space-FLAIR``) is no sequence of it. ``T1_FLAIR`` is T1 weighted, as in DICOM's descriptions.
     """
     text, onto = without_registration(stem(name), _names_something)
     is_mask = bool(_MASK.fullmatch(text.rpartition("_")[2].lower()))
@@ -90,7 +93,7 @@ def parse(name: str) -> FileName:
     if last >= 0 and _MASK.fullmatch(words[last][0]):
         core = last
     elif flairs:
-        core = flairs[-1]
+        core = _t1_before([word for word, _ in words], flairs[-1])
     elif strong:
         core = strong[-1]
     elif last >= 0 and (_is_contrast(words[last][0]) or _T2.fullmatch(words[last][0])):
@@ -100,7 +103,9 @@ def parse(name: str) -> FileName:
     first, end = _extent([word for word, _ in words], core)
     used = [word for word, _ in words[first : end + 1]]
     rest = text[: words[first][1][0]].rstrip("_-. ") + text[words[end][1][1] :]
-    return FileName(_role(words[core][0], used), rest.strip("_-. "), onto)
+    role = _role(words[core][0], used)
+    t1_flair = role in ("pre", "post") and any("flair" in word for word in used)
+    return FileName(role, rest.strip("_-. "), onto, t1_flair)
 
 
 def folder_name(folder: Path) -> str:
@@ -123,6 +128,15 @@ def safe_name(text: str) -> str:
     while len(name.encode()) > LONGEST_NAME:
         name = name[:-1]
     return name
+
+
+def _t1_before(words: list[str], flair: int) -> int:
+    """Return where the T1 stands that a FLAIR's word belongs to (``T1_ax_FLAIR``), or of any other the word itself."""
+    before = flair - 1
+    while before >= 0 and _BESIDE.fullmatch(words[before]):
+        before -= 1
+    is_t1 = before >= 0 and any(pattern.fullmatch(words[before]) for pattern in (_T1, _T1_POST, _T1_PRE))
+    return before if is_t1 else flair
 
 
 def _extent(words: list[str], core: int) -> tuple[int, int]:
@@ -192,5 +206,5 @@ def _belongs(word: str, core: str) -> bool:
         return _is_strong(word) or any(pattern.fullmatch(word) for pattern in (_MASK, _ORGAN, _BESIDE))
     if _FLAIR.fullmatch(core):
         return word in ("t2", "t2w") or bool(_BESIDE.fullmatch(word))
-    patterns = (_T1, _T1_POST, _T1_PRE, _POST, _PRE, _JOIN, _BESIDE)
+    patterns = (_T1, _T1_POST, _T1_PRE, _FLAIR, _POST, _PRE, _JOIN, _BESIDE)
     return any(pattern.fullmatch(word) for pattern in patterns)

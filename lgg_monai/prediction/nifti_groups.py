@@ -126,6 +126,11 @@ def _group(
         for sequence, path in files.items()
         if len(found[sequence]) > 1
     )
+    warnings += tuple(
+        f"{path.name} is taken to be T1 weighted ({sequence}), as its name says T1 FLAIR"
+        for sequence, path in files.items()
+        if path not in converted and parse(path.name).t1_flair
+    )
     if assumed:
         listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
         warnings += (f"sequences taken by nnU-Net's numbers, as no dataset.json names them: {listed}",)

@@ -92,6 +92,16 @@ from lgg_monai.prediction.scan import Scan
         ("P01_T2FLAIR.nii.gz", "flair", "P01"),
         ("P01_t2_space-flair.nii.gz", "flair", "P01"),
         ("P01_reg_FLAIR.nii.gz", "flair", "P01_reg"),
+        # T1 weighted, though it says FLAIR.
+        ("P01_T1_FLAIR.nii.gz", "pre", "P01"),
+        ("P01_T1_FLAIR_post.nii.gz", "post", "P01"),
+        ("P01_ax_T1-FLAIR_Gd.nii.gz", "post", "P01"),
+        ("P01_T1_ax_FLAIR.nii.gz", "pre", "P01"),
+        ("P01_T1FLAIR.nii.gz", "pre", "P01"),
+        ("P01_T1wFLAIR_post.nii.gz", "post", "P01"),
+        ("P01_T1C_FLAIR.nii.gz", "post", "P01"),
+        ("P01_3D_T2_FLAIR.nii.gz", "flair", "P01"),
+        ("P01_T1_T2_FLAIR.nii.gz", "flair", "P01_T1"),  # of the first time
         # Entities of BIDS that a patient's sequences need not share.
         ("sub-01_ses-2_acq-3D_FLAIR.nii.gz", "flair", "sub-01_ses-2"),
         ("sub-01_acq-post_T1w.nii.gz", "post", "sub-01"),
@@ -104,6 +114,19 @@ from lgg_monai.prediction.scan import Scan
 def test_file_names(name: str, role: str, patient: str) -> None:
     found = parse(name)
     assert (found.role, found.patient) == (role, patient)
+
+
+def test_a_t1_flair_is_no_patient_of_its_own(tmp_path: Path) -> None:
+    names = ("T1_FLAIR", "T2_FLAIR", "T1_FLAIR_post")
+    for name in names:
+        save(tmp_path / f"p1_{name}.nii.gz", blob()[1])
+    (source,) = find_scans([tmp_path])
+    assert source.name == "p1"
+    assert [file.name for file in source.files] == [f"p1_{name}.nii.gz" for name in names]
+    assert [warning for warning in source.load().warnings if "T1 weighted" in warning] == [
+        "p1_T1_FLAIR.nii.gz is taken to be T1 weighted (pre), as its name says T1 FLAIR",
+        "p1_T1_FLAIR_post.nii.gz is taken to be T1 weighted (post), as its name says T1 FLAIR",
+    ]
 
 
 def test_t1_registered_to_flair_is_grouped_with_it_and_preferred(tmp_path: Path) -> None:
