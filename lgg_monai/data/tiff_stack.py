@@ -102,6 +102,23 @@ def mask_files(folder: Path) -> dict[int, Path]:
     return _numbered(path for path in tiff_files(folder) if path.stem.endswith(MASK_SUFFIX))
 
 
+def missing_numbers(folder: Path) -> list[str]:
+    """Warn of a gap in the numbers of a folder's slices: those on its two sides are taken for neighbours.
+
+    Numbers may begin anywhere and go in steps, as long as all steps are alike.
+    """
+    numbers = list(image_files(folder))
+    steps = np.diff(numbers)
+    if not len(steps) or steps.max() == steps.min():
+        return []
+    wide = int(np.argmax(steps > steps.min()))
+    more = int((steps > steps.min()).sum()) - 1
+    also = f" (and in {more} more places)" if more else ""
+    return [
+        f"slices are missing between {numbers[wide]} and {numbers[wide + 1]}{also}: volumes and extents are too small"
+    ]
+
+
 def tiff_files(folder: Path) -> list[Path]:
     """List a folder's TIFF files by name; hidden ones (as macOS leaves beside the real ones) are none of ours."""
     return sorted(

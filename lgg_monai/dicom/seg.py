@@ -106,12 +106,11 @@ def write_seg(path: Path, mask: np.ndarray, scan: Scan) -> None:
             segmentation.save_as(temporary)
 
 
-def read_seg(path: Path) -> tuple[np.ndarray, np.ndarray, bool, tuple[str, ...]]:
+def read_seg(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Read a DICOM SEG, whose segments are taken together.
 
     Returns:
-        A mask ``[X, Y, Z]`` in the SEG's own order of axes, its affine to RAS [4, 4], whether it is placed (it is), and
-        the names of its segments.
+        A mask ``[X, Y, Z]`` in the SEG's own order of axes, its affine to RAS [4, 4], and the names of its segments.
 
     Raises:
         LggError: it is no SEG, is damaged, or its frames do not lie evenly spaced.
@@ -130,7 +129,7 @@ def read_seg(path: Path) -> tuple[np.ndarray, np.ndarray, bool, tuple[str, ...]]
         )
     marked = volume.array > 0.5  # [planes, rows, columns] and, where segments are apart, [segments]
     mask = np.asarray(marked.any(axis=tuple(range(3, marked.ndim)))) if marked.ndim > 3 else marked
-    return mask, volume.get_affine("RAH"), True, names
+    return mask, volume.get_affine("RAH"), names
 
 
 def _segmentation(headers: list[Dataset], frames: np.ndarray, source: DicomSource) -> Segmentation:

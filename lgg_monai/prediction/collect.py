@@ -13,11 +13,12 @@ from lgg_monai.data.convert import decathlon, require_empty, write_nifti
 from lgg_monai.data.phantom import PHANTOM_MARKER
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object, sha256, write_json, write_text
+from lgg_monai.prediction.earlier import inputs_digest, is_of
 from lgg_monai.prediction.failures import output_folder, reason_of, saving
 from lgg_monai.prediction.geometry import place
-from lgg_monai.prediction.inputs import RESULT
+from lgg_monai.prediction.inputs import RESULT, is_result
 from lgg_monai.prediction.masks import SUFFIXES, load_mask
-from lgg_monai.prediction.outputs import MASK, compact, patient_folder, read_label
+from lgg_monai.prediction.outputs import MASK, compact, mask_digest, patient_folder, read_label
 from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.prediction.steps import load
 
@@ -25,6 +26,7 @@ DESCRIPTION = (
     "Pre-contrast, FLAIR and post-contrast as `lgg-monai predict` lays them out for its networks, and a mask each. "
     "A sequence that a patient lacks is a copy of FLAIR."
 )
+AS_PREDICTED = "is as predict wrote it: correct it, or take such masks with --accept-unchanged"
 
 
 @dataclass
@@ -117,10 +119,13 @@ def _write(source: ScanSource, output: Path, masks: Path | None, accept_unchange
     if len(changed) > 1:
         raise LggError(f"{' and '.join(map(str, changed))} are both masks of it: keep one")
     if not changed and not accept_unchanged:
-        return f"{found[0]} is as predict wrote it: correct it, or take such masks with --accept-unchanged"
+        return f"{found[0]} {AS_PREDICTED}"
     path = (changed or found)[0]
+    predicted = {} if masks is None or path.parent == masks else _require_of(path.parent, source)
     scan = load(source)
     label = _label(source, scan, path, masks)
+    if not accept_unchanged and predicted.get("mask_voxels") == mask_digest(label):  # though its file is another
+        return f"{path} {AS_PREDICTED}"
     placement = place(scan.image.shape[1:], scan.affine, scan.spacing_known)
     laid_out = placement.lay_out(label[None].astype(np.float32))[0] > 0.5
     if not laid_out.any():
@@ -157,10 +162,25 @@ def _masks_of(source: ScanSource, masks: Path | None) -> list[Path]:
 
 
 def _is_as_predicted(path: Path) -> bool:
-    """Tell whether a mask is what ``predict`` wrote: training on it would teach a network what it says already."""
+    """Tell whether a file is the one that ``predict`` wrote: it would teach a network what it says already."""
     result = path.with_name(RESULT)
     if path.name != MASK or not result.is_file():
         return False
     # Results of before 2026-11-26 do not tell, and are taken to be unchanged.
     recorded: Any = read_object(result, "result").get("mask")
     return recorded is None or recorded == sha256(path)
+
+
+def _require_of(folder: Path, source: ScanSource) -> dict[str, Any]:
+    """Return the result that lies beside a patient's mask, if any, proven to be of this scan, wherever it lies now."""
+    path = folder / RESULT
+    if not is_result(path):
+        return {}
+    result = read_object(path, "result")
+    if not is_of(result, source) and result.get("inputs") != inputs_digest(source):
+        message = (
+            f"{folder} holds the results of another scan of this name: if the mask is this one's, put it into a folder "
+            f"of its own as {source.name}.nii.gz"
+        )
+        raise LggError(message)
+    return result

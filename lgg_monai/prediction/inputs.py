@@ -16,7 +16,7 @@ import numpy as np
 from lgg_monai.data.file_names import is_nifti, parse, safe_name
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import is_phantom
-from lgg_monai.data.tiff_stack import MASK_SUFFIX, UNKNOWN_GEOMETRY, tiff_files
+from lgg_monai.data.tiff_stack import MASK_SUFFIX, UNKNOWN_GEOMETRY, missing_numbers, tiff_files
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.nifti_groups import explicit_source, nifti_sources, refused
 from lgg_monai.prediction.scan import Scan, ScanSource
@@ -128,7 +128,7 @@ def _search(root: Path, leave_out: Path | None, others: Counter[str], left: list
     for name, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
         real = os.path.realpath(name)
         # A link may lead back to where the search has been.
-        if real in seen or real == skipped or (RESULT in names and _is_result(Path(name, RESULT))):
+        if real in seen or real == skipped or _is_of_results(Path(name), names):
             folders.clear()
             continue
         seen.add(real)
@@ -146,7 +146,12 @@ def _search(root: Path, leave_out: Path | None, others: Counter[str], left: list
     return sources
 
 
-def _is_result(path: Path) -> bool:
+def _is_of_results(folder: Path, names: list[str]) -> bool:
+    # Earlier versions wrote results also into a patient's own folder of slices.
+    return RESULT in names and is_result(folder / RESULT) and not tiff_files(folder)
+
+
+def is_result(path: Path) -> bool:
     """Tell an earlier prediction's result from a file of that name that is the user's own."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -171,7 +176,8 @@ def _tiff_sources(folder: Path) -> list[ScanSource]:
 
 def _load_tiff(name: str, patient: Patient) -> Scan:
     image, _ = read_patient(replace(patient, label=None))
-    return Scan(name, image.astype(np.float32), UNKNOWN_GEOMETRY.copy(), spacing_known=False)
+    warnings = missing_numbers(patient.image)
+    return Scan(name, image.astype(np.float32), UNKNOWN_GEOMETRY.copy(), spacing_known=False, warnings=warnings)
 
 
 def _dicom_sources(

@@ -36,20 +36,22 @@ class MaskFile:
         array: true where any of its segments is [X, Y, Z], in whatever order the file has its axes.
         affine: voxel indices to RAS millimetres [4, 4].
         placed: the file says where it lies.
+        partial: it may span less than its scan, as these formats are made for.
         segments: names of its segments, where it has some.
     """
 
     array: np.ndarray
     affine: np.ndarray
     placed: bool
+    partial: bool = False
     segments: tuple[str, ...] = ()
 
 
 def load_mask(path: Path, scan: Scan) -> np.ndarray:
     """Read a reference mask ``[X, Y, Z]`` onto a scan's grid: everything that is not 0 is tumour.
 
-    A mask may span less than the scan, and have its axes turned, as long as its voxels are the scan's. Several segments
-    are taken together, and the scan is warned of that.
+    A mask may have its axes turned and, but for NIfTI, span less than the scan, as long as its voxels are the scan's.
+    Several segments are taken together, and the scan is warned of that.
 
     Raises:
         LggError: the file cannot be read, its voxels are not the scan's, or it marks some outside of the scan.
@@ -62,7 +64,8 @@ def load_mask(path: Path, scan: Scan) -> np.ndarray:
         return found.array
     mask = None
     # Where nobody recorded a position, nibabel makes one up, which may be that of the mirror image.
-    if found.placed and _is_placed(scan):
+    # And a NIfTI file of another size is more likely one whose header is wrong than a part of the scan.
+    if found.placed and _is_placed(scan) and (found.partial or sorted(found.array.shape) == sorted(shape)):
         mask = coinciding(found.array, found.affine, shape, scan.affine)
     if mask is None:
         raise LggError(f"the reference mask {path} lies on another grid than the scan: resample it")
@@ -116,7 +119,7 @@ def _read_nrrd(path: Path) -> MaskFile:
         marked = marked.any(axis=tuple(axis for axis in range(array.ndim) if axis not in spatial))
     if array.size == 1:  # how Slicer saves that nothing is segmented
         marked = np.zeros_like(marked)
-    return MaskFile(marked, affine, True, tuple(names))
+    return MaskFile(marked, affine, True, True, tuple(names))
 
 
 def _rows(directions: Any) -> list[np.ndarray]:
@@ -131,7 +134,8 @@ def _read_seg(path: Path) -> MaskFile:
         from lgg_monai.dicom.seg import read_seg
     except ImportError as error:
         raise LggError(f"pydicom and highdicom are needed to read {path}: pip install 'lgg-monai[dicom]'") from error
-    return MaskFile(*read_seg(path))
+    array, affine, names = read_seg(path)
+    return MaskFile(array, affine, True, True, names)
 
 
 def _is_placed(scan: Scan) -> bool:

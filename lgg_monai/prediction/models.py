@@ -144,7 +144,7 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
             name, own = str(bundle), config.parent / str(bundle) / SHIPPED
             hint = "name some with --checkpoint, or choose another --bundle"
         elif (trained := trained_config(path)) is not None:
-            if changed_settings(trained, {"preprocessing": _preprocessing_config()}):
+            if changed_settings(trained, {"preprocessing": preprocessing_config()}):
                 raise LggError(
                     f"the run {path} was trained with another preprocessing than that of configs/data.yaml, "
                     "by which scans are prepared here: put its own there"
@@ -182,7 +182,7 @@ def array_preprocessing() -> Any:
     """
     from monai.bundle import ConfigParser
 
-    config = _preprocessing_config()
+    config = preprocessing_config()
     loading = ("LoadImaged", "EnsureChannelFirstd")
     config["transforms"] = [
         step for step in config["transforms"] if step["_target_"] not in loading and step["keys"] == "image"
@@ -191,7 +191,12 @@ def array_preprocessing() -> Any:
     return parser.get_parsed_content("preprocessing")
 
 
-def _preprocessing_config() -> dict[str, Any]:
+def preprocessing_config() -> dict[str, Any]:
+    """Read what is done to scans before any network sees them, as configs/data.yaml has it.
+
+    Raises:
+        LggError: the configs are neither beside the package nor installed with it.
+    """
     path = repository() / "configs" / "data.yaml"
     if not path.is_file():
         raise LggError(

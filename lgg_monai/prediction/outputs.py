@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.data.sequences import FLAIR
-from lgg_monai.data.tiff_stack import TiffStackReader
+from lgg_monai.data.tiff_stack import TiffStackReader, image_files, mask_files
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, read_json, replacing, sha256, write_json
 from lgg_monai.prediction.inputs import RESULT
@@ -23,9 +25,11 @@ from lgg_monai.prediction.scan import Scan, ScanSource
 MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG = (
     "mask.nii.gz", "probability.nii.gz", "flair.nii.gz", "reference.nii.gz", "seg.dcm",
 )  # fmt: skip
-MEASUREMENTS, SETTINGS = "measurements.csv", "settings.json"
+MEASUREMENTS, SETTINGS, REPORT = "measurements.csv", "settings.json", "report.html"
+WRITTEN = (RESULT, MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG)
+"""What a patient's folder may hold."""
 # Names that the output folder gives to something else.
-RESERVED = {"viewer", MEASUREMENTS, SETTINGS, "report.html"}
+RESERVED = {"viewer", MEASUREMENTS, SETTINGS, REPORT}
 
 
 @dataclass
@@ -61,56 +65,6 @@ def patient_folder(output: Path, name: str) -> Path:
     return folder
 
 
-def source_digest(source: ScanSource) -> str:
-    """Tell scans of one name apart without writing down their path, which may name a patient.
-
-    A DICOM study has its own name, wherever it lies and whichever of its series is used.
-    """
-    return _digest(source, source.name if source.kind == "dicom" else source.path.resolve())
-
-
-def _digest(source: ScanSource, what: object) -> str:
-    return hashlib.sha256(f"{source.kind}\0{what}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def inputs_digest(source: ScanSource) -> str:
-    """Tell whether a scan is what it was: its files and its reference mask by names, sizes and times, and their roles.
-
-    Raises:
-        LggError: one of its files is gone.
-    """
-    try:
-        files: list[Any] = sorted(_state(path) for path in source.files)
-    except OSError as error:  # whose text would name the path, and so perhaps the patient
-        reason = error.strerror or type(error).__name__
-        raise LggError(f"cannot read the files of {source.name} again ({reason}): leave them until the end") from None
-    if source.roles:
-        files.append(source.roles)
-    if source.label is not None and source.label.is_file():  # of TIFF it is a folder, and the masks are among the files
-        files.append(("label", *_state(source.label)))
-    return hashlib.sha256(repr(files).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _state(path: Path) -> tuple[str, int, int]:
-    state = path.stat()
-    return path.name, state.st_size, state.st_mtime_ns
-
-
-def is_done(folder: Path, source: ScanSource, settings: str) -> bool:
-    """Tell whether a patient's results are complete and were made with these settings from this scan as it is now.
-
-    Raises:
-        LggError: they are of another scan of the same name.
-    """
-    if not (folder / RESULT).is_file():
-        return False
-    result = read_json(folder / RESULT, "result")
-    # Results of before 2026-11-26 have a DICOM scan's path here, and are made anew as they know nothing of its files.
-    if result.get("source") not in (source_digest(source), _digest(source, source.path.resolve())):
-        raise LggError(f"{folder} holds the results of another scan of this name: --overwrite, or another --output")
-    return bool(result.get("settings") == settings and result.get("inputs") == inputs_digest(source))
-
-
 def read_label(source: ScanSource, scan: Scan) -> np.ndarray | None:
     """Read the reference mask beside a scan; one that cannot be used is a warning, as it is not needed."""
     if source.label is None:
@@ -119,6 +73,8 @@ def read_label(source: ScanSource, scan: Scan) -> np.ndarray | None:
         if source.kind == "tiff":
             reader = TiffStackReader(mask=True)
             label, _ = reader.get_data(reader.read(source.label))
+            if image_files(source.label).keys() != mask_files(source.label).keys():
+                raise LggError(f"the masks in {source.label} are not of the same numbers as the slices")
             if label.shape[1:] != scan.image.shape[1:]:
                 raise LggError(f"the masks in {source.label} are not of the slices' size or number")
             return label[0] > 0
@@ -129,15 +85,23 @@ def read_label(source: ScanSource, scan: Scan) -> np.ndarray | None:
 
 
 def write_prediction(
-    folder: Path, source: ScanSource, prediction: Prediction, settings: str, *, probabilities: bool, viewed: bool
+    folder: Path,
+    source: ScanSource,
+    prediction: Prediction,
+    made_from: Mapping[str, str],
+    *,
+    probabilities: bool,
+    viewed: bool,
 ) -> dict[str, Any]:
     """Write a patient's folder; ``result.json`` comes last, so a folder that holds it is complete.
+
+    What lies there of an earlier prediction is removed first: see `lgg_monai.prediction.earlier.require_free`.
 
     Args:
         folder: of the patient.
         source: of the scan.
         prediction: to write.
-        settings: digest of what it was made with.
+        made_from: digests of what it was made from and with: ``source``, ``inputs`` and ``settings``.
         probabilities: write the probability map.
         viewed: write FLAIR and the reference mask too, for the report.
 
@@ -148,46 +112,80 @@ def write_prediction(
         OSError: the disk is full, or cannot be written to.
     """
     scan = prediction.scan
-    folder.mkdir(parents=True, exist_ok=True)
-    earlier = [folder / name for name in (RESULT, MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG)]
-    for path in (*earlier, *folder.glob(f"{PARTIAL}*")):  # the latter where it was killed
-        path.unlink(missing_ok=True)
-    write_volume(folder / MASK, prediction.mask.astype(np.uint8), scan)
-    if probabilities:
-        write_volume(folder / PROBABILITY, prediction.probability.astype(np.float32), scan)
-    if viewed:
-        write_volume(folder / FLAIR_VOLUME, compact(scan.image[FLAIR]), scan)
-        if prediction.label is not None:
-            write_volume(folder / REFERENCE, prediction.label.astype(np.uint8), scan)
-    if source.kind == "dicom":
-        from lgg_monai.dicom import write_seg
+    with _emptied(folder):
+        write_volume(folder / MASK, prediction.mask.astype(np.uint8), scan)
+        if probabilities:
+            write_volume(folder / PROBABILITY, prediction.probability.astype(np.float32), scan)
+        if viewed:
+            write_volume(folder / FLAIR_VOLUME, compact(scan.image[FLAIR]), scan)
+            if prediction.label is not None:
+                write_volume(folder / REFERENCE, prediction.label.astype(np.uint8), scan)
+        if source.kind == "dicom":
+            from lgg_monai.dicom import write_seg
 
-        write_seg(folder / SEG, prediction.mask, scan)
-    content = {
-        "patient": source.name,
-        "mask": sha256(folder / MASK),
-        "kind": source.kind,
-        "source": source_digest(source),
-        "inputs": inputs_digest(source),
-        "settings": settings,
-        "phantom": source.phantom,
-        "spacing_known": scan.spacing_known,
-        "missing_sequences": list(scan.missing),
-        "measurements": prediction.measurements,
-        "warnings": prediction.warnings,
-    }
-    write_json(folder / RESULT, content)
+            write_seg(folder / SEG, prediction.mask, scan)
+        content = {
+            "patient": source.name,
+            "mask": sha256(folder / MASK),
+            "mask_voxels": mask_digest(prediction.mask),
+            "kind": source.kind,
+            **made_from,
+            "phantom": source.phantom,
+            "spacing_known": scan.spacing_known,
+            "missing_sequences": list(scan.missing),
+            "measurements": prediction.measurements,
+            "warnings": prediction.warnings,
+        }
+        write_json(folder / RESULT, content)
     return {**content, "folder": folder}
 
 
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """Take earlier results out of a patient's folder, and what is written in the block too where it fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = folder / f"{PARTIAL}result"  # while it lies there, as where it was killed, the rest is ours to remove
+    begun.touch()
+    results = [folder / name for name in WRITTEN]
+    for path in (*results, *(left for left in folder.glob(f"{PARTIAL}*") if left != begun)):
+        path.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception:
+        for path in results:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        begun.unlink()
+
+
+def mask_digest(mask: np.ndarray) -> str:
+    """Hash the voxels of a mask ``[X, Y, Z]``, in whatever form a file holds them."""
+    voxels = np.packbits(np.ascontiguousarray(mask, dtype=bool)).tobytes()
+    return hashlib.sha256(repr(mask.shape).encode() + voxels).hexdigest()
+
+
 def read_results(output: Path, settings: str) -> list[dict[str, Any]]:
-    """Read the results of all patients in the output folder that were made with these settings, by name."""
+    """Read the results of all patients in the output folder that were made with these settings, by name.
+
+    A mask that somebody changed since has a warning: its measurements are those of the mask before.
+    """
     found = []
     for path in sorted(output.glob(f"*/{RESULT}")):
         result = read_json(path, "result")
-        if result.get("settings") == settings:
-            found.append({**result, "folder": path.parent})
+        if result.get("settings") != settings:
+            continue
+        if is_changed(path.parent, result):
+            note = f"{MASK} was changed after it was written: measurements are of the mask before"
+            result["warnings"] = [*result["warnings"], note]
+        found.append({**result, "folder": path.parent})
     return found
+
+
+def is_changed(folder: Path, result: Mapping[str, Any]) -> bool:
+    """Tell whether a patient's mask is another file than the one that was written; results of old do not tell."""
+    mask = folder / MASK
+    return bool(result.get("mask")) and mask.is_file() and sha256(mask) != result["mask"]
 
 
 def write_table(output: Path, results: list[dict[str, Any]]) -> Path:

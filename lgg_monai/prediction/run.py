@@ -13,7 +13,7 @@ import lgg_monai
 from lgg_monai.engines.run_folder import commit, describe_device, versions
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
-from lgg_monai.prediction import outputs
+from lgg_monai.prediction import earlier, outputs
 from lgg_monai.prediction.failures import in_one_line, output_folder, reason_of, saving
 from lgg_monai.prediction.pipeline import overlapped, quiet_libraries
 from lgg_monai.prediction.processes import Processes
@@ -64,7 +64,7 @@ def predict(
     settings = settings_of(segmenter)
     digest = settings_digest(settings)
     output = output_folder(output)
-    require_same_settings(output, settings, overwrite)
+    require_same_settings(output, settings, {source.name for source in sources}, overwrite)
     processes.gather(None)  # nobody writes before all have looked
     record = {
         "lgg_monai": lgg_monai.__version__,
@@ -87,35 +87,41 @@ def predict(
         try:
             folder = outputs.patient_folder(output, source.name)
             # What is asked for now may not have been then.
-            wanted = [outputs.PROBABILITY] * probabilities + [outputs.FLAIR_VOLUME] * report
+            wanted = [outputs.MASK] + [outputs.SEG] * (source.kind == "dicom")
+            wanted += [outputs.PROBABILITY] * probabilities + [outputs.FLAIR_VOLUME] * report
             complete = all((folder / name).is_file() for name in wanted)
-            if not overwrite and outputs.is_done(folder, source, digest) and complete:
+            if not overwrite and earlier.is_done(folder, source, digest) and complete:
                 outcome.skipped.append(source.name)
             else:
+                earlier.require_free(folder, source)
                 todo.append(source)
         except (LggError, OSError) as error:
             outcome.failed[source.name] = in_one_line(str(error), source, keep_identity)
     finished = len(own) - len(todo)
     phantom = any(source.phantom for source in sources)
 
-    def work(scan: tuple[Prepared, np.ndarray | None]) -> tuple[Drawn, np.ndarray | None]:
-        prepared, label = scan
-        return draw(segmenter, prepared), label
+    def read_all(source: ScanSource) -> tuple[str, Prepared, np.ndarray | None]:
+        inputs = earlier.inputs_digest(source)  # before it is read: what replaces it meanwhile was not segmented
+        return inputs, *read(source, segmenter)
 
-    def write(source: ScanSource, scan: tuple[Drawn, np.ndarray | None]) -> bool:
-        prediction = assess(*scan, segmenter.seen)
+    def work(scan: tuple[str, Prepared, np.ndarray | None]) -> tuple[str, Drawn, np.ndarray | None]:
+        inputs, prepared, label = scan
+        return inputs, draw(segmenter, prepared), label
+
+    def write(source: ScanSource, scan: tuple[str, Drawn, np.ndarray | None]) -> bool:
+        inputs, drawn, label = scan
+        prediction = assess(drawn, label, segmenter.seen)
         folder = outputs.patient_folder(output, source.name)
+        made_from = {"source": earlier.source_digest(source), "inputs": inputs, "settings": digest}
         result = outputs.write_prediction(
-            folder, source, prediction, digest, probabilities=probabilities, viewed=report
+            folder, source, prediction, made_from, probabilities=probabilities, viewed=report
         )  # fmt: skip
         if report:
             embed_result(output, result, phantom)
         return bool(prediction.warnings)
 
     with quiet_libraries():
-        for source, written in overlapped(
-            todo, lambda source: read(source, segmenter), work, write, readers=max(workers, 1), writers=1
-        ):
+        for source, written in overlapped(todo, read_all, work, write, readers=max(workers, 1), writers=1):
             try:
                 if written.result():
                     outcome.warned.append(source.name)

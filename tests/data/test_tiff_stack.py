@@ -13,7 +13,7 @@ from PIL import Image
 
 from lgg_monai.data.convert import convert
 from lgg_monai.data.patients import Patient, find_patients, read_patient
-from lgg_monai.data.tiff_stack import TiffStackReader, image_files, is_binary, mask_files, read_slice
+from lgg_monai.data.tiff_stack import TiffStackReader, image_files, is_binary, mask_files, missing_numbers, read_slice
 from lgg_monai.errors import LggError
 
 ROWS, COLUMNS, SLICES = 5, 7, 11
@@ -59,6 +59,21 @@ def test_x_runs_along_columns_y_along_rows_and_z_in_numeric_order(stack: Path) -
     np.testing.assert_array_equal(volume[2], z + 1)
     np.testing.assert_array_equal(meta["affine"], np.diag([-1, -1, 1, 1]))
     np.testing.assert_array_equal(meta["spatial_shape"], (COLUMNS, ROWS, SLICES))
+
+
+def test_gaps_in_the_numbers_are_told_of(stack: Path) -> None:
+    assert missing_numbers(stack) == []
+    (stack / f"{stack.name}_5.tif").unlink()
+    assert missing_numbers(stack) == ["slices are missing between 4 and 6: volumes and extents are too small"]
+    (stack / f"{stack.name}_8.tif").unlink()
+    assert "between 4 and 6 (and in 1 more places): " in missing_numbers(stack)[0]
+    for n in (1, 2, 4, 10):
+        (stack / f"{stack.name}_{n}.tif").unlink()
+    assert list(image_files(stack)) == [3, 6, 7, 9, 11]
+    for n in (6, 7):
+        (stack / f"{stack.name}_{n}.tif").unlink()
+    (stack / f"{stack.name}_9.tif").rename(stack / f"{stack.name}_7.tif")
+    assert missing_numbers(stack) == []  # 3, 7, 11: all steps are alike
 
 
 def test_transposed_slice_is_the_picture(stack: Path) -> None:

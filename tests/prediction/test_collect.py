@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -79,6 +80,41 @@ def test_corrected_masks_of_a_prediction_are_taken_and_untouched_ones_are_not(tm
     assert label is not None
     assert label.sum() == array.sum()
     assert collect(sources, tmp_path / "all", masks, accept_unchanged=True).patients == ["A", "B", "C"]
+
+
+def test_a_mask_that_was_opened_and_saved_is_as_predicted(tmp_path: Path) -> None:
+    scan(tmp_path / "scans", "A")
+    sources, masks = find_scans([tmp_path / "scans"]), tmp_path / "masks"
+    predict(sources, segmenter(), masks, report=False)
+    drawn = nibabel.load(masks / "A/mask.nii.gz")
+    save(masks / "A/mask.nii.gz", np.asarray(drawn.dataobj).astype(np.int16), drawn.affine)
+    with pytest.raises(LggError, match=r"A/mask\.nii\.gz is as predict wrote it"):
+        collect(sources, tmp_path / "data", masks)
+    assert collect(sources, tmp_path / "all", masks, accept_unchanged=True).patients == ["A"]
+
+
+def test_another_patients_mask_of_the_same_name_is_not_taken(tmp_path: Path) -> None:
+    scan(tmp_path / "here", "A", seed=1)
+    scan(tmp_path / "there", "A", seed=2)
+    here, masks = find_scans([tmp_path / "here"]), tmp_path / "masks"
+    predict(here, segmenter(), masks, report=False)
+    corrected = np.zeros((48, 40, 12), np.uint8)
+    corrected[10:20, 10:20, 4:6] = 1
+    save(masks / "A/mask.nii.gz", corrected)
+    with pytest.raises(LggError, match=r"masks/A holds the results of another scan of this name: if the mask is this"):
+        collect(find_scans([tmp_path / "there"]), tmp_path / "data", masks)
+    (tmp_path / "here").rename(tmp_path / "moved")  # the same files elsewhere
+    assert collect(find_scans([tmp_path / "moved"]), tmp_path / "own", masks).patients == ["A"]
+
+
+def test_slices_and_masks_of_other_numbers_are_not_paired(phantom: Path, tmp_path: Path) -> None:
+    patient = find_patients(phantom)[0].image
+    folder = tmp_path / "scans" / patient.name
+    shutil.copytree(patient, folder)
+    (folder / f"{patient.name}_3.tif").unlink()
+    (folder / f"{patient.name}_5_mask.tif").unlink()
+    with pytest.raises(LggError, match=r"the masks in .* are not of the same numbers as the slices"):
+        collect(find_scans([tmp_path / "scans"]), tmp_path / "data")
 
 
 def test_what_slicer_saved_beside_an_untouched_mask_is_taken(tmp_path: Path) -> None:

@@ -55,8 +55,9 @@ def save_nrrd(path: Path, array: np.ndarray, grid: np.ndarray, **fields: Any) ->
 
 
 @pytest.mark.parametrize("grid", [LPS, OBLIQUE], ids=["straight", "oblique"])
-@pytest.mark.parametrize("change", [cropped, turned], ids=["cropped", "turned"])
-@pytest.mark.parametrize("suffix", [".nii.gz", ".seg.nrrd"])
+@pytest.mark.parametrize(
+    ("suffix", "change"), [(".seg.nrrd", cropped), (".seg.nrrd", turned), (".nii.gz", turned)], ids=str
+)
 def test_voxels_come_back_where_they_were(tmp_path: Path, grid: np.ndarray, change: Any, suffix: str) -> None:
     array, place = change(some_mask(), grid)
     path = tmp_path / f"A{suffix}"
@@ -103,19 +104,25 @@ def test_masks_of_other_voxels_are_refused(tmp_path: Path) -> None:
         load_mask(path, scan(image))
 
 
+def test_a_part_of_a_scan_is_not_taken_from_nifti(tmp_path: Path) -> None:
+    """Its header is more likely wrong."""
+    array, place = cropped(some_mask(), LPS)
+    with pytest.raises(LggError, match="lies on another grid than the scan"):
+        load_mask(save(tmp_path / "mask.nii.gz", array.astype(np.uint8), place), scan())
+
+
 def test_a_made_up_position_places_nothing(tmp_path: Path) -> None:
     """What nibabel makes up where a header has no position may be the mirror image's."""
-    mask = some_mask()
-    picture = nibabel.Nifti1Image(mask[CROP].astype(np.uint8), None)
-    picture.header["pixdim"][1:4] = 0.9375, 0.9375, 5
-    nibabel.save(picture, tmp_path / "mask.nii.gz")
-    unplaced = nibabel.Nifti1Image(blob()[1], None)
-    unplaced.header["pixdim"][1:4] = 0.9375, 0.9375, 5
-    nibabel.save(unplaced, tmp_path / "flair.nii.gz")
+    for name, array in {"mask": some_mask().astype(np.uint8), "flair": blob()[1]}.items():
+        picture = nibabel.Nifti1Image(array, None)
+        picture.header["pixdim"][1:4] = 0.9375, 0.9375, 5
+        nibabel.save(picture, tmp_path / f"{name}.nii.gz")
+    mirrored = nibabel.load(tmp_path / "mask.nii.gz").affine @ np.diag([-1, 1, 1, 1])
+    mirrored[:3, 3] += mirrored[:3, 0] * -47
     with pytest.raises(LggError, match="lies on another grid"):
-        load_mask(tmp_path / "mask.nii.gz", scan())
-    place = cropped(mask, nibabel.load(tmp_path / "flair.nii.gz").affine)[1]
-    save(tmp_path / "placed.nii.gz", mask[CROP].astype(np.uint8), place)
+        load_mask(tmp_path / "mask.nii.gz", scan(grid=mirrored))
+    array, place = turned(some_mask(), nibabel.load(tmp_path / "flair.nii.gz").affine)
+    save(tmp_path / "placed.nii.gz", array.astype(np.uint8), place)
     with pytest.raises(LggError, match="lies on another grid"):
         load_mask(tmp_path / "placed.nii.gz", load_volume("A", tmp_path / "flair.nii.gz"))
 

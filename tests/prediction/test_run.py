@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from scans import LPS, blob, save, scan, segmenter
+from scans import LPS, Bright, blob, save, scan, segmenter
 
 import lgg_monai
 from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
-from lgg_monai.prediction import outputs
+from lgg_monai.prediction import earlier, models, outputs, settings
 from lgg_monai.prediction.checks import flags
 from lgg_monai.prediction.failures import reason_of
 from lgg_monai.prediction.geometry import place
@@ -32,6 +32,9 @@ from lgg_monai.prediction.measurements import DEFINITIONS, head_mask
 from lgg_monai.prediction.processes import Processes
 from lgg_monai.prediction.run import RESEARCH_USE, predict
 from lgg_monai.prediction.scan import ScanSource
+from lgg_monai.prediction.segmenter import Segmenter
+from lgg_monai.prediction.settings import settings_of
+from lgg_monai.prediction.steps import assess, draw, read
 
 
 @pytest.fixture
@@ -49,6 +52,10 @@ def cohort(tmp_path: Path) -> Path:
 def run(cohort: Path, output: Path, **options: Any):
     segment = options.pop("segment", None) or segmenter()
     return predict(find_scans([cohort]), segment, output, report=options.pop("report", False), **options)
+
+
+def other_weights() -> Segmenter:
+    return replace(segmenter(), digests=("1",))
 
 
 def table(output: Path) -> list[dict[str, str]]:
@@ -214,13 +221,109 @@ def test_a_folder_closed_to_us_costs_its_own_scan_alone(
     assert "b_flair.nii.gz (Permission denied): give files that you may read" in outcome.failed["b"]
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_patients_own_files_are_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    """Where folders are called as patients are, the folder above them would take the results into these."""
+    image = blob()
+    for number, name in enumerate(("t1", "flair", "t1ce")):
+        save(tmp_path / "scans/p1" / f"{name}.nii.gz", image[number])
+    save(tmp_path / "scans/p1/mask.nii.gz", (image[1] > 110).astype(np.uint8))
+    before = files_of(tmp_path / "scans/p1")
+    sources = find_scans([tmp_path / "scans/p1"])
+    outcome = predict(sources, segmenter(), tmp_path / "scans", report=False, overwrite=overwrite)
+    assert outcome.done == []
+    assert outcome.failed["p1"].endswith("scans/p1 holds the scan itself: choose another --output")
+    assert files_of(tmp_path / "scans/p1") == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_that_are_no_results_are_not_replaced(cohort: Path, tmp_path: Path, overwrite: bool) -> None:
+    output = tmp_path / "out"
+    save(output / "b/mask.nii.gz", np.ones((4, 4, 4), np.uint8))
+    before = files_of(output / "b")
+    outcome = run(cohort, output, overwrite=overwrite)
+    assert outcome.done == ["a", "c"]
+    assert outcome.failed["b"].endswith("b/mask.nii.gz is no earlier result: move it away, or choose another --output")
+    assert files_of(output / "b") == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/measurements.csv").write_text("my own")
+    with pytest.raises(LggError, match=r"measurements\.csv is no earlier result: move it away"):
+        run(cohort, tmp_path / "mine", overwrite=overwrite)
+    assert files_of(tmp_path / "mine") == {"measurements.csv": b"my own"}
+
+
+@pytest.mark.parametrize("options", [{"probabilities": True}, {"overwrite": True}])
+def test_a_corrected_mask_is_kept_and_its_measurements_are_said_to_be_older(
+    cohort: Path, tmp_path: Path, options: dict[str, bool]
+) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    drawn = nibabel.load(output / "b/mask.nii.gz")
+    corrected = save(output / "b/mask.nii.gz", np.zeros(drawn.shape, np.uint8), drawn.affine).read_bytes()
+    assert run(cohort, output).skipped == ["a", "b", "c"]
+    assert "changed after it was written: measurements are of the mask before" in table(output)[1]["warnings"]
+    assert "changed" not in table(output)[0]["warnings"]
+    outcome = run(cohort, output, **options)
+    assert outcome.done == ["a", "c"]
+    assert "b/mask.nii.gz was changed after it was written: move it away" in outcome.failed["b"]
+    assert (output / "b/mask.nii.gz").read_bytes() == corrected
+
+
+def test_a_mask_that_was_deleted_is_made_again(cohort: Path, tmp_path: Path) -> None:
+    run(cohort, tmp_path / "out")
+    (tmp_path / "out/b/mask.nii.gz").unlink()
+    assert run(cohort, tmp_path / "out").done == ["b"]
+    assert (tmp_path / "out/b/mask.nii.gz").is_file()
+
+
+def test_a_scan_that_is_replaced_while_it_is_segmented_is_segmented_again(cohort: Path, tmp_path: Path) -> None:
+    class Replacing(Bright):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            save(cohort / "b_flair.nii.gz", blob(seed=5)[1] * 2)
+            return super().forward(image)
+
+    sources = [source for source in find_scans([cohort]) if source.name == "b"]
+    predict(sources, segmenter([Replacing()]), tmp_path / "out", report=False)
+    assert predict(sources, segmenter(), tmp_path / "out", report=False).done == ["b"]
+
+
+def test_an_interrupted_patient_is_made_again(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise KilledError
+
+    output = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(outputs, "write_json", killed)
+        patched.setattr(Path, "unlink", lambda *_, **__: None)  # the process is gone: nothing is tidied up
+        with pytest.raises(KilledError):
+            outputs.write_prediction(
+                output / "b", *prediction_of(cohort, "b"), {}, probabilities=False, viewed=False
+            )  # fmt: skip
+    assert (output / "b/mask.nii.gz").is_file()
+    assert run(cohort, output).done == ["a", "b", "c"]
+    assert not list(output.rglob(".partial-*"))
+
+
+def prediction_of(cohort: Path, name: str) -> tuple[ScanSource, outputs.Prediction]:
+    (source,) = (source for source in find_scans([cohort]) if source.name == name)
+    prepared, label = read(source, segmenter())
+    return source, assess(draw(segmenter(), prepared), label)
+
+
 def test_a_file_that_is_gone_does_not_bring_its_path_along(tmp_path: Path) -> None:
     folder = tmp_path / "Doe_Jane_19610203"
     synthesise_series(folder, (blob((48, 40, 6))[1] * 10).astype(int), LPS, "AX FLAIR", 3)
     (source,) = find_scans([folder])
     source.files[0].unlink()
     with pytest.raises(LggError) as caught:
-        outputs.inputs_digest(source)
+        earlier.inputs_digest(source)
     assert "Doe" not in str(caught.value)
     lost = FileNotFoundError(2, "No such file or directory", str(source.files[0]))
     assert "Doe" not in reason_of(lost, source, tmp_path / "out", keep_identity=False)
@@ -248,6 +351,25 @@ def test_results_of_other_settings_are_not_mixed(cohort: Path, tmp_path: Path) -
     with pytest.raises(LggError, match="holds results of another mirrored"):
         run(cohort, output, segment=segmenter(tta=True))
     assert run(cohort, output, segment=segmenter(tta=True), overwrite=True).done == ["a", "b", "c"]
+
+
+def test_masks_of_two_settings_do_not_lie_in_one_folder(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    (source,) = (source for source in find_scans([cohort]) if source.name == "b")
+    with pytest.raises(LggError, match=r"holds results of another weights sha256 of a and 1 more too: give all"):
+        predict([source], other_weights(), output, report=False, overwrite=True)
+    assert run(cohort, output).skipped == ["a", "b", "c"]
+    assert predict(find_scans([cohort]), other_weights(), output, report=False, overwrite=True).done == ["a", "b", "c"]
+
+
+def test_another_preprocessing_makes_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = settings_of(segmenter())
+    config = models.preprocessing_config()
+    config["transforms"][-1]["edited"] = 1
+    monkeypatch.setattr(settings, "preprocessing_config", lambda: config)
+    after = settings_of(segmenter())
+    assert [name for name in before if before[name] != after[name]] == ["preprocessing"]
 
 
 def test_another_scan_of_the_same_name_is_not_taken_for_done(cohort: Path, tmp_path: Path) -> None:
@@ -466,7 +588,7 @@ def test_source_paths_are_not_written_down(cohort: Path, tmp_path: Path) -> None
         if path.name == "result.json":
             assert "cohort" not in path.read_text()
     source = find_scans([cohort])[0]
-    assert outputs.source_digest(source) != outputs.source_digest(replace(source, path=tmp_path))
+    assert earlier.source_digest(source) != earlier.source_digest(replace(source, path=tmp_path))
 
 
 def test_a_patient_that_the_weights_were_trained_on_is_flagged(cohort: Path, tmp_path: Path) -> None:
