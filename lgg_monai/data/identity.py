@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import torch
 
 # What the pixels of a cached volume go through besides the transforms' own code.
 PACKAGES = ("monai", "torch", "numpy", "nibabel", "pillow")
+# What MONAI writes an `@id` of an expression as: __local_refs['id'].
+REFERENCES = "__local_refs"
 
 
 def files_state(paths: Sequence[Path]) -> str | None:
@@ -42,7 +44,8 @@ def files_state(paths: Sequence[Path]) -> str | None:
 def code_state(*settings: Any) -> str:
     """Identify objects by their types, their attributes, and the source files that define their types.
 
-    A setting that is changed, an edited transform or another version of MONAI so gives another hash.
+    A setting that is changed, an edited transform or another version of MONAI so gives another hash; so does another
+    value of what an expression of a config refers to, and an edited module that it names.
     """
     modules: set[str] = set()
     described = [_describe(value, modules, ()) for value in settings]
@@ -77,9 +80,45 @@ def _describe(value: Any, modules: set[str], inside: tuple[int, ...]) -> str:
     if isinstance(value, FunctionType):  # of a lambda, neither name nor file says which
         caught = [cell.cell_contents for cell in value.__closure__ or ()]
         described = _describe([value.__defaults__, value.__kwdefaults__, caught], modules, inside)
+        used = _used(value, modules)
+        described += _describe(used, modules, inside) if used else ""
         return f"{_name(value, modules)} {_code(value.__code__)} {described}"
     attributes = {name: item for name, item in getattr(value, "__dict__", {}).items() if not name.startswith("__")}
     return f"{_name(type(value), modules)} {_describe(attributes, modules, inside)}"
+
+
+def _used(function: FunctionType, modules: set[str]) -> dict[str, Any]:
+    """Return what a function of a config looks up outside itself, by name; modules are added to ``modules``.
+
+    For a function that a file defines, that file's content stands, as for a transform.
+    """
+    if _source_hash(str(function.__module__)):
+        return {}
+    codes = [function.__code__]
+    for code in codes:  # those of inner functions are appended while it runs
+        codes += [item for item in code.co_consts if isinstance(item, CodeType)]
+    names = {name for code in codes for name in code.co_names}
+    found = {name: item for name, item in function.__globals__.items() if name in names and name != REFERENCES}
+    if REFERENCES in names:  # it holds the whole config: only what this function names
+        ids = {item for code in codes for item in code.co_consts if isinstance(item, str)}
+        found |= {f"@{key}": item for key, item in function.__globals__.get(REFERENCES, {}).items() if key in ids}
+    for item in found.values():
+        if isinstance(item, ModuleType):
+            _add_module(item, names, modules)
+    return {name: item for name, item in found.items() if not isinstance(item, ModuleType)}
+
+
+def _add_module(module: ModuleType, names: set[str], modules: set[str]) -> None:
+    """Add a module and those of it that a function names; of ``PACKAGES`` the version says it all."""
+    if module.__name__ in modules or module.__name__.split(".")[0] in PACKAGES:
+        return
+    modules.add(module.__name__)
+    for name in names:
+        member = getattr(module, name, None)
+        if isinstance(member, ModuleType):
+            _add_module(member, names, modules)
+        elif isinstance(member, FunctionType | type):  # may be defined elsewhere
+            modules.add(str(member.__module__))
 
 
 def _code(code: CodeType) -> str:

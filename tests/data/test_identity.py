@@ -101,6 +101,45 @@ def test_an_edited_transform_is_noticed(tmp_path: Path, monkeypatch: pytest.Monk
     assert code_state(Compose([Own()])) != before
 
 
+def from_config(function: str, imports: str = "$import math", **settings: object) -> Compose:
+    steps = [{"_target_": "Lambdad", "keys": "image", "func": function}]
+    parser = ConfigParser({**settings, "imports": [imports], "steps": {"_target_": "Compose", "transforms": steps}})
+    parser.get_parsed_content("imports")
+    return parser.get_parsed_content("steps")
+
+
+@pytest.mark.parametrize(
+    "function",
+    ["$lambda image: image.clamp(max=@top)", "$lambda image: (lambda x: x * @inner#top)(image)", "$@scale"],
+    ids=["reference", "nested", "whole"],
+)
+def test_what_an_expression_refers_to_is_noticed(function: str) -> None:
+    def state(top: int, other: int = 0) -> str:
+        settings = {"top": top, "inner": {"top": top}, "scale": f"$lambda x: x * {top}", "other": other}
+        return code_state(from_config(function, **settings))
+
+    assert state(200) == state(200, other=1)  # what it does not name is not of it
+    assert state(200) != state(50)
+
+
+@pytest.mark.parametrize("imports", ["$import own_steps", "$import own_steps.inner as own_steps"])
+def test_an_edited_module_that_an_expression_names_is_noticed(
+    imports: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "own_steps" / "inner.py"
+    inner.parent.mkdir()
+    inner.write_text("def scale(x):\n    return x\n")
+    (inner.parent / "__init__.py").write_text("from own_steps.inner import scale\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("own_steps", "own_steps.inner"):  # of the case before
+        sys.modules.pop(name, None)
+    function = "$lambda image: own_steps.scale(image)"
+    before = code_state(from_config(function, imports))
+    assert code_state(from_config(function, imports)) == before
+    inner.write_text(inner.read_text().replace("return x", "return 2 * x"))
+    assert code_state(from_config(function, imports)) != before
+
+
 SCRIPT = """
 from monai.bundle import ConfigParser
 from lgg_monai.data.identity import code_state
