@@ -13,22 +13,36 @@ import lgg_monai.networks
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
 from lgg_monai.networks.strides import MEMBERS, divisor, member_definitions
+from lgg_monai.sharing.inspect.findings import shown
+from lgg_monai.sharing.inspect.policy import ADDRESS
+
+# These download weights whenever they are built, whatever their arguments.
+FETCHING = ("TorchVisionFCModel", "Transchex")
 
 
 def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
     """Build a network from plain values alone: no expression of a config is evaluated, and only known classes are used.
+
+    Nothing is fetched either: it is built without pretrained weights, as its own replace them.
 
     Args:
         network_def: ``_target_``, a network of MONAI's or of this package, and its arguments.
         name: of the bundle, for messages.
 
     Raises:
-        LggError: it is another class, an argument is not plain, or the network cannot be built.
+        LggError: it is another class, an argument is not plain or an address, or the network cannot be built.
     """
     strange = strange_value(network_def)
     if strange is not None:
-        raise LggError(f"network_def of the bundle {name} is not made of plain values ({strange}): write them out")
+        raise LggError(
+            f"network_def of the bundle {name} is not made of plain values ({shown(strange)}): write them out"
+        )
     arguments = _arguments(network_def)
+    address = next((text for text in _texts(arguments) if ADDRESS.search(text)), None)
+    if address is not None:
+        raise LggError(
+            f"network_def of the bundle {name} names an address ({shown(address)}), but nothing is fetched: drop it"
+        )
     members = member_definitions(network_def)
     if members:
         arguments[MEMBERS] = [build_network(member, name) for member in members]
@@ -44,6 +58,12 @@ def build_network(network_def: dict[str, Any], name: str) -> torch.nn.Module:
     network_class = getattr(homes.get(module), kind, None)
     if not (inspect.isclass(network_class) and issubclass(network_class, torch.nn.Module)):
         raise LggError(f"the bundle {name} names the network {target!r}: only MONAI's and this package's are used")
+    if kind in FETCHING:
+        raise LggError(f"the network {kind} of the bundle {name} fetches weights from the network: give another")
+    # By default, too, some classes download; their other arguments of this kind are paths and addresses.
+    arguments = {key: value for key, value in arguments.items() if not key.startswith("pretrained")}
+    if "pretrained" in inspect.signature(network_class).parameters:
+        arguments["pretrained"] = False
     try:
         return network_class(**arguments)
     except Exception as error:  # whatever a network makes of wrong arguments

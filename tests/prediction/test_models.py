@@ -95,6 +95,9 @@ def test_a_packaged_bundle_as_folder_and_zip(tmp_path: Path, weights: Path, form
         ({"_target_": "builtins.exec", "source": "1"}, "only MONAI's and this package's"),
         ({**SMALL, "_mode_": "callable"}, "not made of plain values"),
         ("$print('hello')", "no network_def with plain values"),
+        ({"_target_": "HoVerNet", "pretrained_url": "https://example.org/w.pth"}, r"names an address \(https://exam"),
+        ({**SMALL, "act": ["relu", {"from": "see ftp://example.org/w.pth"}]}, "names an address"),
+        ({"_target_": "TorchVisionFCModel", "weights": "DEFAULT"}, "fetches weights"),
         ({**SMALL, "channels": [4]}, "cannot build the network UNet"),
         ({**SMALL, "in_channels": 1}, "does not map slices of 3 sequences|another network"),
         ({**SMALL, "spatial_dims": 3}, "does not map|another network"),
@@ -108,6 +111,32 @@ def test_a_hostile_or_wrong_bundle_is_refused(
         load_segmenter(packaged(tmp_path / "bundle", weights, network_def), device="cpu")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "network_def",
+    [
+        {
+            "_target_": "FlexibleUNet",
+            "in_channels": 3,
+            "out_channels": 1,
+            "backbone": "efficientnet-b0",
+            "pretrained": True,
+        },
+        {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0"},  # does by default
+        {"_target_": "HoVerNet", "in_channels": 3, "pretrained_url": "file:weights"},
+    ],
+    ids=["asked", "default", "file"],
+)
+def test_a_network_is_built_without_fetching_weights(
+    network_def: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*args: object, **kwargs: object) -> None:
+        pytest.fail("weights were fetched")
+
+    monkeypatch.setattr("monai.networks.nets.efficientnet._load_state_dict", fetch)
+    monkeypatch.setattr("monai.networks.nets.hovernet.download_url", fetch)
+    assert isinstance(build_network(network_def, "some"), torch.nn.Module)
 
 
 MEMBERS = {"_target_": "scripts.networks.ensemble.Ensemble", "networks": [SMALL, SMALL | {"strides": [2, 2, 2, 4]}]}
