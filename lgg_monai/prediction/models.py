@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import json
 import math
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -29,8 +30,10 @@ from lgg_monai.networks.strides import divisor
 from lgg_monai.prediction.network_def import build_network, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
 
+if TYPE_CHECKING:
+    from lgg_monai.sharing.inspect.archive import Member
+
 SHARE = "share/lgg_monai"  # where an installation keeps `bundles` and `configs`; see pyproject.toml
-MOST_CONFIG_BYTES = 10 * 2**20
 # A bundle may run TorchScript for inference, and name the network itself in its training config alone.
 _CONFIGS = tuple(f"configs/{name}.{form}" for name in ("inference", "train") for form in ("json", "yaml", "yml"))
 _WEIGHTS = SHIPPED.as_posix()
@@ -225,14 +228,27 @@ def _unpack(bundle: Path, folder: Path) -> Any:
             there = [path for path in _CONFIGS if path in members]
             if not there:
                 raise LggError(f"no configs/inference.json in {bundle}: give a packaged bundle, or a run's folder")
-            configs = [yaml.safe_load(members[path].read(MOST_CONFIG_BYTES)) for path in there]  # JSON is YAML
+            configs = [_read_config(members[path]) for path in there]
             if _WEIGHTS in members:
                 with members[_WEIGHTS].open() as packed, (folder / SHIPPED.name).open("wb") as copy:
                     shutil.copyfileobj(packed, copy)
     except RefusedError as error:
         raise LggError(f"the bundle {bundle} is refused ({error}): ask for another copy") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # such as a number or a date that is none
         raise LggError(f"a config of {bundle} is neither JSON nor YAML: ask for another copy") from error
     named = [config["network_def"] for config in configs if isinstance(config, dict) and "network_def" in config]
     plain = (found for found in named if isinstance(found, dict) and strange_value(found) is None)
     return next(plain, named[0] if named else None)
+
+
+def _read_config(member: Member) -> Any:
+    """Read a JSON or YAML config once it is known to be small with its aliases followed.
+
+    Raises:
+        RefusedError: it is not, or is not sound.
+    """
+    from lgg_monai.sharing.inspect.configs import LARGEST_CONFIG, read_config
+
+    content, is_json = member.read(LARGEST_CONFIG), member.suffix == ".json"
+    read_config(content, not is_json)
+    return json.loads(content) if is_json else yaml.safe_load(content)

@@ -193,6 +193,26 @@ def test_an_unsafe_zip_is_refused(tmp_path: Path, weights: Path) -> None:
     assert not (tmp_path / "outside.txt").exists()
 
 
+def test_aliases_that_grow_without_end_are_refused(tmp_path: Path, weights: Path) -> None:
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    text = "\n".join(["a0: &a0 [x]", *levels, "network_def: {_target_: UNet, channels: *a8}"])
+    folder = packaged(tmp_path / "bundle", weights, form="yaml")
+    (folder / "configs" / "inference.yaml").write_text(text)
+    with pytest.raises(LggError, match=r"is refused \(aliases that refer to aliases") as caught:
+        load_segmenter(folder, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "{'a': 1}", "network_def: 2001-99-99", "a: *b", "!!python/name:os.system"])
+def test_a_config_that_cannot_be_read_is_said_in_one_line(tmp_path: Path, weights: Path, text: str) -> None:
+    for form in ("json", "yaml"):
+        folder = packaged(tmp_path / form, weights, form=form)
+        (folder / "configs" / f"inference.{form}").write_text(text)
+        with pytest.raises(LggError, match=r"ask for another copy|no network_def") as caught:
+            load_segmenter(folder, device="cpu")
+        assert "\n" not in str(caught.value)
+
+
 def test_pickled_code_in_weights_is_not_run(tmp_path: Path, weights: Path) -> None:
     class Bomb:
         def __reduce__(self) -> Any:
