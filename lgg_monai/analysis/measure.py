@@ -12,7 +12,12 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lgg_monai.errors import LggError
+
+if TYPE_CHECKING:
+    import torch
 
 TIMEOUT_S = 300
 METHOD = (
@@ -24,6 +29,8 @@ METHOD = (
 
 def measure(network_def: Any, shape: tuple[int, int, int]) -> dict[str, Any]:
     """Measure in a subprocess.
+
+    A run's record may be someone else's: only networks of MONAI and of this package are built, as for `predict`.
 
     Args:
         network_def: the part of a run's config that builds its network.
@@ -50,13 +57,16 @@ def measure(network_def: Any, shape: tuple[int, int, int]) -> dict[str, Any]:
     return {"flops": None, "inference_memory_mb": None, "not_measured": reason}
 
 
-def measure_here(network_def: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, float]:
-    """Measure in this process; the memory is right only where nothing ran in it before."""
+def measure_here(network: torch.nn.Module, shape: tuple[int, int, int]) -> dict[str, float]:
+    """Measure in this process; the memory is right only where nothing ran in it before.
+
+    Args:
+        network: in evaluation mode.
+        shape: ``[channels, X, Y]`` of a slice.
+    """
     import torch
-    from monai.bundle import ConfigParser
     from torch.utils.flop_counter import FlopCounterMode
 
-    network = ConfigParser({"network_def": network_def}).get_parsed_content("network_def").eval()
     slices = torch.zeros(1, *shape)
     tensors = [*network.parameters(), *network.buffers()]
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -102,5 +112,11 @@ def _status(name: str) -> int:
 
 
 if __name__ == "__main__":
+    from lgg_monai.prediction.network_def import build_network
+
     request = json.load(sys.stdin)
-    sys.stdout.write(json.dumps(measure_here(request["network_def"], tuple(request["shape"]))) + "\n")
+    try:
+        built = build_network(request["network_def"], "of this run").eval()
+    except LggError as error:
+        sys.exit(str(error))  # the reason that the page gives
+    sys.stdout.write(json.dumps(measure_here(built, tuple(request["shape"]))) + "\n")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from run_folders import edit_json, truth, write_run
 from typer.testing import CliRunner
@@ -224,14 +225,23 @@ def test_nothing_is_left_where_the_report_fails_halfway(
 
 
 def test_flops_are_those_of_the_arithmetic() -> None:
-    definition = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 8, "kernel_size": 3, "padding": 1}
-    assert measure.measure_here(definition, (3, 32, 32))["flops"] == 2 * 3 * 8 * 9 * 32 * 32
+    network = torch.nn.Conv2d(3, 8, 3, padding=1).eval()
+    assert measure.measure_here(network, (3, 32, 32))["flops"] == 2 * 3 * 8 * 9 * 32 * 32
 
 
 def test_a_definition_that_is_not_plain_is_not_built() -> None:
     result = measure.measure({"_target_": "UNet", "spatial_dims": "$__import__('os').getpid()"}, (3, 32, 32))
     assert result["flops"] is None
     assert "refers" in result["not_measured"]
+
+
+def test_nothing_but_known_networks_is_built(tmp_path: Path) -> None:
+    result = measure.measure({"_target_": "os.system", "command": f"touch {tmp_path}/pwned"}, (3, 32, 32))
+    assert result["flops"] is None
+    assert "'os.system': only MONAI's and this package's are used" in result["not_measured"]
+    assert list(tmp_path.iterdir()) == []
+    small = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1}
+    assert measure.measure(small | {"channels": [2, 4], "strides": [2]}, (3, 32, 32))["flops"] > 0
 
 
 def test_cases_and_the_slice_of_disagreement() -> None:
