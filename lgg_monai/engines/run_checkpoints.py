@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -21,7 +22,7 @@ SCHEDULE_STEPS = ("last_epoch", "_step_count", "_last_lr")
 
 
 class RunCheckpoints:
-    """Write ``last.pt`` after every epoch and ``best.pt`` after every better one, and continue from ``last.pt``.
+    """Write ``last.pt`` after every epoch, ``best.pt`` after every better one, and continue from ``last.pt``.
 
     ``best.pt`` is a plain state dictionary of the model to share; where the weights that training begins with were
     validated, as epoch 0, it holds these until an epoch is better. ``last.pt`` holds everything that training goes on
@@ -35,7 +36,8 @@ class RunCheckpoints:
         evaluator: validates; its ``key_metric_name`` decides which epoch is best (higher is better).
         validated: False where there are no validation patients: ``best.pt`` is then of the last epoch.
         interval: least number of seconds from one ``last.pt`` to the next; that of the last epoch is always written.
-            An interrupted training that is resumed computes anew what it did since, to the same numbers.
+            An interrupted training that is resumed computes anew what it did since, to the same numbers. A better
+            ``best.pt`` waits for it too: it is never of an epoch that a resumed training knows nothing of.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class RunCheckpoints:
         self.validated_epoch = 0
         self.interval = interval
         self._written: tuple[int, float] = (0, -math.inf)  # the epoch of `last.pt`, and when
+        self._better: dict[str, Any] | None = None  # what `best.pt` is to hold
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, after validation and history."""
@@ -113,14 +116,17 @@ class RunCheckpoints:
         Raises:
             SystemExit: with one line, where they cannot be written.
         """
-        self._save_best(engine.state.epoch)
+        better = self._keep_best(engine.state.epoch)
         if validation_metrics(self.evaluator, engine.state.epoch):
             self.validated_epoch = engine.state.epoch
         if time.monotonic() - self._written[1] >= self.interval or engine.state.epoch == engine.state.max_epochs:
             self._save_last(engine)
+        elif better:
+            self._better = copy.deepcopy(self._better)  # the next step changes the model itself
 
     @exits_with_one_line
     def _save_last(self, engine: Engine) -> None:
+        self._write_best()  # first: cut off in between, the resumed training finds the same epoch better again
         ended = engine.state.iteration == engine.state.epoch * (engine.state.epoch_length or 0)
         if not ended or self._written[0] == engine.state.epoch:
             return  # within an epoch there is nothing to go on from
@@ -139,16 +145,24 @@ class RunCheckpoints:
     @exits_with_one_line
     def _begin(self, engine: Engine) -> None:
         if engine.state.epoch == 0 and validation_metrics(self.evaluator, 0):
-            self._save_best(0)
+            self._keep_best(0)
+            self._write_best()
 
     def _end(self, engine: Engine) -> None:
         if self.best_epoch == 0 and math.isfinite(self.best_metric):
             logger.warning("no epoch was better than the weights that training began with: %s holds these", BEST)
 
-    def _save_best(self, epoch: int) -> None:
-        if self._is_best(epoch):
+    def _keep_best(self, epoch: int) -> bool:
+        better = self._is_best(epoch)
+        if better:
             self.best_epoch = epoch
-            save_checkpoint(self.folder / BEST, self.best_model.state_dict())
+            self._better = self.best_model.state_dict()
+        return better
+
+    def _write_best(self) -> None:
+        if self._better is not None:
+            save_checkpoint(self.folder / BEST, self._better)
+            self._better = None
 
     def _is_best(self, epoch: int) -> bool:
         if not self.validated:
