@@ -13,7 +13,14 @@ import numpy as np
 
 from lgg_monai.data.channels import order_problems
 from lgg_monai.data.lost_slices import lost_slices, written_runs
-from lgg_monai.data.patients import Patient, empty_patient_folders, find_patients, load_nifti, read_patient
+from lgg_monai.data.patients import (
+    Patient,
+    empty_patient_folders,
+    find_patients,
+    load_nifti,
+    nifti_labels,
+    read_patient,
+)
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
 from lgg_monai.data.tiff_stack import (
     distinct_values,
@@ -293,8 +300,8 @@ def _lone_masks(folder: Path, reports: list[PatientReport]) -> list[str]:
     labels = {report.patient.label for report in reports}
     return [
         f"{path} has no image of the same name in imagesTr: add it, or remove the mask"
-        for path in sorted(folder.glob("labelsTr/*.nii*"))
-        if (folder / "imagesTr").is_dir() and path not in labels and not path.name.startswith(".")
+        for path in sorted(nifti_labels(folder))
+        if (folder / "imagesTr").is_dir() and path not in labels
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lgg_monai.data.file_names import NIFTI_SUFFIXES
+from lgg_monai.data.file_names import is_nifti, stem
 from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
@@ -180,12 +180,12 @@ def empty_patient_folders(folder: Path, depth: int = SEARCH_DEPTH) -> list[Path]
 
 
 def _nifti_patients(folder: Path) -> list[Patient]:
-    patients = []
-    for image in sorted((folder / "imagesTr").iterdir()):
-        suffix = next((s for s in NIFTI_SUFFIXES if image.name.endswith(s)), None)
-        if suffix is None or image.name.startswith("."):
-            continue
-        labels = [folder / "labelsTr" / (image.name.removesuffix(suffix) + s) for s in NIFTI_SUFFIXES]
-        label = next((path for path in labels if path.is_file()), None)
-        patients.append(Patient(image.name.removesuffix(suffix), image, label, "nifti"))
-    return patients
+    labels = {stem(path.name): path for path in nifti_labels(folder)}
+    images = [path for path in sorted((folder / "imagesTr").iterdir()) if is_nifti(path.name)]
+    return [Patient(stem(image.name), image, labels.get(stem(image.name)), "nifti") for image in images]
+
+
+def nifti_labels(folder: Path) -> list[Path]:
+    """List the NIfTI masks of a data set in the Decathlon's layout, those that are compressed last."""
+    found = sorted(path for path in folder.glob("labelsTr/*") if is_nifti(path.name) and path.is_file())
+    return sorted(found, key=lambda path: path.suffix.lower() == ".gz")

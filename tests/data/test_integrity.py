@@ -263,6 +263,10 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda root: (root / "labelsTr" / f"{ONE}.nii.gz").unlink(),
         rf"imagesTr.{ONE}\.nii\.gz has no mask of the same name in labelsTr: add it",
     ),
+    "mask without image, in capitals": (
+        lambda root: (root / "labelsTr" / "OTHER.NII.GZ").write_bytes(b"a mask"),
+        r"labelsTr.OTHER\.NII\.GZ has no image of the same name in imagesTr: add it",
+    ),
     "mask without image": (
         lambda root: (root / "imagesTr" / f"{ONE}.nii.gz").unlink(),
         rf"labelsTr.{ONE}\.nii\.gz has no image of the same name in imagesTr: add it",

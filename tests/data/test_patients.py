@@ -82,6 +82,21 @@ def test_nifti_patients_have_their_masks(phantom: Path, tmp_path: Path) -> None:
     assert label is None
 
 
+def test_nifti_suffixes_count_in_any_case(phantom: Path, tmp_path: Path) -> None:
+    root = convert(phantom / "PHANTOM_AA_0001_20000101", tmp_path / "nifti")
+    (before,) = find_patients(root)
+    arrays = read_patient(before)
+    assert before.label is not None
+    for path in (before.image, before.label):
+        path.rename(path.with_name(f"{before.name}.NII.GZ"))
+    (found,) = find_patients(root)
+    assert found.name == before.name
+    assert found.label == root / "labelsTr" / f"{found.name}.NII.GZ"
+    for one, other in zip(read_patient(found), arrays, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert inspect_dataset(root).all_problems == []
+
+
 def test_tiff_patient_may_lack_masks(phantom: Path) -> None:
     folder = phantom / "PHANTOM_AA_0001_20000101"
     image, label = read_patient(Patient(folder.name, folder, None, "tiff"))
