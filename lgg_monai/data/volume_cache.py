@@ -59,7 +59,7 @@ class VolumeCache:
             make: reads and normalises the volume.
 
         Raises:
-            LggError: the volume has to stay on the disk and cannot be written there.
+            LggError: the volume has to stay on the disk and cannot be written there, or not be read again.
         """
         path = self._path(entry, keys)
         if path is None:
@@ -83,7 +83,12 @@ class VolumeCache:
         if not self._told:
             self._told = True
             logger.info("normalised volumes are kept in %s for the next start (delete it at any time)", self.folder)
-        return (self._read(path) or volume) if self.mapped else volume
+        if not self.mapped:
+            return volume
+        kept = self._read(path)
+        if kept is None:
+            raise LggError(f"what was just written to {path} cannot be read: choose another with --cache_dir")
+        return kept
 
     def _path(self, entry: Mapping[str, Any], keys: tuple[str, str]) -> Path | None:
         if self.folder is None:

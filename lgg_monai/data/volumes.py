@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.data import CacheDataset
 from monai.transforms import RandomizableTrait
+from monai.utils import convert_to_tensor
 
 from lgg_monai.data.compact import CompactVolume, encode
 from lgg_monai.data.volume_cache import VolumeCache
@@ -19,8 +20,8 @@ CACHES = ("memory", "disk")
 class VolumeDataset(CacheDataset):
     """A :class:`monai.data.CacheDataset` that holds volumes as :class:`lgg_monai.data.compact.CompactVolume`.
 
-    Its items are what the transform gave: same values, same types. They take half the memory of float16 volumes, and
-    with ``cache_dir`` the next start finds them there.
+    Its items are what the transform gave, without MONAI's metadata: same values, same types. They take half the memory
+    of float16 volumes, and with ``cache_dir`` the next start finds them there.
 
     Args:
         data: entries with ``image`` and ``label``, as in ``datalist.json``.
@@ -75,7 +76,11 @@ class VolumeDataset(CacheDataset):
     def _load_cache_item(self, idx: int) -> CompactVolume:
         def make() -> CompactVolume:
             volume = self.transform(self.data[idx], threading=True)
-            return encode(torch.as_tensor(volume[self.image_key]), torch.as_tensor(volume[self.label_key]))
+            # Without MONAI's metadata, with which no file of them is read again (weights_only).
+            image, label = (
+                convert_to_tensor(volume[key], track_meta=False) for key in (self.image_key, self.label_key)
+            )
+            return encode(image, label)
 
         entry = self.data[idx]
         return self._files.volume(entry, (self.image_key, self.label_key), make)

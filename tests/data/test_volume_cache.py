@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.data import CacheDataset
+from monai.data import CacheDataset, MetaTensor
 from monai.transforms import (
     Compose,
     EnsureChannelFirstd,
@@ -204,6 +204,33 @@ def test_damaged_files_are_made_anew(
     assert caplog.text.count("is damaged") == 1
     dataset(phantom, tmp_path)
     assert reading.since() == 0
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_volumes_with_metadata_are_kept_too(
+    cache: str, phantom: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = [LoadImaged("image", reader=READER), LoadImaged("label", reader=READER, mask=True)]
+    for _ in range(2):
+        volumes = VolumeDataset(
+            entries(phantom, 1), Compose(steps), cache=cache, cache_dir=str(tmp_path), progress=False
+        )
+        assert not isinstance(volumes[0]["image"], MetaTensor)
+        assert volumes[0]["image"].shape[0] == 3
+    assert "damaged" not in caplog.text
+
+
+def test_a_disk_that_does_not_give_back_what_was_written_is_one_line(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(path: Path, content: memoryview) -> None:
+        path.write_bytes(content[:-100])
+
+    (tmp_path / "volumes").mkdir()
+    monkeypatch.setattr("lgg_monai.data.volume_cache.write_bytes", cut_short)
+    with pytest.raises(SystemExit, match=r"what was just written to .* cannot be read: choose another") as caught:
+        dataset(phantom, tmp_path, cache="disk")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="Linux tells what is mapped")
