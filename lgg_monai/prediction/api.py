@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from lgg_monai.data.identity import files_state
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
 from lgg_monai.prediction.checks import require_sound
 from lgg_monai.prediction.inputs import find_scans
-from lgg_monai.prediction.models import load_segmenter
+from lgg_monai.prediction.models import files_behind, load_segmenter
 from lgg_monai.prediction.nifti import scan_of_picture
 from lgg_monai.prediction.nifti_volume import leads_to_places
 from lgg_monai.prediction.scan import Scan
@@ -64,7 +65,7 @@ def segment(
     tta: bool = False,
     segmenter: Segmenter | None = None,
 ) -> Segmentation:
-    """Segment one scan; the networks stay loaded for the next call with the same options.
+    """Segment one scan; the networks stay loaded for the next call with the same options and unchanged files.
 
     Args:
         scan: an array, FLAIR ``[X, Y, Z]`` or pre, FLAIR, post ``[3, X, Y, Z]``; a nibabel image, 3D or 4D with the
@@ -95,7 +96,10 @@ def segment(
         volume = _scan_of_array(scan, affine)
     require_sound(volume)
     if segmenter is None:
-        segmenter = _loaded(_names(bundle), _names(checkpoint), device, precision, tta)
+        bundles, checkpoints = _names(bundle), _names(checkpoint)
+        files = files_behind(bundles, checkpoints)
+        state = (files_state(files), *map(str, files))
+        segmenter = _loaded(bundles, checkpoints, device, precision, tta, state)
     found = assess(draw(segmenter, segmenter.prepare(volume)), label, segmenter.seen)
     return Segmentation(
         found.mask, found.probability.astype(np.float32), volume.affine, found.measurements, found.warnings
@@ -104,8 +108,14 @@ def segment(
 
 @lru_cache(maxsize=2)
 def _loaded(
-    bundles: tuple[str, ...], checkpoints: tuple[str, ...], device: str | None, precision: str, tta: bool
+    bundles: tuple[str, ...],
+    checkpoints: tuple[str, ...],
+    device: str | None,
+    precision: str,
+    tta: bool,
+    state: tuple[str | None, ...],
 ) -> Segmenter:
+    """Load networks, once for each ``state`` of their files: names alone say nothing of what has replaced what."""
     return load_segmenter(bundles, checkpoints, device=device, precision=precision, tta=tta)
 
 

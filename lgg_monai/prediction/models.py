@@ -18,12 +18,12 @@ import torch
 import yaml
 
 import lgg_monai
-from lgg_monai.data.seen import training_patients
+from lgg_monai.data.seen import datalist_of, training_patients
 from lgg_monai.engines.acceleration import fuse_batch_norms
 from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
 from lgg_monai.engines.precision import select_device
-from lgg_monai.engines.run_folder import trained_config
+from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
 from lgg_monai.files import sha256
 from lgg_monai.networks.strides import divisor
@@ -172,6 +172,22 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
                 hint = "join its members' by `lgg-monai weights`, or give each of these with a --bundle of its own"
             raise LggError(f"no trained weights for the bundle {bundle}: {hint}")
         yield Model(name, network_def, tuple(checkpoints) or (own,), notes)
+
+
+def files_behind(bundles: Sequence[str | Path], checkpoints: Sequence[str | Path] = ()) -> list[Path]:
+    """List the files that `load_segmenter` takes networks, weights and preprocessing from, with whole paths.
+
+    Those that are not there are left out, and nothing is read.
+    """
+    root = repository()
+    weights = [Path(path) for path in checkpoints]
+    others = [root / "configs" / "data.yaml"]
+    for bundle in bundles:
+        path = Path(bundle)
+        weights += [path / "checkpoints" / BEST, path / SHIPPED, root / "bundles" / path / SHIPPED]
+        others += [path, path / RUN, *(path / config for config in _CONFIGS), *(root / "bundles").glob("*.yaml")]
+    lists = [found for path in weights if (found := datalist_of(path)) is not None]
+    return sorted({path.resolve() for path in (*weights, *others, *lists) if path.is_file()})
 
 
 def array_preprocessing() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -23,6 +24,7 @@ from lgg_monai.data.phantom import write_phantom
 from lgg_monai.errors import LggError
 from lgg_monai.networks.strides import divisor
 from lgg_monai.prediction import models
+from lgg_monai.prediction.api import segment
 from lgg_monai.prediction.models import array_preprocessing, load_segmenter, resolve
 from lgg_monai.prediction.network_def import build_network
 from lgg_monai.prediction.scan import Scan
@@ -350,3 +352,44 @@ def test_seen_are_the_patients_of_every_member(tmp_path: Path, weights: Path) ->
         parts = {"training": [{"patient": file.parent.name}], "validation": [], "test": [{"patient": "t"}]}
         (file.parent / "datalist.json").write_text(json.dumps(parts))
     assert load_segmenter(packaged(tmp_path / "p", weights), files, device="cpu").seen == {"a", "b"}
+
+
+def test_python_notices_files_that_were_replaced(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights and networks stayed those of the first call, whatever lay at their paths."""
+    loads: list[Any] = []
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        loads.append(args)
+        return load_segmenter(*args, **kwargs)
+
+    def loaded(bundle: str | Path, checkpoint: Any = ()) -> bool:
+        before = len(loads)
+        segment(scan, bundle=bundle, checkpoint=checkpoint, device="cpu")
+        return len(loads) > before
+
+    monkeypatch.setattr("lgg_monai.prediction.api.load_segmenter", load)
+    scan = np.random.default_rng(0).normal(size=(3, 16, 16, 2)).astype(np.float32)
+    folder = packaged(tmp_path / "folder", weights)
+    archive = zipped(tmp_path / "bundle.zip", folder)
+    own = Path(shutil.copy(weights, tmp_path / "own.pt"))
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"config": {"network_def": SMALL}}))
+    shutil.copy(weights, run / "checkpoints" / "best.pt")
+    for bundle, checkpoint, files in (
+        (folder, (), (folder / "models" / "model.pt", folder / "configs" / "inference.json")),
+        (archive, (), (archive,)),
+        (run, (), (run / "checkpoints" / "best.pt", run / "run.json")),
+        (folder, own, (own,)),
+    ):
+        assert [loaded(bundle, checkpoint) for _ in range(2)] == [True, False]
+        for file in files:
+            file.write_bytes(file.read_bytes())
+            assert [loaded(bundle, checkpoint) for _ in range(2)] == [True, False], file
+    monkeypatch.chdir(tmp_path)
+    assert loaded("folder")
+    packaged(tmp_path / "elsewhere" / "folder", weights)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert loaded("folder")  # another one of the same name
