@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +22,7 @@ from lgg_monai.engines.probabilities import PROBABILITIES
 from lgg_monai.engines.run_folder import RUN, has_ended
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
+from lgg_monai.locks import lock
 
 logger = logging.getLogger(__name__)
 
@@ -56,17 +57,13 @@ def fold_state(folder: Path, probabilities: bool = False) -> State:
 
 @contextmanager
 def claimed(output: Path, fold: int) -> Iterator[bool]:
-    """Hold a fold for this process; yield False where another process on this machine holds it.
-
-    The system lets go of the lock when a process ends, however it ends.
-    """
-    with (output / f".fold_{fold}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    """Hold a fold for this process; yield False where another process on this machine holds it."""
+    descriptor = lock(output / f".fold_{fold}.lock")
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def forsake_plan(output: Path, folds: int) -> None:

@@ -21,16 +21,26 @@ from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.history import HISTORY, read_history
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_object, writable_folder, write_json
+from lgg_monai.locks import is_lock_of, lock
 
 logger = logging.getLogger(__name__)
 
 RUN = "run.json"
+LOCK = ".lock"
+OWN = ("started", "resumed", "data")  # by these a training knows its own run.json
 PACKAGES = ("lgg-monai", "monai", "torch", "pytorch-ignite", "nibabel", "scikit-image", "numpy")
+
+
+_held: dict[Path, int] = {}
+"""The lock of each run folder that this process trains into."""
 
 
 @exits_with_one_line
 def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
-    """Make the run folder, and set an earlier run aside rather than mix two runs or lose one.
+    """Make the run folder for this process alone, and set an earlier run aside rather than mix two runs or lose one.
+
+    Of several processes that train together (``torch.distributed``), the first one does so for all. To be called when
+    everything else has been built: what is refused then leaves the earlier run where it is.
 
     Args:
         output_dir: the run folder.
@@ -40,9 +50,13 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
         The folder's name.
 
     Raises:
-        SystemExit: with one line, where the folder cannot be written or an earlier run in it cannot be set aside.
+        SystemExit: with one line, where another training is writing to the folder, it cannot be written, or an earlier
+            run in it cannot be set aside.
     """
     folder = Path(output_dir)
+    if _joins_another():
+        return str(folder)
+    claim_run_folder(folder)
     # Without a last checkpoint there is nothing to go on from, and a new training would replace what is there.
     lost = (folder / "checkpoints" / BEST).is_file() and not (folder / "checkpoints" / LAST).is_file()
     if (not resume or lost) and read_history(folder / HISTORY):
@@ -58,7 +72,43 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
             message = f"cannot set the earlier run in {folder} aside ({error.strerror}): choose another --output_dir"
             raise LggError(message) from error
         logger.warning("%s held an earlier run, which is now %s (--resume True continues one)", folder, aside)
-    return str(writable_folder(folder))
+        claim_run_folder(folder)
+    return str(folder)
+
+
+def claim_run_folder(folder: Path) -> None:
+    """Make a run folder and hold it for this process, until `release_run_folder` or the end of the process.
+
+    The lock lies within the folder, so it goes with the folder where that is set aside, and needs nothing around it.
+
+    Raises:
+        LggError: another process is training into it, or it cannot be written.
+    """
+    place = writable_folder(folder).resolve()
+    if place in _held and is_lock_of(_held[place], folder / LOCK):
+        return
+    try:
+        held = lock(folder / LOCK)
+    except OSError as error:
+        message = f"cannot write to the output folder {folder} ({error.strerror}): choose another with --output_dir"
+        raise LggError(message) from error
+    if held is None:
+        raise LggError(f"another training is writing to {folder}: wait for its end, or choose another --output_dir")
+    release_run_folder(folder)  # of a run that has been moved away since
+    _held[place] = held
+
+
+def release_run_folder(folder: Path) -> None:
+    """Let others train into a run folder, where this process holds it."""
+    held = _held.pop(folder.resolve(), None)
+    if held is not None:
+        os.close(held)
+
+
+def _joins_another() -> bool:
+    """Tell whether this is one of several processes of one training, and not the first."""
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0
 
 
 def trained_config(run: Path) -> dict[str, Any] | None:
@@ -124,6 +174,7 @@ class RunRecord:
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._require_own)
         engine.add_event_handler(Events.COMPLETED, self._end)
 
     def _start(self, engine: Engine) -> None:
@@ -136,11 +187,20 @@ class RunRecord:
         write_json(self.path.with_name(DATALIST), self.datalist)
         write_json(self.path, self.content)
 
+    @exits_with_one_line
+    def _require_own(self, engine: Engine) -> None:
+        """Stop before anything is written to a folder that another training took, where locks do not work."""
+        there = read_object(self.path, "run record") if self.path.is_file() else self.content
+        if any(there.get(key) != self.content.get(key) for key in OWN):
+            message = f"another training took {self.path.parent} over after epoch {engine.state.epoch - 1} of this one"
+            raise LggError(f"{message}: train again with another --output_dir")
+
     def _end(self, engine: Engine) -> None:
         state: Any = engine.state
         finished = state.epoch >= state.max_epochs
         self.content |= {"ended": _now(), "epochs": engine.state.epoch, "finished": finished}
         write_json(self.path, self.content)
+        release_run_folder(self.path.parent)
 
 
 def versions() -> dict[str, str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,8 @@ from torch import nn
 
 from lgg_monai.engines import RunRecord, prepare_run_folder
 from lgg_monai.engines.history import COLUMNS, write_history
-from lgg_monai.engines.run_folder import describe_device, versions
+from lgg_monai.engines.run_folder import LOCK, describe_device, versions
+from lgg_monai.locks import lock
 
 DATALIST = {
     "phantom": True,
@@ -60,7 +65,7 @@ def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
     folder = tmp_path / "unet"
     earlier_run(folder)
     prepare_run_folder(str(folder))
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [LOCK]
     aside = tmp_path / "unet-until-20231114-221320"
     assert (aside / "history.csv").is_file()
     assert (aside / "checkpoints" / "best.pt").read_text() == "weights 1.0"
@@ -90,7 +95,7 @@ def test_a_run_whose_last_checkpoint_is_gone_is_not_begun_anew_over_itself(tmp_p
     prepare_run_folder(str(folder), resume=True)
     (aside,) = tmp_path.glob("unet-until-*")
     assert (aside / "checkpoints" / "best.pt").read_text() == "weights 1.0"
-    assert not list(folder.iterdir())
+    assert [path.name for path in folder.iterdir()] == [LOCK]
 
 
 def test_a_folder_without_a_finished_epoch_is_used_as_it_is(tmp_path: Path) -> None:
@@ -113,6 +118,85 @@ def test_an_earlier_run_that_cannot_be_set_aside_is_not_overwritten(
     with pytest.raises(SystemExit, match=r"cannot set the earlier run in .* aside \(Permission denied\)"):
         prepare_run_folder(str(folder))
     assert (folder / "checkpoints" / "best.pt").read_text() == "weights 1.0"
+
+
+TAKE_AND_WAIT = """
+import sys
+from lgg_monai.engines.run_folder import prepare_run_folder
+prepare_run_folder(sys.argv[1])
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_that_another_process_trains_into_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "unet"
+    earlier_run(folder)
+    command = [sys.executable, "-W", "ignore", "-c", TAKE_AND_WAIT, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "taken\n"
+        (aside,) = tmp_path.glob("unet-until-*")
+        earlier_run(folder)  # as the other one has it after its first epoch
+        for resume in (False, True):
+            with pytest.raises(SystemExit, match=r"another training is writing to .*choose another --output_dir"):
+                prepare_run_folder(str(folder), resume)
+        assert list(tmp_path.glob("unet-until-*")) == [aside]
+        prepare_run_folder(str(aside), resume=True)  # what was set aside is nobody's
+        other.stdin.close()
+    prepare_run_folder(str(folder))  # it has ended
+    assert len(list(tmp_path.glob("unet-until-*"))) == 3
+
+
+def test_a_training_that_has_ended_lets_go_of_its_folder(tmp_path: Path) -> None:
+    prepare_run_folder(str(tmp_path))
+    prepare_run_folder(str(tmp_path))  # its own process may begin again
+    assert lock(tmp_path / LOCK) is None
+    run(tmp_path, epochs=1, max_epochs=1)
+    free = lock(tmp_path / LOCK)
+    assert free is not None
+    os.close(free)
+
+
+def test_where_the_file_system_has_no_locks_a_training_goes_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    prepare_run_folder(str(tmp_path))
+    assert "(No locks available): let no other process write there" in caplog.text
+
+
+def test_a_training_whose_folder_was_taken_over_stops_before_it_writes(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    engine = Engine(lambda engine, batch: None)
+    record(tmp_path).attach(engine)
+
+    def take_over() -> None:
+        content = json.loads((tmp_path / "run.json").read_text())
+        (tmp_path / "run.json").write_text(json.dumps({**content, "started": "2020-01-01T00:00:00+00:00"}))
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), take_over)
+    written: list[int] = []
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: written.append(engine.state.epoch))
+    with pytest.raises(SystemExit, match=r"another training took .* over after epoch 1 of this one"):
+        engine.run([0], max_epochs=3)
+    assert written == [1]
+
+
+def test_of_several_processes_of_one_training_the_first_prepares_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "unet"
+    earlier_run(folder)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    prepare_run_folder(str(folder))
+    assert (folder / "history.csv").is_file()
+    assert not (folder / LOCK).exists()
 
 
 def test_a_folder_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
