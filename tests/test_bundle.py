@@ -418,6 +418,11 @@ def test_pictures_come_with_the_first_and_the_last_validated_epoch(phantom: Path
         ({"seed": "abc"}, "seed is 'abc': give a whole number from 0 up with --seed"),
         ({"patch_size": 50}, "the network takes no patches of 50 pixels"),
         ({"network_def#norm": "none of them"}, "cannot build network_def from the config"),
+        ({"fold": 9}, "unknown fold 9: --fold takes 0 to 4"),
+        ({"precision": "fp61"}, "unknown precision 'fp61'"),
+        ({"dataset_dir": "nowhere/at/all"}, "no such dataset folder: nowhere/at/all"),
+        ({"datalist_file": "nowhere.json"}, "cannot read the datalist nowhere.json"),
+        ({"cache": "disc"}, "unknown cache 'disc'"),
     ],
 )
 def test_settings_that_nothing_can_come_of_are_refused_before_a_run_is_set_aside(
