@@ -325,13 +325,13 @@ def test_resuming_a_finished_run_changes_nothing(own_run: Path, trained: Path, p
 
 
 def test_a_finished_run_can_be_trained_for_longer(own_run: Path, trained: Path, phantom: Path) -> None:
-    execute(UNET, phantom, own_run, resume=True, max_epochs=5, warmup=0.0)
+    execute(UNET, phantom, own_run, resume=True, max_epochs=5)
     rows = history(own_run)
     assert rows[:3] == history(trained)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
-    # The schedule is that of five epochs: no jump back to a high rate.
+    # The schedule is that of five epochs of four steps, the first of which warms up: no jump back to a high rate.
     assert [row["learning_rate"] / 3e-3 for row in rows[3:]] == pytest.approx(
-        [(1 - np.cos(np.pi / 5)) / 2, 0], abs=1e-9
+        [(1 + np.cos(np.pi * 15 / 19)) / 2, 0], abs=1e-9
     )
 
 
@@ -341,15 +341,22 @@ def test_resuming_on_another_fold_is_refused(own_run: Path, phantom: Path) -> No
     assert tree(own_run) == before
 
 
-def test_resuming_with_another_seed_is_refused(own_run: Path, phantom: Path) -> None:
-    message = refusal(UNET, phantom, own_run, resume=True, seed=1, max_epochs=4)
-    assert "resume with the settings it began with" in message
-
-
-def test_resuming_with_another_network_is_refused(own_run: Path, phantom: Path) -> None:
-    override = {"network_def#channels": [4, 8, 16]}
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ({"seed": 1}, "(seed)"),
+        ({"network_def#channels": [4, 8, 16]}, "(network_def)"),
+        ({"learning_rate": 1.0e-4, "weight_decay": 0.5}, "(learning_rate, weight_decay)"),
+        ({"precision": "bf16", "val_interval": 2, "early_stop": 9, "cache": "disk"}, "(precision)"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(
+    own_run: Path, phantom: Path, override: dict[str, Any], named: str
+) -> None:
+    before = tree(own_run)
     message = refusal(UNET, phantom, own_run, resume=True, max_epochs=4, **override)
-    assert "does not fit this run's model" in message
+    assert f"began with other settings {named}: resume with those" in message
+    assert tree(own_run) == before
 
 
 def test_resuming_on_changed_data_is_refused(own_run: Path, own_phantom: Path) -> None:

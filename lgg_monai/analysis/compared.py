@@ -9,10 +9,10 @@ from typing import Any
 
 from lgg_monai.analysis.runs import Run, distinct_labels, load_run
 from lgg_monai.analysis.sources import expand_folds, given_twice, require_apart
-from lgg_monai.crossval.plan import FIRST_WEIGHTS, different_settings, shared_settings
 from lgg_monai.data.seen import WEIGHTS
 from lgg_monai.data.split import PARTS
 from lgg_monai.engines.run_folder import RUN
+from lgg_monai.engines.settings import FIRST_WEIGHTS, different_settings, shared_settings
 from lgg_monai.errors import LggError
 
 

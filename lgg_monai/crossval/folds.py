@@ -15,11 +15,12 @@ from monai.bundle import ConfigWorkflow
 
 from lgg_monai.analysis.runs import load_run
 from lgg_monai.analysis.sources import PLAN
-from lgg_monai.crossval.plan import EVALUATE, Plan, different_trainings, shared_settings
+from lgg_monai.crossval.plan import EVALUATE, Plan
 from lgg_monai.data.seen import DATALIST, WEIGHTS, read_datalist
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.probabilities import PROBABILITIES
 from lgg_monai.engines.run_folder import RUN, has_ended
+from lgg_monai.engines.settings import different_trainings, shared_settings
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
 from lgg_monai.locks import lock
@@ -123,7 +124,7 @@ def require_same_settings(plan: Plan, folder: Path) -> None:
     """
     config = read_object(folder / RUN, "run record").get("config") or {}
     weights = read_datalist(folder / DATALIST).get(WEIGHTS)
-    differences = different_trainings(plan, shared_settings(config), weights)
+    differences = different_trainings(plan.settings, shared_settings(config), plan.weights, weights)
     if differences:
         message = (
             f"{folder} was trained with other settings ({', '.join(differences[:5])}): "

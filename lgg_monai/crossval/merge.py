@@ -11,8 +11,9 @@ import numpy as np
 
 from lgg_monai.analysis.runs import Run, load_run
 from lgg_monai.crossval.folds import fold_folder, require_same_settings
-from lgg_monai.crossval.plan import FIRST_WEIGHTS, Plan, different_settings, shared_settings
+from lgg_monai.crossval.plan import Plan
 from lgg_monai.engines.checkpoints import BEST
+from lgg_monai.engines.settings import FIRST_WEIGHTS, different_settings, shared_settings
 from lgg_monai.engines.summary import METRICS, summarise, write_patients_csv
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json

@@ -15,16 +15,11 @@ from monai.bundle import ConfigParser
 from lgg_monai.analysis.sources import PLAN
 from lgg_monai.data import default_dataset_dir, find_patients
 from lgg_monai.data.seen import digest_of
+from lgg_monai.engines.settings import FIRST_WEIGHTS, different_trainings, shared_settings
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, writable_folder, write_json
 
 EVALUATE = "configs/evaluate.yaml"
-# Where and how a fold runs may differ between machines; what it computes may not.
-OF_THE_MACHINE = {
-    *("bundle_root", "dataset_dir", "output_dir", "device", "progress", "resume", "fold"),
-    *("cache", "cache_dir", "cuda_graph", "compile", "channels_last"),
-}
-FIRST_WEIGHTS = "initial_weights"
 RESERVED = {
     "fold": "--fold before --",
     "folds": "--folds before --",
@@ -166,34 +161,6 @@ def effective_settings(config: str, overrides: Mapping[str, Any]) -> dict[str, A
     return json.loads(json.dumps({key: value for key, value in parser.get().items() if key != "_meta_"}, default=str))
 
 
-def shared_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out of a config what belongs to one fold or machine, and write its references in one way."""
-    kept = {key: value for key, value in config.items() if key not in OF_THE_MACHINE}
-    # MONAI writes `@train#dataset` as `@train::dataset`, but not everywhere at the first reading.
-    return json.loads(json.dumps(kept).replace("#", "::"))
-
-
-def different_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Name the settings in which two configs differ."""
-    return [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]
-
-
-def different_trainings(plan: Plan, settings: Mapping[str, Any], weights: Any) -> list[str]:
-    """Name what differs between a plan and a training, or an earlier plan.
-
-    Args:
-        plan: of the cross-validation.
-        settings: see `shared_settings`.
-        weights: digest of the weights that the training began with; None where it is not known, as of runs of before
-            it was written down. Only then does their path count.
-    """
-    differences = different_settings(plan.settings, settings)
-    if plan.weights and weights:
-        differences = [key for key in differences if key != FIRST_WEIGHTS]
-        differences += [f"content of {FIRST_WEIGHTS}"] if plan.weights != weights else []
-    return differences
-
-
 def adopt_plan(plan: Plan, output: Path) -> bool:
     """Write the plan into the output folder, or prove that it is the one that is there.
 
@@ -211,7 +178,7 @@ def adopt_plan(plan: Plan, output: Path) -> bool:
     before = read_json(path, "plan of the cross-validation")
     if not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
         raise LggError(f"{path} is no plan of a cross-validation: choose another --output")
-    differences = different_trainings(plan, before["settings"], before.get("weights"))
+    differences = different_trainings(plan.settings, before["settings"], plan.weights, before.get("weights"))
     compared = content.keys() - {"settings", "weights", "overrides"}
     differences += [key for key in content if key in compared and before.get(key) != content[key]]
     if differences:

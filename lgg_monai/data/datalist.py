@@ -61,7 +61,7 @@ def prepare_datalist(
 ) -> dict[str, Any]:
     """Read and check the data, split it, prove that nothing leaks, and write ``datalist.json`` to the run folder.
 
-    The list of an earlier run that is not continued is left there, until ``RunRecord`` writes that of the new one.
+    The list of an earlier run is left there, until ``RunRecord`` writes that of the new one or of its continuation.
 
     Args:
         dataset_dir: folder of the patients.
@@ -110,9 +110,9 @@ def prepare_datalist(
     there = (run_folder / DATALIST).is_file()
     if resume and there:
         _require_same(read_datalist(run_folder / DATALIST), content, run_folder)
-    if resume or not there:
-        # Another list is that of an earlier run, which may not have been set aside yet: a setting that refers to the
-        # data, such as slices_per_epoch, brings us here early. `RunRecord` writes ours when the training starts.
+    if not there:
+        # Another list is that of an earlier run, which has not been set aside yet, or which may turn out not to be
+        # continued. `RunRecord` writes ours when the training starts.
         write_json(run_folder / DATALIST, content)
     counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
     logger.info("%s%d patients: %s", "PHANTOM: " if content["phantom"] else "", len(report.patients), counts)

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from lgg_monai.data.seen import DATALIST
-from lgg_monai.engines.checkpoints import BEST, LAST
+from lgg_monai.data.seen import DATALIST, WEIGHTS, digest_of, read_datalist
+from lgg_monai.engines.checkpoints import BEST, LAST, can_resume
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.history import HISTORY, read_history
+from lgg_monai.engines.settings import FIRST_WEIGHTS, FREE_IN_RESUMING, different_trainings, shared_settings
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_object, writable_folder, write_json
 from lgg_monai.locks import is_lock_of, lock
@@ -50,8 +51,8 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
         The folder's name.
 
     Raises:
-        SystemExit: with one line, where another training is writing to the folder, it cannot be written, or an earlier
-            run in it cannot be set aside.
+        SystemExit: with one line, where another training is writing to the folder, it cannot be written, an earlier
+            run in it cannot be set aside, or the one to resume began with other settings.
     """
     folder = Path(output_dir)
     if _joins_another():
@@ -73,7 +74,38 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
             raise LggError(message) from error
         logger.warning("%s held an earlier run, which is now %s (--resume True continues one)", folder, aside)
         claim_run_folder(folder)
+    elif resume and can_resume(output_dir):
+        require_same_training(folder, effective_config())
     return str(folder)
+
+
+def require_same_training(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to resume a run with settings that it would not follow, or not from its beginning.
+
+    How long it goes on and when it is judged may change, and what belongs to the machine.
+
+    Args:
+        folder: of the run.
+        config: it is to go on with; an empty one, as outside a config, is not compared.
+
+    Raises:
+        LggError: names the settings that differ.
+    """
+    before = trained_config(folder)
+    if not before or not config:
+        return
+    weights = read_datalist(folder / DATALIST).get(WEIGHTS) if (folder / DATALIST).is_file() else None
+    one, other = (
+        {key: value for key, value in shared_settings(settings).items() if key not in FREE_IN_RESUMING}
+        for settings in (before, config)
+    )
+    differences = different_trainings(one, other, weights, digest_of(config.get(FIRST_WEIGHTS)))
+    if differences:
+        message = (
+            f"the run in {folder} began with other settings ({', '.join(differences[:5])}): "
+            "resume with those that its run.json tells, or choose another --output_dir"
+        )
+        raise LggError(message)
 
 
 def claim_run_folder(folder: Path) -> None:

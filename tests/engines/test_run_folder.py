@@ -18,7 +18,9 @@ from torch import nn
 
 from lgg_monai.engines import RunRecord, prepare_run_folder
 from lgg_monai.engines.history import COLUMNS, write_history
-from lgg_monai.engines.run_folder import LOCK, describe_device, versions
+from lgg_monai.engines.run_folder import LOCK, describe_device, require_same_training, versions
+from lgg_monai.errors import LggError
+from lgg_monai.files import sha256
 from lgg_monai.locks import lock
 
 DATALIST = {
@@ -204,6 +206,17 @@ def test_a_folder_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^lgg-monai: error: cannot write to the output folder") as caught:
         prepare_run_folder(str(tmp_path / "file"))
     assert "\n" not in str(caught.value)
+
+
+def test_the_weights_that_a_run_began_with_are_known_by_their_content(tmp_path: Path) -> None:
+    for name, content in (("a.pt", "one"), ("moved.pt", "one"), ("other.pt", "another")):
+        (tmp_path / name).write_text(content)
+    begun = {"config": {"initial_weights": str(tmp_path / "a.pt"), "max_epochs": 3}}
+    (tmp_path / "run.json").write_text(json.dumps(begun))
+    (tmp_path / "datalist.json").write_text(json.dumps({"initial_weights_sha256": sha256(tmp_path / "a.pt")}))
+    require_same_training(tmp_path, {"initial_weights": str(tmp_path / "moved.pt"), "max_epochs": 5, "run": ["new"]})
+    with pytest.raises(LggError, match=r"began with other settings \(content of initial_weights\)"):
+        require_same_training(tmp_path, {"initial_weights": str(tmp_path / "other.pt"), "max_epochs": 3})
 
 
 def test_run_json_says_what_ran(tmp_path: Path) -> None:
