@@ -206,16 +206,27 @@ class RunRecord:
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._go_on)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._require_own)
         engine.add_event_handler(Events.COMPLETED, self._end)
 
     def _start(self, engine: Engine) -> None:
-        started = _now()
+        self.content["started"] = _now()
+        self._earlier: dict[str, Any] | None = None
         if self.path.is_file() and engine.state.epoch > 0:
-            earlier = read_object(self.path, "run record")
-            self.content["resumed"] = [*earlier.get("resumed", []), started]
-            started = earlier["started"]
-        self.content["started"] = started
+            # Nothing may be left to train, and the record of what was trained is then true as it is.
+            self._earlier = read_object(self.path, "run record")
+        else:
+            self._write()
+
+    def _go_on(self, engine: Engine) -> None:
+        if self._earlier is not None:
+            started, resumed = self._earlier["started"], self._earlier.get("resumed", [])
+            self.content |= {"started": started, "resumed": [*resumed, self.content["started"]]}
+            self._earlier = None
+            self._write()
+
+    def _write(self) -> None:
         write_json(self.path.with_name(DATALIST), self.datalist)
         write_json(self.path, self.content)
 
@@ -229,9 +240,12 @@ class RunRecord:
 
     def _end(self, engine: Engine) -> None:
         state: Any = engine.state
-        finished = state.epoch >= state.max_epochs
-        self.content |= {"ended": _now(), "epochs": engine.state.epoch, "finished": finished}
-        write_json(self.path, self.content)
+        ended = {"ended": _now(), "epochs": state.epoch, "finished": state.epoch >= state.max_epochs}
+        if self._earlier is None:
+            self.content |= ended
+            write_json(self.path, self.content)
+        elif not has_ended(self._earlier):  # interrupted between its last epoch and its end
+            write_json(self.path, self._earlier | ended)
         release_run_folder(self.path.parent)
 
 

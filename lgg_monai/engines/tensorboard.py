@@ -66,19 +66,24 @@ class TensorBoardWriter:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, after the history's row is written, and to the evaluator."""
-        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.STARTED, self._begin)
         engine.add_event_handler(Events.EPOCH_STARTED, self._plan)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_scalars)
         engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
         self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._draw_patient)
 
-    def _open(self, engine: Engine) -> None:
-        # A resumed run overwrites the steps that the interrupted one got to after its last checkpoint.
-        self.writer = SummaryWriter(str(self.folder), purge_step=engine.state.epoch + 1)
+    def _begin(self, engine: Engine) -> None:
         if engine.state.epoch == 0:
+            self._open(1)
             self._write_scalars(engine)  # of the weights that training begins with, where they were validated
 
+    def _open(self, step: int) -> None:
+        # A resumed run overwrites the steps that the interrupted one got to after its last checkpoint.
+        self.writer = SummaryWriter(str(self.folder), purge_step=step)
+
     def _plan(self, engine: Engine) -> None:
+        if self.writer is None:  # resumed; where nothing is left to train, nothing is written either
+            self._open(engine.state.epoch)
         self._epoch = engine.state.epoch
         last = engine.state.epoch == engine.state.max_epochs
         self._draw = last or self._drawn is None or engine.state.epoch - self._drawn >= self.image_interval

@@ -50,10 +50,15 @@ def record(folder: Path, **settings: Any) -> RunRecord:
 def run(folder: Path, epochs: int, max_epochs: int, begin: int = 0) -> dict[str, Any]:
     """Train nothing from epoch `begin`, and stop after `epochs`."""
     engine = Engine(lambda engine, batch: None)
-    engine.state.epoch = engine.state.iteration = begin
-    engine.state.max_epochs, engine.state.epoch_length = max_epochs, 1
+
+    def restore() -> None:
+        engine.state.epoch = engine.state.iteration = begin
+
+    engine.add_event_handler(Events.STARTED, restore)
     record(folder).attach(engine)
     engine.add_event_handler(Events.EPOCH_COMPLETED(once=epochs), lambda: engine.terminate())
+    if begin == epochs < max_epochs:  # as early stopping does
+        engine.add_event_handler(Events.STARTED, lambda: engine.terminate())
     engine.run([0], max_epochs=max_epochs)
     return json.loads((folder / "run.json").read_text())
 
@@ -255,6 +260,26 @@ def test_a_resumed_run_keeps_its_beginning(tmp_path: Path) -> None:
     assert second["started"] == third["started"] == "2020-01-01T00:00:00+00:00"
     assert [len(content["resumed"]) for content in (second, third)] == [1, 2]
     assert third["finished"] is True
+
+
+@pytest.mark.parametrize("config", [{}, {"early_stop": 1}], ids=["finished", "stopped early"])
+def test_resuming_with_nothing_to_do_leaves_the_record_alone(tmp_path: Path, config: dict[str, Any]) -> None:
+    epochs = 2 if config else 3
+    first = run(tmp_path, epochs=epochs, max_epochs=3)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**first, "config": config, "ended": "2020-01-01T00:00:00+00:00"}))
+    before = path.read_text()
+    run(tmp_path, epochs=epochs, max_epochs=3, begin=epochs)
+    assert path.read_text() == before
+
+
+def test_a_run_that_was_cut_off_after_its_last_epoch_is_ended_by_resuming_it(tmp_path: Path) -> None:
+    first = run(tmp_path, epochs=3, max_epochs=3)
+    cut = {**first, "ended": None, "finished": False, "epochs": None, "device": "another"}
+    (tmp_path / "run.json").write_text(json.dumps(cut))
+    second = run(tmp_path, epochs=3, max_epochs=3, begin=3)
+    assert second["ended"]
+    assert second == {**cut, "ended": second["ended"], "finished": True, "epochs": 3}
 
 
 def test_versions_name_what_the_numbers_depend_on() -> None:
