@@ -7,14 +7,17 @@ import io
 import json
 import math
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lgg_monai.errors import LggError
 
+AMPLE_TMPDIR = "free space there, or name a folder on another disk with TMPDIR, and begin again"
 PARTIAL = ".partial-"
 """What the names of files that are being written begin with."""
 
@@ -56,6 +59,55 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         temporary.rename(folder)
+
+
+class WaitingFolder:
+    """A temporary folder that is gone when the block ends, or with the object, however the program ends.
+
+    ``TemporaryDirectory`` complains where an exception left it behind.
+
+    Args:
+        prefix: its name begins so.
+
+    Raises:
+        LggError: it cannot be made.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        with told_in_one_line("a temporary folder", AMPLE_TMPDIR):
+            self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self.cleanup = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def __enter__(self) -> Path:
+        """Return the folder."""
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        """Remove it."""
+        self.cleanup()
+
+    def told(self) -> AbstractContextManager[None]:
+        """Say in one line that it cannot be written to, see `told_in_one_line`."""
+        return told_in_one_line(f"to the temporary folder {self.path}", AMPLE_TMPDIR)
+
+
+@contextmanager
+def told_in_one_line(what: str, advice: str = "free space, or choose another folder") -> Iterator[None]:
+    """Say what could not be written, such as on a full disk, and what to do.
+
+    Args:
+        what: is written in the block, with its place.
+        advice: what to do, for the message.
+
+    Raises:
+        LggError: for any ``OSError`` of the block.
+    """
+    try:
+        yield
+    except shutil.Error as error:  # of copying a folder: a list of what failed
+        raise LggError(f"cannot write {what} ({error.args[0][0][-1]}): {advice}") from error
+    except OSError as error:
+        raise LggError(f"cannot write {what} ({error.strerror or type(error).__name__}): {advice}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -27,7 +27,7 @@ from lgg_monai.data.seen import (
 )
 from lgg_monai.data.split import FOLDS, PARTS, require_disjoint, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import read_json, writable_folder, write_json
+from lgg_monai.files import read_json, told_in_one_line, writable_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,8 @@ def prepare_datalist(
     if not there:
         # Another list is that of an earlier run, which has not been set aside yet, or which may turn out not to be
         # continued. `RunRecord` writes ours when the training starts.
-        write_json(run_folder / DATALIST, content)
+        with told_in_one_line(f"the datalist {run_folder / DATALIST}"):
+            write_json(run_folder / DATALIST, content)
     counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
     logger.info("%s%d patients: %s", "PHANTOM: " if content["phantom"] else "", len(report.patients), counts)
     return content

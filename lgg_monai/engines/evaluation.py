@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,12 @@ from lgg_monai.engines.run_folder import commit, describe_device, trained_config
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import replacing_folder, write_json
+from lgg_monai.files import WaitingFolder, replacing_folder, told_in_one_line, write_json
 
 logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation"
+EVALUATE_AGAIN = "free space, and evaluate again"
 
 
 @exits_with_one_line
@@ -73,6 +73,7 @@ class EvaluationWriter:
         pictures: write ``overlays/`` of the best, median and worst patient.
     """
 
+    @exits_with_one_line
     def __init__(
         self,
         output_dir: str,
@@ -108,7 +109,7 @@ class EvaluationWriter:
         self.changed = [] if trained is None else changed_settings(trained, self.record["config"])
         for key, name in (("preprocessing", "preprocessing_as_trained"), ("network_def", "network_as_trained")):
             self.record[name] = None if trained is None else key not in self.changed
-        self._volumes = tempfile.TemporaryDirectory(prefix="lgg-evaluation-")
+        self._volumes = WaitingFolder("lgg-evaluation-")
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose batches are one patient."""
@@ -122,6 +123,7 @@ class EvaluationWriter:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
+    @exits_with_one_line
     def _score(self, engine: Engine) -> None:
         entry = self.datalist["patients"][len(self.rows)]
         output: Any = engine.state.output
@@ -130,20 +132,23 @@ class EvaluationWriter:
         row: dict[str, Any] = {key: entry[key] for key in ("patient", "site", "part")}
         row["missing_sequences"] = len(entry["copied_sequences"])
         self.rows.append(row | score_volume(prediction, label))
-        write_prediction(Path(self._volumes.name) / PREDICTIONS / f"{row['patient']}.npz", prediction)
-        if self.pictures:
-            # Which three patients are drawn is known at the end; till then the volumes wait on the disk.
-            image = output["image"][0].cpu().numpy().astype(np.float16)
-            path = Path(self._volumes.name) / f"{len(self.rows) - 1}.npz"
-            np.savez(path, image=image, label=label)
+        with self._volumes.told():
+            write_prediction(self._volumes.path / PREDICTIONS / f"{row['patient']}.npz", prediction)
+            if self.pictures:
+                # Which three patients are drawn is known at the end; till then the volumes wait on the disk.
+                image = output["image"][0].cpu().numpy().astype(np.float16)
+                path = self._volumes.path / f"{len(self.rows) - 1}.npz"
+                np.savez(path, image=image, label=label)
 
+    @exits_with_one_line
     def _write(self, engine: Engine) -> None:
         summary = self.record | {"evaluated": datetime.now(UTC).isoformat(timespec="seconds")} | summarise(self.rows)
-        with self._volumes, replacing_folder(self.folder) as partial:
+        what = f"the scores {self.folder}"
+        with self._volumes, told_in_one_line(what, EVALUATE_AGAIN), replacing_folder(self.folder) as partial:
             write_patients_csv(partial / "patients.csv", self.rows)
             write_json(partial / "summary.json", summary)
             if self.rows:
-                shutil.copytree(Path(self._volumes.name) / PREDICTIONS, partial / PREDICTIONS)
+                shutil.copytree(self._volumes.path / PREDICTIONS, partial / PREDICTIONS)
             if self.pictures:
                 self._draw(partial / "overlays")
             if self.folder.exists():
@@ -154,11 +159,11 @@ class EvaluationWriter:
     def _draw(self, folder: Path) -> None:
         numbers = {row["patient"]: number for number, row in enumerate(self.rows)}
         for rank, row in select_best_median_worst(self.rows).items():
-            with np.load(Path(self._volumes.name) / f"{numbers[row['patient']]}.npz") as volumes:
+            with np.load(self._volumes.path / f"{numbers[row['patient']]}.npz") as volumes:
                 picture = patient_panel(
                     volumes["image"].astype(np.float32),
                     volumes["label"],
-                    read_prediction(Path(self._volumes.name) / PREDICTIONS / f"{row['patient']}.npz"),
+                    read_prediction(self._volumes.path / PREDICTIONS / f"{row['patient']}.npz"),
                     title=f"{row['patient']}: {rank} patient, volume Dice {row['volume_dice']:.3f}",
                     stamp="PHANTOM" if self.datalist["phantom"] else "",
                 )

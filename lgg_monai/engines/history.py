@@ -17,11 +17,12 @@ from ignite.engine import Engine, Events
 
 from lgg_monai.engines.run_checkpoints import validation_metrics
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import write_text
+from lgg_monai.files import told_in_one_line, write_text
 
 logger = logging.getLogger(__name__)
 
 HISTORY = "history.csv"
+FREE_AND_RESUME = "free space, and go on with --resume True"
 COLUMNS = (
     "epoch",
     "seconds",  # of this epoch, validation and writing included
@@ -65,12 +66,14 @@ class HistoryWriter:
         # Ignite runs handlers in the order of attachment: this one stops the clock of training before validation.
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_training)
 
+    @exits_with_one_line
     def begin(self, engine: Engine) -> None:
         """Write a row of epoch 0, where the weights that training begins with were validated; for `HistoryRow`."""
         if engine.state.epoch == 0 and validation_metrics(self.evaluator, 0):
             self.row = {"epoch": 0}
             self.finish_epoch(engine)
 
+    @exits_with_one_line
     def finish_epoch(self, engine: Engine) -> None:
         """Complete the row after validation; called by :class:`HistoryRow`."""
         state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
@@ -81,7 +84,8 @@ class HistoryWriter:
         self.row["elapsed_seconds"] = float(before) + self.row["seconds"]
         self.row["peak_memory_mb"] = peak_memory_mb(state.device)
         self.rows.append(self.row)
-        write_history(self.path, self.rows)
+        with told_in_one_line(f"the history {self.path}", FREE_AND_RESUME):
+            write_history(self.path, self.rows)
         logger.info("%s%s", self.prefix, _line(self.row, state.max_epochs))
 
     @exits_with_one_line

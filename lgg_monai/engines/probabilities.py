@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from lgg_monai.engines.evaluation import EVALUATION
-from lgg_monai.errors import LggError
-from lgg_monai.files import replacing_folder
+from lgg_monai.engines.evaluation import EVALUATE_AGAIN, EVALUATION
+from lgg_monai.errors import LggError, exits_with_one_line
+from lgg_monai.files import WaitingFolder, replacing_folder, told_in_one_line
 
 PROBABILITIES = "probabilities"  # folder in a run's `evaluation/`
 LEVELS = 255
@@ -28,11 +27,12 @@ class ProbabilityWriter:
         datalist: what :func:`lgg_monai.data.evaluation_datalist` returned; its order is that of the loader.
     """
 
+    @exits_with_one_line
     def __init__(self, output_dir: str, datalist: dict[str, Any]) -> None:
         self.folder = Path(output_dir) / EVALUATION / PROBABILITIES
         self.names = [entry["patient"] for entry in datalist["patients"]]
-        self._waiting = tempfile.TemporaryDirectory(prefix="lgg-probabilities-")
-        self._maps = Path(self._waiting.name) / PROBABILITIES  # the folder around it is private to this process
+        self._waiting = WaitingFolder("lgg-probabilities-")
+        self._maps = self._waiting.path / PROBABILITIES  # the folder around it is private to this process
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose batches are one patient, after the writer that replaces ``evaluation/``."""
@@ -40,13 +40,18 @@ class ProbabilityWriter:
         engine.add_event_handler(Events.COMPLETED, self._write)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._drop)
 
+    @exits_with_one_line
     def _keep(self, engine: Engine) -> None:
         output: Any = engine.state.output
         name = self.names[engine.state.iteration - 1]
-        write_probability(self._maps / f"{name}.npz", torch.sigmoid(output["logits"][0, 0]).cpu().numpy())
+        probability = torch.sigmoid(output["logits"][0, 0]).cpu().numpy()
+        with self._waiting.told():
+            write_probability(self._maps / f"{name}.npz", probability)
 
+    @exits_with_one_line
     def _write(self, engine: Engine) -> None:
-        with self._waiting, replacing_folder(self.folder) as partial:
+        what = f"the probabilities {self.folder}"
+        with self._waiting, told_in_one_line(what, EVALUATE_AGAIN), replacing_folder(self.folder) as partial:
             shutil.copytree(self._maps, partial, dirs_exist_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -18,10 +18,10 @@ from ignite.engine import Engine, Events
 from lgg_monai.data.seen import DATALIST, WEIGHTS, digest_of, read_datalist
 from lgg_monai.engines.checkpoints import BEST, LAST, can_resume
 from lgg_monai.engines.config_check import effective_config
-from lgg_monai.engines.history import HISTORY, read_history
+from lgg_monai.engines.history import FREE_AND_RESUME, HISTORY, read_history
 from lgg_monai.engines.settings import FIRST_WEIGHTS, FREE_IN_RESUMING, different_trainings, shared_settings
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import read_object, writable_folder, write_json
+from lgg_monai.files import read_object, told_in_one_line, writable_folder, write_json
 from lgg_monai.locks import is_lock_of, lock
 
 logger = logging.getLogger(__name__)
@@ -210,6 +210,7 @@ class RunRecord:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._require_own)
         engine.add_event_handler(Events.COMPLETED, self._end)
 
+    @exits_with_one_line
     def _start(self, engine: Engine) -> None:
         self.content["started"] = _now()
         self._earlier: dict[str, Any] | None = None
@@ -219,6 +220,7 @@ class RunRecord:
         else:
             self._write()
 
+    @exits_with_one_line
     def _go_on(self, engine: Engine) -> None:
         if self._earlier is not None:
             started, resumed = self._earlier["started"], self._earlier.get("resumed", [])
@@ -227,8 +229,9 @@ class RunRecord:
             self._write()
 
     def _write(self) -> None:
-        write_json(self.path.with_name(DATALIST), self.datalist)
-        write_json(self.path, self.content)
+        with told_in_one_line(f"the record {self.path}", FREE_AND_RESUME):
+            write_json(self.path.with_name(DATALIST), self.datalist)
+            write_json(self.path, self.content)
 
     @exits_with_one_line
     def _require_own(self, engine: Engine) -> None:
@@ -238,14 +241,15 @@ class RunRecord:
             message = f"another training took {self.path.parent} over after epoch {engine.state.epoch - 1} of this one"
             raise LggError(f"{message}: train again with another --output_dir")
 
+    @exits_with_one_line
     def _end(self, engine: Engine) -> None:
         state: Any = engine.state
         ended = {"ended": _now(), "epochs": state.epoch, "finished": state.epoch >= state.max_epochs}
-        if self._earlier is None:
-            self.content |= ended
-            write_json(self.path, self.content)
-        elif not has_ended(self._earlier):  # interrupted between its last epoch and its end
-            write_json(self.path, self._earlier | ended)
+        with told_in_one_line(f"the record {self.path}", FREE_AND_RESUME):
+            if self._earlier is None:
+                write_json(self.path, self.content | ended)
+            elif not has_ended(self._earlier):  # interrupted between its last epoch and its end
+                write_json(self.path, self._earlier | ended)
         release_run_folder(self.path.parent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lgg_monai.analysis.overlays import draw_overlay
 from lgg_monai.data.sequences import FLAIR
-from lgg_monai.engines.history import HistoryWriter
+from lgg_monai.engines.history import FREE_AND_RESUME, HistoryWriter
+from lgg_monai.errors import exits_with_one_line
+from lgg_monai.files import told_in_one_line
 
 TENSORBOARD = "tensorboard"
 # Tags grouped as TensorBoard shows them: one card a quantity, training and validation side by side.
@@ -72,6 +75,7 @@ class TensorBoardWriter:
         engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
         self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._draw_patient)
 
+    @exits_with_one_line
     def _begin(self, engine: Engine) -> None:
         if engine.state.epoch == 0:
             self._open(1)
@@ -79,8 +83,13 @@ class TensorBoardWriter:
 
     def _open(self, step: int) -> None:
         # A resumed run overwrites the steps that the interrupted one got to after its last checkpoint.
-        self.writer = SummaryWriter(str(self.folder), purge_step=step)
+        with self._told():
+            self.writer = SummaryWriter(str(self.folder), purge_step=step)
 
+    def _told(self) -> AbstractContextManager[None]:
+        return told_in_one_line(f"the curves {self.folder}", FREE_AND_RESUME)
+
+    @exits_with_one_line
     def _plan(self, engine: Engine) -> None:
         if self.writer is None:  # resumed; where nothing is left to train, nothing is written either
             self._open(engine.state.epoch)
@@ -88,15 +97,18 @@ class TensorBoardWriter:
         last = engine.state.epoch == engine.state.max_epochs
         self._draw = last or self._drawn is None or engine.state.epoch - self._drawn >= self.image_interval
 
+    @exits_with_one_line
     def _write_scalars(self, engine: Engine) -> None:
         if self.writer is None or not self.history.rows:
             return
         row = self.history.rows[-1]
-        for name, tag in TAGS.items():
-            if row.get(name) is not None:
-                self.writer.add_scalar(tag, row[name], row["epoch"])
-        self.writer.flush()
+        with self._told():
+            for name, tag in TAGS.items():
+                if row.get(name) is not None:
+                    self.writer.add_scalar(tag, row[name], row["epoch"])
+            self.writer.flush()
 
+    @exits_with_one_line
     def _draw_patient(self, engine: Engine) -> None:
         number = engine.state.iteration
         if self.writer is None or not self._draw or number > self.patients:
@@ -112,10 +124,15 @@ class TensorBoardWriter:
             title=f"validation patient {number}, slice {z + 1}",
             stamp=self.stamp,
         )
-        self.writer.add_image(f"validation/{number}", picture, self._epoch, dataformats="HWC")
+        with self._told():
+            self.writer.add_image(f"validation/{number}", picture, self._epoch, dataformats="HWC")
 
+    @exits_with_one_line
     def _close(self, engine: Engine, error: Any = None) -> None:
-        if self.writer is not None:
-            self.writer.close()
-        if error is not None:
-            raise error
+        try:
+            if self.writer is not None:
+                with self._told():
+                    self.writer.close()
+        finally:
+            if error is not None:  # it came first, and may be the cause
+                raise error

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from lgg_monai.engines import history
 from lgg_monai.engines.history import (
     COLUMNS,
     HistoryRow,
@@ -144,3 +145,14 @@ def test_a_changed_history_is_refused_in_one_line(tmp_path: Path, text: str) -> 
 def test_peak_memory_of_this_process_is_in_megabytes() -> None:
     # PyTorch alone takes 100 MB; a factor of 1000 or 1024**2 off would leave this range.
     assert 100 < peak_memory_mb(torch.device("cpu")) < 100_000
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(history, "write_text", full)
+    with pytest.raises(
+        SystemExit, match=r"history\.csv \(No space left on device\): free space, and go on with --resume"
+    ):
+        trainer(tmp_path, {1: [1.0]}).run([0], max_epochs=1)

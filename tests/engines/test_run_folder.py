@@ -16,7 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from lgg_monai.engines import RunRecord, prepare_run_folder
+from lgg_monai.engines import RunRecord, prepare_run_folder, run_folder
 from lgg_monai.engines.history import COLUMNS, write_history
 from lgg_monai.engines.run_folder import LOCK, describe_device, require_same_training, versions
 from lgg_monai.errors import LggError
@@ -280,6 +280,17 @@ def test_a_run_that_was_cut_off_after_its_last_epoch_is_ended_by_resuming_it(tmp
     second = run(tmp_path, epochs=3, max_epochs=3, begin=3)
     assert second["ended"]
     assert second == {**cut, "ended": second["ended"], "finished": True, "epochs": 3}
+
+
+@pytest.mark.parametrize("written", ["datalist.json", "run.json"])
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    def full(path: Path, content: Any) -> None:
+        if path.name == written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_folder, "write_json", full)
+    with pytest.raises(SystemExit, match=r"record .*run\.json \(No space left on device\): free space, and go on with"):
+        run(tmp_path, epochs=1, max_epochs=1)
 
 
 def test_versions_name_what_the_numbers_depend_on() -> None:

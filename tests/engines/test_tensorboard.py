@@ -1,0 +1,43 @@
+"""The writer of curves on a full disk; what it shows is tested with the bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ignite.engine import Engine, Events
+
+from lgg_monai.engines import TensorBoardWriter, tensorboard
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def train(run: Path) -> None:
+    engine, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    history: Any = SimpleNamespace(rows=[{"epoch": 1, "loss": 0.5}])
+    TensorBoardWriter(str(run), history, evaluator).attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED(once=2), stop)
+    engine.run([0], max_epochs=2)
+
+
+def stop() -> None:
+    raise RuntimeError("the first mistake")
+
+
+@pytest.mark.parametrize("name", ["__init__", "add_scalar", "flush"])
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(tensorboard.SummaryWriter, name, full)
+    with pytest.raises(SystemExit, match=r"cannot write the curves .* \(No space left on device\): free space"):
+        train(tmp_path)
+
+
+def test_a_mistake_is_not_hidden_by_curves_that_cannot_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorboard.SummaryWriter, "close", full)
+    with pytest.raises(RuntimeError, match="the first mistake"):
+        train(tmp_path)
