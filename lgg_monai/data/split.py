@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,11 +10,14 @@ from collections.abc import Sequence
 from lgg_monai.data.integrity import PatientReport
 from lgg_monai.errors import LggError
 
+logger = logging.getLogger(__name__)
+
 PARTS = ("training", "validation", "test")
 ALL = "all"
 FOLDS, SITES = "folds", "sites"
 # One training and one validation patient must be left beside a fold to test on.
 MINIMUM_A_FOLD = 2
+NOTICEABLE = 0.05  # difference between the share of validation that was asked for and the one there is
 
 
 def split_patients(
@@ -35,8 +39,9 @@ def split_patients(
         fold: the fold to test on, from 0; or ``all``, to train a final model on every patient: the recipe was then
             chosen before, and nothing is left to validate or test on.
         seed: of the shuffle.
-        validation_fraction: share of the patients that are not tested on, at least one patient; 0 trains on all of
-            them, and no epoch is chosen, as with ``all``.
+        validation_fraction: share of the patients that are not tested on, up to 0.5 and at least one patient; the
+            nearest of a half, a third, a quarter and so on is taken. 0 trains on all of them, and no epoch is chosen,
+            as with ``all``.
         split: ``folds``; or ``sites``, a fold for each site in alphabetical order, which is tested on as a whole by a
             model that saw none of it. ``folds`` is of no account then.
 
@@ -44,7 +49,7 @@ def split_patients(
         The names of each part, sorted.
 
     Raises:
-        LggError: unknown fold or split, or too few patients or sites.
+        LggError: unknown fold or split, a share above a half, or too few patients or sites.
     """
     if split not in (FOLDS, SITES):
         raise LggError(f"unknown split {split!r}: --split takes folds or sites")
@@ -59,8 +64,8 @@ def split_patients(
         raise LggError(f"cannot split into {folds} fold(s): use at least 2 with --folds")
     if not isinstance(fold, int) or not 0 <= fold < folds:
         raise LggError(f"unknown fold {fold}: --fold takes 0 to {folds - 1}, or all to train on every patient")
-    if not isinstance(validation_fraction, int | float) or not 0 <= validation_fraction < 1:
-        message = f"validation_fraction is {validation_fraction}: use a share between 0 and 1, such as 0.15"
+    if not isinstance(validation_fraction, int | float) or not 0 <= validation_fraction <= 0.5:
+        message = f"validation_fraction is {validation_fraction}: use a share of up to 0.5, such as 0.15"
         raise LggError(f"{message}, or 0 to train on all that are not tested on")
     people: dict[str, list[PatientReport]] = defaultdict(list)
     for report in sorted(reports, key=lambda report: report.patient.name):
@@ -85,6 +90,12 @@ def split_patients(
         generator = random.Random(f"{seed}/{fold}")
         shares = max(2, min(len(rest), round(1 / validation_fraction)))
         validation = _deal(sorted(rest), people, shares, generator)[0]
+        effective = len(validation) / len(rest)
+        if abs(effective - validation_fraction) > NOTICEABLE:
+            logger.warning(
+                "a share of %.2f validates, not %s: %d of %d people, as they are dealt out into %d equal parts",
+                effective, validation_fraction, len(validation), len(rest), shares,
+            )  # fmt: skip
     parts = {
         "training": [person for person in rest if person not in set(validation)],
         "validation": validation,

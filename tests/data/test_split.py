@@ -63,6 +63,15 @@ def test_validation_has_its_share_of_what_is_not_tested() -> None:
     assert len(split_patients(made_up(10), validation_fraction=0.01)["validation"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("fraction", "told"), [(0.15, ""), (0.4, "a share of 0.50 validates, not 0.4: 44 of 88 people")]
+)
+def test_another_share_than_was_asked_for_is_told(caplog: pytest.LogCaptureFixture, fraction: float, told: str) -> None:
+    split_patients(made_up(110), validation_fraction=fraction)
+    assert told in caplog.text
+    assert bool(told) == bool(caplog.text)
+
+
 def test_split_depends_on_the_seed_alone() -> None:
     reports = made_up(40)
     again = split_patients(reports, seed=3)
@@ -163,9 +172,9 @@ def test_too_few_folds_are_refused(folds: int) -> None:
         split_patients(made_up(20), folds)
 
 
-@pytest.mark.parametrize("fraction", [1, -0.1, 15, "half", None])
-def test_share_of_all_or_less_than_nothing_is_refused(fraction: Any) -> None:
-    with pytest.raises(LggError, match=f"validation_fraction is {fraction}: use a share between 0 and 1"):
+@pytest.mark.parametrize("fraction", [1, 0.9, 0.51, -0.1, 15, "half", None])
+def test_share_of_more_than_half_or_less_than_nothing_is_refused(fraction: Any) -> None:
+    with pytest.raises(LggError, match=rf"validation_fraction is {fraction}: use a share of up to 0\.5"):
         split_patients(made_up(20), validation_fraction=fraction)
 
 
