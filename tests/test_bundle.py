@@ -695,7 +695,7 @@ def test_where_nothing_was_trained_the_shipped_weights_score_every_patient(
     assert patients(run) == patients(own_run)  # with the part that each patient had in the training
     assert read(run / "evaluation/summary.json")["checkpoint"] == str(bundle / "models/model.pt")
     # A run of one's own goes before them.
-    execute(EVALUATE, phantom, own_run, bundle_root=str(bundle), pictures=False)
+    execute(EVALUATE, phantom, own_run, bundle_root=str(bundle), pictures=False, fold=0)
     assert read(own_run / "evaluation/summary.json")["checkpoint"] == str(own_run / "checkpoints/best.pt")
     assert {row["part"] for row in patients(own_run)} == {"test"}
 
@@ -730,6 +730,7 @@ def test_training_refuses_a_mistake_in_one_line(
         ({"network_def#channels": [4, 8, 16]}, "is of another network"),
         ({"precision": "half"}, "unknown precision 'half'"),
         ({"picture": False}, "config key 'picture' does not exist: did you mean --pictures?"),
+        ({"fold": 1}, "tests on fold 0, not 1: an evaluation scores the run's own patients"),
     ],
 )
 def test_evaluation_refuses_a_mistake_in_one_line(

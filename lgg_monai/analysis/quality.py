@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +14,12 @@ import numpy as np
 from lgg_monai.analysis.paired import paired_difference, paired_differences
 from lgg_monai.analysis.runs import Run
 from lgg_monai.engines.checkpoints import BEST
+from lgg_monai.engines.settings import shared_settings
 from lgg_monai.engines.summary import summarise
 
 WORST = 5  # patients, as many as a cross-validation tells of
-# Keys of configs/evaluate.yaml that change masks whatever the network.
-SCORING = ("tta", "smallest_component", "smallest_share")
+# Keys of an evaluation that change masks whatever the network.
+SCORING = ("tta", "postprocessing", "smallest_component", "smallest_share")
 
 
 def common_patients(runs: Sequence[Run]) -> list[str]:
@@ -70,16 +73,24 @@ def scoring_remarks(runs: Sequence[Run]) -> list[str]:
             remarks.append(f"{run.label} was scored with the weights {checkpoint}, not its own checkpoints/{BEST}.")
     for key in SCORING:
         parts = [part for run in scored for part in run.parts]
-        ways = [(part.evaluation.get("config") or {}).get(key) for part in parts]
-        if len(set(map(str, ways))) > 1:
-            found = ", ".join(
-                f"{'not set' if way is None else way} ({part.label})" for part, way in zip(parts, ways, strict=True)
-            )
+        configs = [shared_settings(part.evaluation.get("config") or {}) for part in parts]
+        ways = [_way(config.get(key)) for config in configs]
+        if len(set(ways)) > 1:
+            found = ", ".join(f"{way} ({part.label})" for part, way in zip(parts, ways, strict=True))
             remarks.append(
                 f"The runs were scored in different ways: {key} is {found}. "
                 "A difference in quality need not be the networks': evaluate them alike."
             )
     return remarks
+
+
+def _way(setting: Any) -> str:
+    """Name a setting in a sentence; a block of a config, which is too long for it, by its digest."""
+    if setting is None:
+        return "not set"
+    if isinstance(setting, dict | list):
+        return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:8]
+    return str(setting)
 
 
 def _groups(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, list[str]]]:

@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from lgg_monai.analysis.overlays import save_png
 from lgg_monai.analysis.panels import patient_panel, select_best_median_worst
 from lgg_monai.data.datalist import SUBSETS
-from lgg_monai.data.seen import read_datalist
+from lgg_monai.data.seen import DATALIST, read_datalist
 from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
@@ -58,6 +58,26 @@ def require_listed(path: Path, datalist: dict[str, Any], trained: bool) -> None:
         raise LggError(message)
 
 
+@exits_with_one_line
+def require_own_fold(run: Path, fold: int | str | None) -> None:
+    """Refuse a ``fold`` that is not the run's: it is a key of the training, and chooses no patients here.
+
+    Args:
+        run: the run folder; where it is none, or its patients were given by a list, it has no fold.
+        fold: that was given; None where none was.
+
+    Raises:
+        SystemExit: with one line.
+    """
+    own = read_datalist(run / DATALIST).get("fold") if (run / DATALIST).is_file() else None
+    if fold is not None and own is not None and str(fold) != str(own):
+        message = (
+            f"{run} tests on fold {own}, not {fold}: an evaluation scores the run's own patients, so leave --fold out, "
+            "or give the --output_dir of a run that tests on this fold"
+        )
+        raise LggError(message)
+
+
 class EvaluationWriter:
     """Score every patient as the evaluator yields it, and write the results when all are done.
 
@@ -87,7 +107,7 @@ class EvaluationWriter:
         self.datalist = datalist
         self.pictures = pictures
         self.rows: list[dict[str, Any]] = []
-        self.record = {
+        self.record: dict[str, Any] = {
             "subset": datalist["subset"],
             "phantom": datalist["phantom"],
             "dataset_dir": datalist["dataset_dir"],
@@ -97,13 +117,13 @@ class EvaluationWriter:
             "device": describe_device(torch.device(device)),
             # Not "precision": the metric of that name stands beside it.
             "dtype": str(autocast_dtype(torch.device(device), precision) or torch.float32).removeprefix("torch."),
-            "threshold": 0.5,
             "versions": versions(),
             "commit": commit(),
             "config": effective_config(),
         }
         trained = trained_config(Path(output_dir)) if self.record["config"] else None
-        given = (self.record["config"] or {}).get("datalist_file")
+        require_own_fold(Path(output_dir), self.record["config"].get("fold"))
+        given = self.record["config"].get("datalist_file")
         if given and not (trained is not None and datalist["subset"] == "all"):
             require_listed(Path(str(given)), datalist, trained is not None)
         self.changed = [] if trained is None else changed_settings(trained, self.record["config"])

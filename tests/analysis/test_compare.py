@@ -180,6 +180,15 @@ def test_scores_of_other_weights_or_made_in_another_way_are_told_first(runs: lis
     edit_json(other / "evaluation" / "summary.json", checkpoint="other/checkpoints/best.pt", config={"tta": False})
     (ways,) = collect(load_runs([one, other])[0], measured=False)["scoring"]
     assert "smallest_component is 200 (one), not set (other)" in ways
+    # A block is told by its digest; how MONAI writes its references is of no account.
+    block = {"transforms": [{"_target_": "AsDiscreted", "threshold": 0.0, "keys": "@a#b"}]}
+    edit_json(one / "evaluation" / "summary.json", config=way | {"postprocessing": block})
+    for threshold, keys, remarks in ((0.0, "@a::b", 0), (1.0, "@a::b", 1)):
+        block = {"transforms": [{"_target_": "AsDiscreted", "threshold": threshold, "keys": keys}]}
+        edit_json(other / "evaluation" / "summary.json", config=way | {"postprocessing": block})
+        told = collect(load_runs([one, other])[0], measured=False)["scoring"]
+        assert len(told) == remarks
+    assert re.search(r"postprocessing is \w{8} \(one\), \w{8} \(other\)", told[0])
 
 
 def test_different_data_are_stamped(runs: list[Path], tmp_path: Path) -> None:
