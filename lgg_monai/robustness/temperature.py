@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lgg_monai.robustness.calibration import BAND, BINS, Counts, calibration
+
+logger = logging.getLogger(__name__)
 
 STEP = 0.05  # of a logit
 EDGES = np.arange(-14.0, 14.0 + STEP / 2, STEP)  # beyond it a probability is as good as 0 or 1
@@ -73,8 +76,15 @@ def judge_temperature(counts: Sequence[np.ndarray], groups: Sequence[Hashable]) 
         own = np.sum([each for each, of in zip(counts, groups, strict=True) if of == group], axis=0)
         chosen[group] = choose_temperature(total - own)
     softened = [at_temperature(each, chosen[group]) for each, group in zip(counts, groups, strict=True)]
+    value = choose_temperature(total)
+    if value in (TEMPERATURES[0], TEMPERATURES[-1]):
+        logger.warning(
+            "the temperature %.2f is the last of those tried (%.2f to %.2f), so the best lies beyond or nowhere: "
+            "look at the probabilities and at the labels before using it",
+            value, TEMPERATURES[0], TEMPERATURES[-1],
+        )  # fmt: skip
     return {
-        "value": choose_temperature(total),
+        "value": value,
         "lowest": min(chosen.values()),
         "highest": max(chosen.values()),
         "calibration": {region: calibration([each[region] for each in softened]) for region in ("head", "band")},

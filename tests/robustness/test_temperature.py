@@ -39,6 +39,19 @@ def test_probabilities_are_calibrated_afterwards() -> None:
     assert result["lowest"] <= result["value"] <= result["highest"]
 
 
+@pytest.mark.parametrize(("wrong", "warned"), [(0.0, True), (0.01, False), (0.5, True)])
+def test_an_end_of_the_search_is_not_taken_for_the_best(
+    caplog: pytest.LogCaptureFixture, wrong: float, warned: bool
+) -> None:
+    # Without a mistake no certainty is too much, and with as many mistakes as hits none is too little.
+    rng = np.random.default_rng(0)
+    label = rng.random(SHAPE) < 0.5
+    probability = np.where(label != (rng.random(SHAPE) < wrong), 0.99, 0.01)
+    result = judge_temperature([count_logits(probability, label, EVERYWHERE)] * 2, "aa")
+    assert result is not None
+    assert ("so the best lies beyond or nowhere" in caplog.text) == warned
+
+
 def test_a_temperature_of_one_changes_nothing() -> None:
     probability, label = drawn(3)
     exact = count_voxels(probability, label, EVERYWHERE)
