@@ -56,7 +56,9 @@ def save_nrrd(path: Path, array: np.ndarray, grid: np.ndarray, **fields: Any) ->
 
 @pytest.mark.parametrize("grid", [LPS, OBLIQUE], ids=["straight", "oblique"])
 @pytest.mark.parametrize(
-    ("suffix", "change"), [(".seg.nrrd", cropped), (".seg.nrrd", turned), (".nii.gz", turned)], ids=str
+    ("suffix", "change"),
+    [(".seg.nrrd", cropped), (".seg.nrrd", turned), (".nii.gz", turned)],
+    ids=["part in NRRD", "turned in NRRD", "turned in NIfTI"],
 )
 def test_voxels_come_back_where_they_were(tmp_path: Path, grid: np.ndarray, change: Any, suffix: str) -> None:
     array, place = change(some_mask(), grid)
