@@ -418,6 +418,15 @@ def test_fine_tuning_keeps_its_weights_however_patients_are_given(
     assert any(not torch.equal(state[name], before[name]) for name in state)
 
 
+def test_training_reads_its_volumes_once(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(scans / "msd", tmp_path / "msd"))
+    workflow = small_training(packaged, tmp_path / "w", dataset_dir=str(copy))
+    workflow.initialize()
+    dataset = workflow.parser.get_parsed_content("train::dataset")
+    shutil.rmtree(copy)
+    assert all(len(dataset[number]) == 2 for number in range(len(dataset)))  # slices of each volume
+
+
 def test_fine_tuning_that_makes_weights_worse_keeps_those_it_began_with(
     own_bundle: Path, scans: Path, tmp_path: Path
 ) -> None:
