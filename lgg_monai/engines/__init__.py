@@ -16,7 +16,7 @@ from lgg_monai.engines.final_weights import FinalWeights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.interruption import run_until_interrupted
-from lgg_monai.engines.package_check import check_patients, check_places
+from lgg_monai.engines.package_check import check_patients, check_places, check_volumes
 from lgg_monai.engines.pooled_iou import PooledIoU, PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, select_device
 from lgg_monai.engines.probabilities import ProbabilityWriter
@@ -71,6 +71,7 @@ __all__ = [
     "check_patients",
     "check_places",
     "check_switches",
+    "check_volumes",
     "default_checkpoint",
     "fuse_batch_norms",
     "load_ensemble",

@@ -1,4 +1,4 @@
-"""What a packaged training needs, looked for before anything is read: patients, weights, and folders to write into."""
+"""What a packaged training needs, looked for before it begins: patients, weights, and folders to write into."""
 
 from __future__ import annotations
 
@@ -46,6 +46,27 @@ def _check_patient(patient: dict[str, Any], key: str) -> None:
     for file in (*ensure_tuple(patient["image"]), *ensure_tuple(patient["label"])):
         if isinstance(file, str) and not os.path.exists(file):
             raise LggError(f"{key} lists {file}, which does not exist: correct dataset.json or --{key}")
+
+
+@exits_with_one_line
+def check_volumes(lists: dict[str, str]) -> None:
+    """Read the volumes, which a data set in memory does as it is built; it stays, so nothing is read twice.
+
+    Args:
+        lists: for each key of the config that a user may give a list by, the id of the data set made of it.
+
+    Raises:
+        SystemExit: with one line that says what is wrong with the first volume that cannot be trained on.
+    """
+    parser = current_parser()
+    if parser is None:
+        return
+    for key, name in lists.items():
+        try:
+            parser.get_parsed_content(name)
+        except Exception as error:  # whatever reading and preparing a volume may raise
+            reason = " ".join(str(root_cause(error)).split())[:500]
+            raise LggError(f"cannot train on a patient of {key} ({reason}): correct it, or leave it out") from error
 
 
 @exits_with_one_line

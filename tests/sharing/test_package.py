@@ -53,12 +53,18 @@ def predict(bundle: Path, data: Path, masks: Path, **override: Any) -> dict[str,
     return {path.name: np.asarray(nibabel.load(path).dataobj) for path in sorted(masks.glob("*.nii.gz"))}
 
 
-def test_whole_numbers_are_prepared_as_floats_are(packaged: Path, scans: Path) -> None:
-    """Deploy hands over volumes that it read from DICOM, past LoadImaged."""
+def steps_of(packaged: Path) -> tuple[Any, ...]:
+    """The packaged preprocessing after reading."""
     config = ConfigParser()
     config.read_config(packaged / "configs/inference.json")
     config["bundle_root"] = str(packaged)
-    steps = config.get_parsed_content("preprocessing").transforms[1:]
+    steps: tuple[Any, ...] = config.get_parsed_content("preprocessing").transforms[1:]
+    return steps
+
+
+def test_whole_numbers_are_prepared_as_floats_are(packaged: Path, scans: Path) -> None:
+    """Deploy hands over volumes that it read from DICOM, past LoadImaged."""
+    steps = steps_of(packaged)
     path = sorted((scans / "msd/imagesTr").iterdir())[0]
     array = np.moveaxis(np.asarray(nibabel.load(path).dataobj), -1, 0).astype(np.uint16)
     prepared = []
@@ -507,18 +513,54 @@ def test_orientation_and_size_of_the_files_do_not_matter(packaged: Path, scans: 
     np.testing.assert_array_equal(plain, turned_mask)
 
 
-@pytest.mark.parametrize("channels", [2, 4])
-def test_another_number_of_sequences_is_refused(packaged: Path, tmp_path: Path, channels: int) -> None:
-    (tmp_path / "data").mkdir()
+def spoiled(kind: str, channels: int = 3) -> np.ndarray:
+    """A volume that no mask can be drawn of."""
     volume = np.random.default_rng(0).random((32, 32, 3, channels)).astype(np.float32)
-    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "data/a.nii.gz")
-    with pytest.raises(RuntimeError) as caught:
+    if kind in ("nan", "inf"):
+        volume[0, 0, 0, 1] = float(kind)
+    return volume
+
+
+@pytest.mark.parametrize(
+    ("volume", "reason"),
+    [
+        (spoiled("two", 2), "2 channels. Give pre-contrast, FLAIR, post-contrast, or FLAIR alone"),
+        (spoiled("four", 4), "4 channels. Give pre-contrast, FLAIR, post-contrast, or FLAIR alone"),
+        (spoiled("nan"), "voxels that are not numbers (NaN or infinite). Export the scan again"),
+        (spoiled("inf"), "voxels that are not numbers (NaN or infinite). Export the scan again"),
+    ],
+    ids=["two", "four", "nan", "inf"],
+)
+def test_scans_of_which_nothing_can_be_said_are_refused(
+    packaged: Path, tmp_path: Path, volume: np.ndarray, reason: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    scan, mask = tmp_path / "data/a.nii.gz", tmp_path / "mask.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), scan)
+    nibabel.save(nibabel.Nifti1Image(np.ones((32, 32, 3), np.uint8), np.eye(4)), mask)
+    patients = [{"image": str(scan), "label": str(mask)}]
+    message = f"{scan}: {reason}"
+    with pytest.raises(SystemExit, match=rf"^error: '{re.escape(message)}'$"):
         predict(packaged, tmp_path / "data", tmp_path / "masks")
-    error: BaseException | None = caught.value
-    while error is not None and error.__cause__ is not None:
-        error = error.__cause__
-    assert repr(error) == f"KeyError({channels})"  # the lookup of what to do with so many sequences
-    assert not (tmp_path / "masks").exists()
+    with pytest.raises(SystemExit, match=rf"^error: '{re.escape(message)}'$"):
+        run_config(packaged, "evaluate", "infer", val_datalist=patients, output_dir=str(tmp_path / "scores"))
+    training = small_training(packaged, tmp_path / "w", train_datalist=patients, val_datalist=[])
+    training.initialize()
+    with pytest.raises(SystemExit, match=rf"a patient of train_datalist \('{re.escape(message)}'\): correct it"):
+        training.run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "mask.nii.gz"]
+
+
+def test_clients_are_told_why_a_scan_is_refused(packaged: Path) -> None:
+    """They take the steps from the config, and may bring a volume without a file."""
+    steps = steps_of(packaged)
+    for volume, reason in ((spoiled("four", 4), "4 channels"), (spoiled("nan"), "voxels that are not numbers")):
+        image = MetaTensor(torch.from_numpy(np.moveaxis(volume, -1, 0)), meta={"original_channel_dim": 0})
+        with pytest.raises(RuntimeError) as caught:
+            Compose(steps)({"image": image})
+        cause = root_cause(caught.value)
+        assert isinstance(cause, KeyError)
+        assert f"a scan: {reason}" in str(cause)
 
 
 def test_preprocessing_gives_the_numbers_of_the_repository(

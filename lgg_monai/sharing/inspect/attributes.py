@@ -49,7 +49,7 @@ PLAIN_ATTRIBUTES = _words(  # networks, tensors and arrays
     "new_zeros new_ones type_as matmul affine meta is_complex real imag "
     # engines, handlers and data
     "run state output epoch iteration max_epochs epoch_length metrics batch dataset transform optimizer network "
-    "add_event_handler "
+    "add_event_handler remove_event_handler exception_raised "
     "attach on compute update reset fire_event terminate terminate_epoch logger ema_model key_metric_name "
     "best_metric inferer "
     "param_groups lr get_last_lr sampler batch_size set_epoch num_samples randomize R set_random_state seed keys "
@@ -98,7 +98,7 @@ DANGEROUS_BEGINNINGS = (
 )
 READING = {"read", "readline", "readlines", "readinto", "recv", "send", "sendall"}
 HARMLESS_EXCEPTIONS = {"load_state_dict", "executor", "savings"}
-PLAIN_DUNDERS = {"__version__"}
+PLAIN_DUNDERS = {"__version__", "__cause__"}  # the second leads from one error to another
 SCRIPT_DUNDERS = {
     "__init__",
     "__call__",
