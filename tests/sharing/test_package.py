@@ -280,6 +280,62 @@ def test_scoring_nobody_is_refused(packaged: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "scores").exists()
 
 
+def turned(image: nibabel.Nifti1Image, codes: str) -> nibabel.Nifti1Image:
+    """The same voxels at the same places, stored along other axes."""
+    wanted = nibabel.orientations.axcodes2ornt(tuple(codes))
+    return image.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), wanted))
+
+
+def scored(bundle: Path, image: Path, label: Path, output: Path) -> float:
+    """The Dice coefficient that a packaged evaluation gives a patient."""
+    patients = [{"image": str(image), "label": str(label)}]
+    run_config(bundle, "evaluate", "infer", val_datalist=patients, output_dir=str(output))
+    return float((output / "val_volume_dice_raw.csv").read_text().splitlines()[1].split(",")[-1])
+
+
+def test_a_mask_is_scored_however_its_file_stores_it(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    """A mask stored as RAS beside an image stored as LPS was compared with another place of the head."""
+    path = sorted((scans / "msd/imagesTr").iterdir())[0]
+    image, label = nibabel.load(path), nibabel.load(scans / "msd/labelsTr" / path.name)
+    image = image.slicer[:61, :57]  # so that the network's input is padded
+    label = label.slicer[:61, :57]
+    nibabel.save(image, tmp_path / "image.nii.gz")
+    nibabel.save(turned(image, "SRA"), tmp_path / "image_SRA.nii.gz")
+    nibabel.save(label, tmp_path / "label.nii.gz")
+    (mask,) = predict(packaged, tmp_path, tmp_path / "masks", datalist=[str(tmp_path / "image.nii.gz")]).values()
+    truth = np.asarray(label.dataobj) > 0
+    expected = 2 * (truth & (mask > 0)).sum() / (truth.sum() + mask.sum())
+    assert 0 < expected < 1
+    for codes in ("LPS", "RAS", "AIR"):
+        nibabel.save(turned(label, codes), tmp_path / f"{codes}.nii.gz")
+        for name in ("image", "image_SRA"):
+            dice = scored(packaged, tmp_path / f"{name}.nii.gz", tmp_path / f"{codes}.nii.gz", tmp_path / codes / name)
+            assert dice == pytest.approx(expected, abs=1e-6), (codes, name)
+
+
+def test_a_mask_on_another_grid_is_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    path = sorted((scans / "msd/imagesTr").iterdir())[0]
+    label = nibabel.load(scans / "msd/labelsTr" / path.name)
+    voxels = np.asarray(label.dataobj)
+    moved, near = label.affine.copy(), label.affine.copy()
+    moved[0, 3] += 3
+    near[0, 3] += 1e-3  # as rounded in a file
+    mirrored = label.affine @ np.diag([-1, 1, 1, 1])
+    for number, (array, affine) in enumerate(((voxels[..., :-1], label.affine), (voxels, moved), (voxels, mirrored))):
+        other = tmp_path / f"other{number}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(array, affine), other)
+        reason = f"'{other}: mask on another voxel grid than its image, {path}. Copy the geometry"
+        with pytest.raises(SystemExit, match=rf"^error: {re.escape(reason)}"):
+            scored(packaged, path, other, tmp_path / "scores")
+        patients = [{"image": str(path), "label": str(other)}]
+        training = small_training(packaged, tmp_path / "w", train_datalist=patients, val_datalist=[])
+        training.initialize()
+        with pytest.raises(SystemExit, match=rf"a patient of train_datalist \({re.escape(reason)}"):
+            training.run()
+    nibabel.save(nibabel.Nifti1Image(voxels, near), tmp_path / "near.nii.gz")
+    assert scored(packaged, path, tmp_path / "near.nii.gz", tmp_path / "scores") >= 0
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
