@@ -204,6 +204,24 @@ def test_the_three_ways_to_give_sequences_agree_and_keep_the_geometry(
     np.testing.assert_array_equal(alone["a_seg.nii.gz"], copied["a_seg.nii.gz"])
 
 
+def test_sequences_of_one_value_are_missing_ones(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    image = nibabel.load(sorted((scans / "msd/imagesTr").iterdir())[0])
+    pre, flair, post = np.moveaxis(np.asarray(image.dataobj, np.float32), -1, 0)
+    zero, constant = np.zeros_like(flair), np.full_like(flair, 7)
+    for name, given, meant in (
+        ("pre", (zero, flair, post), (flair, flair, post)),
+        ("post", (pre, flair, constant), (pre, flair, flair)),
+        ("both", (constant, flair, zero), (flair, flair, flair)),
+    ):
+        for kind, sequences in (("given", given), ("meant", meant)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(np.stack(sequences, -1), image.affine), tmp_path / kind / f"{name}.nii")
+    given, meant = (predict(packaged, tmp_path / kind, tmp_path / f"{kind}_masks") for kind in ("given", "meant"))
+    assert any(mask.any() for mask in given.values())
+    for name, mask in given.items():
+        np.testing.assert_array_equal(mask, meant[name])
+
+
 def test_every_file_of_a_folder_is_a_patient_or_part_of_one(packaged: Path, tmp_path: Path) -> None:
     names = ["p1_0000", "p1_0001", "p1_0002", "p2", "q_0000", "q_0002", "r_0001", "r_0002", "s_0002", "t_0001"]
     names += ["flair_0001", "flair_0002", "flair_0003"]
@@ -574,6 +592,8 @@ def spoiled(kind: str, channels: int = 3) -> np.ndarray:
     volume = np.random.default_rng(0).random((32, 32, 3, channels)).astype(np.float32)
     if kind in ("nan", "inf"):
         volume[0, 0, 0, 1] = float(kind)
+    if kind == "flat":
+        volume[..., 1] = 7
     return volume
 
 
@@ -584,8 +604,9 @@ def spoiled(kind: str, channels: int = 3) -> np.ndarray:
         (spoiled("four", 4), "4 channels. Give pre-contrast, FLAIR, post-contrast, or FLAIR alone"),
         (spoiled("nan"), "voxels that are not numbers (NaN or infinite). Export the scan again"),
         (spoiled("inf"), "voxels that are not numbers (NaN or infinite). Export the scan again"),
+        (spoiled("flat"), "FLAIR is of one value throughout. Export the scan again"),
     ],
-    ids=["two", "four", "nan", "inf"],
+    ids=["two", "four", "nan", "inf", "flat"],
 )
 def test_scans_of_which_nothing_can_be_said_are_refused(
     packaged: Path, tmp_path: Path, volume: np.ndarray, reason: str
