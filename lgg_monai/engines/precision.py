@@ -116,21 +116,25 @@ CPU_SLICES = 4
 class SlicewiseInferer(Inferer):
     """Run a 2D network over all slices of a volume.
 
-    Whole slices are given to the network; a slice whose sides are no multiple of ``divisor`` is padded at its far edges
-    by repeating the border, and the output is cut back.
+    Whole slices are given to the network; a slice whose sides are no multiple of ``divisor``, or below ``smallest``, is
+    padded at its far edges by repeating the border, and the output is cut back.
 
     Args:
         batch_size: slices given to the network at a time; on a CPU at most `CPU_SLICES`, which is faster.
         divisor: the product of the network's strides.
         whole_batches: fill the last slices of a volume up to ``batch_size``, and throw away what comes of it; by
             default on a GPU, which takes seconds to prepare for every number of slices that it has not met before.
+        smallest: pixels a side that the network needs.
     """
 
-    def __init__(self, batch_size: int = 16, divisor: int = 16, whole_batches: bool | None = None) -> None:
+    def __init__(
+        self, batch_size: int = 16, divisor: int = 16, whole_batches: bool | None = None, smallest: int = 1
+    ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.divisor = divisor
         self.whole_batches = whole_batches
+        self.smallest = smallest
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Infer volumes.
@@ -146,7 +150,7 @@ class SlicewiseInferer(Inferer):
         """
         batch, _, width, height, depth = inputs.shape
         slices = inputs.movedim(-1, 1).flatten(0, 1)
-        padding = (0, -height % self.divisor, 0, -width % self.divisor)
+        padding = (0, self._missing(height), 0, self._missing(width))
         outputs = []
         at_a_time = min(self.batch_size, CPU_SLICES) if inputs.device.type == "cpu" else self.batch_size
         fill = inputs.device.type == "cuda" if self.whole_batches is None else self.whole_batches
@@ -159,3 +163,8 @@ class SlicewiseInferer(Inferer):
             padded = padded.contiguous(memory_format=torch.channels_last)
             outputs.append(network(padded, *args, **kwargs)[..., :width, :height].narrow(0, 0, count))
         return torch.cat(outputs).unflatten(0, (batch, depth)).movedim(1, -1)
+
+    def _missing(self, side: int) -> int:
+        """Return the pixels that a side lacks."""
+        enough = max(side, self.smallest)
+        return enough + -enough % self.divisor - side

@@ -8,6 +8,8 @@ from typing import Any
 MEMBERS = "networks"
 """Of an ensemble: the argument that holds the definitions of its networks."""
 SMALLEST_DIVISOR = 16
+SMALLEST_SIDES = {"PSPNet": 64}
+"""By the network's class; its own module, which would not fit into every package, says the same."""
 
 
 def divisor(network_def: dict[str, Any]) -> int:
@@ -21,6 +23,13 @@ def divisor(network_def: dict[str, Any]) -> int:
     halved = 2 ** (len(levels) - 1) if isinstance(levels, list | tuple) and levels else 1
     members = (divisor(member) for member in member_definitions(network_def))
     return math.lcm(SMALLEST_DIVISOR, math.prod(strides), halved, *members)
+
+
+def smallest_side(network_def: dict[str, Any]) -> int:
+    """Return the pixels that a side of a slice is padded to at least, as PSPNet has no room for its bins in fewer."""
+    name = str(network_def.get("_target_", "")).rpartition(".")[2]
+    members = (smallest_side(member) for member in member_definitions(network_def))
+    return max(SMALLEST_DIVISOR, SMALLEST_SIDES.get(name, 0), *members)
 
 
 def member_definitions(network_def: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.errors import LggError
-from lgg_monai.networks.strides import divisor
+from lgg_monai.networks.strides import divisor, smallest_side
 from lgg_monai.sharing.flatten import flatten, own_names_to_scripts, parse, read_text
 from lgg_monai.sharing.metadata import metrics_table
 
@@ -43,7 +43,8 @@ def bundle_file(bundle: str) -> Path:
 def package_configs(bundle: str) -> dict[str, str]:
     """Give the text of every YAML config of a package by its name, free of ``%`` and of this repository."""
     aliases = {"BUNDLE": str(bundle_file(bundle)), "INFERENCE": str(TEMPLATES / "inference.yaml")}
-    side = divisor(_network_definition(bundle))
+    definition = _network_definition(bundle)
+    side, smallest = divisor(definition), smallest_side(definition)
     texts = {}
     for name in CONFIGS:
         text = read_text(TEMPLATES / f"{name}.yaml")
@@ -51,6 +52,8 @@ def package_configs(bundle: str) -> dict[str, str]:
             text = text.replace(_DEFINITION, _FROM_TORCHSCRIPT)
         text = flatten(text, aliases)
         text = text.replace("k: [16, 16, 1]", f"k: [{side}, {side}, 1]").replace("divisor: 16", f"divisor: {side}")
+        text = text.replace("spatial_size: [16, 16, -1]", f"spatial_size: [{smallest}, {smallest}, -1]")
+        text = text.replace("smallest: 16", f"smallest: {smallest}")
         texts[name] = own_names_to_scripts(text)
     return texts
 

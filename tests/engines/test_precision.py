@@ -82,6 +82,14 @@ def test_slicewise_pads_odd_sizes_at_the_far_edges_and_cuts_back() -> None:
     torch.testing.assert_close(result, torch.stack([network(volume[..., z]) for z in range(2)], dim=-1))
 
 
+@torch.no_grad()
+def test_slicewise_pads_to_the_smallest_side_that_a_network_takes() -> None:
+    network, volume = Spy(), noise(1, 3, 19, 70, 2)
+    result = SlicewiseInferer(divisor=16, smallest=64)(volume, network)
+    assert network.batches == [(2, 3, 64, 80)]
+    torch.testing.assert_close(result, torch.stack([network(volume[..., z]) for z in range(2)], dim=-1))
+
+
 def test_slicewise_keeps_the_order_of_axes() -> None:
     x, y, z = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), torch.arange(3.0), indexing="ij")
     volume = torch.stack([x, y, z])[None]

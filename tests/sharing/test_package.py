@@ -597,6 +597,25 @@ def spoiled(kind: str, channels: int = 3) -> np.ndarray:
     return volume
 
 
+@pytest.mark.parametrize(("bundle", "sides"), [("plain_unet", (48, 48)), ("pspnet", (64, 64)), ("ensemble", (64, 64))])
+@pytest.mark.parametrize(("name", "steps"), [("inference", "preprocessing"), ("evaluate", "validate#preprocessing")])
+def test_small_slices_are_padded_to_what_the_network_takes_and_cut_back(
+    in_repository: Path, tmp_path: Path, bundle: str, sides: tuple[int, int], name: str, steps: str
+) -> None:
+    volume = np.random.default_rng(0).random((40, 33, 3)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1.0, -1.0, 2.0, 1.0])), tmp_path / "a.nii.gz")
+    parser = ConfigParser(yaml.safe_load(package_configs(bundle)[name]))
+    postprocessing = steps.replace("preprocessing", "postprocessing#transforms#3")
+    parser["smallest_component"] = 0
+    item = {key: str(tmp_path / "a.nii.gz") for key in ("image", "label")}
+    item = parser.get_parsed_content(steps)(item)
+    assert tuple(item["image"].shape) == (3, *sides, 3)
+    if name == "evaluate":
+        assert tuple(item["label"].shape) == (1, 40, 33, 3)
+    inverted = parser.get_parsed_content(postprocessing)({**item, "pred": item["image"]})["pred"]
+    assert torch.equal(inverted, item["image"][:, :40, :33])
+
+
 @pytest.mark.parametrize(
     ("volume", "reason"),
     [
