@@ -33,6 +33,9 @@ def check_patients(lists: dict[str, str]) -> None:
         except Exception as error:  # whatever reading a list may raise
             reason = " ".join(str(root_cause(error)).split())[:300]
             raise LggError(f"no list of patients ({reason}): give {options}") from error
+        if not isinstance(patients, list | tuple) or not all(isinstance(patient, dict) for patient in patients):
+            form = "[{'image': FILE, 'label': FILE}]"
+            raise LggError(f'{key} is {repr(patients)[:200]}, no list of patients: give it as "{form}"')
         if not patients and number == 0:
             raise LggError(f"{key} is empty: give patients by {options}")
         for patient in patients:

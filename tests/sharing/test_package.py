@@ -255,6 +255,27 @@ def test_a_folder_without_scans_is_refused_and_one_with_brackets_in_its_name_is_
     assert list(predict(packaged, tmp_path / "scans [2024]", tmp_path / "masks")) == ["a_seg.nii.gz"]
 
 
+def test_files_may_be_named_in_every_form_that_reads_well(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    image = str(sorted((scans / "msd/imagesTr").iterdir())[0])
+    three = [str(path) for path in sorted((scans / "nnunet/Dataset501_LGG/imagesTr").iterdir())[:3]]
+    for number, datalist in enumerate((image, [image], [{"image": image}], [{"image": three}], [three])):
+        masks = predict(packaged, tmp_path, tmp_path / f"masks{number}", datalist=datalist)
+        assert len(masks) == 1
+
+
+@pytest.mark.parametrize(
+    "given", ["p1.nii.gz", ["p1.nii.gz", "p2.nii.gz"], {"image": "p1.nii.gz", "label": "m.nii.gz"}]
+)
+def test_what_is_no_list_of_patients_is_refused(packaged: Path, tmp_path: Path, given: Any) -> None:
+    with pytest.raises(SystemExit, match=r"^error: .*p1\.nii\.gz.* is no list of patients"):
+        run_config(packaged, "evaluate", "infer", val_datalist=given, output_dir=str(tmp_path / "scores"))
+    for key in ("train_datalist", "val_datalist"):
+        others = {"train_datalist": [{"image": str(packaged), "label": str(packaged)}], "val_datalist": []}
+        with pytest.raises(SystemExit, match=rf"error: {key} is .*p1\.nii\.gz.*, no list of patients: give it as"):
+            run_config(packaged, "train", "train", ckpt_dir=str(tmp_path / "w"), **others | {key: given})
+    assert not list(tmp_path.iterdir())
+
+
 def test_scans_whose_masks_would_replace_each_other_are_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
     image = sorted((scans / "msd/imagesTr").iterdir())[0]
     for name in ("p1", "p2"):
