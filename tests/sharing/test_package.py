@@ -255,6 +255,21 @@ def test_a_folder_without_scans_is_refused_and_one_with_brackets_in_its_name_is_
     assert list(predict(packaged, tmp_path / "scans [2024]", tmp_path / "masks")) == ["a_seg.nii.gz"]
 
 
+def test_masks_and_unfinished_files_in_the_folder_are_no_scans(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    paths = sorted((scans / "msd/imagesTr").iterdir())
+    for name, path in zip(("a.nii.gz", "b_seg.nii.gz"), paths, strict=False):  # the second is a scan, whatever its name
+        shutil.copy(path, tmp_path / name)
+    nibabel.save(nibabel.load(paths[2]), tmp_path / "c.nii")
+    (tmp_path / "d.nii.gz.part").write_bytes(b"half")
+    expected = ["a_seg.nii.gz", "b_seg_seg.nii.gz", "c_seg.nii.gz"]
+    first = predict(packaged, tmp_path, tmp_path)
+    assert [name for name in first if name.removesuffix(".gz") != "b_seg.nii" and "_seg" in name] == expected
+    again = predict(packaged, tmp_path, tmp_path)
+    assert again.keys() == first.keys()
+    for name, mask in first.items():
+        np.testing.assert_array_equal(mask, again[name])
+
+
 def test_files_may_be_named_in_every_form_that_reads_well(packaged: Path, scans: Path, tmp_path: Path) -> None:
     image = str(sorted((scans / "msd/imagesTr").iterdir())[0])
     three = [str(path) for path in sorted((scans / "nnunet/Dataset501_LGG/imagesTr").iterdir())[:3]]
