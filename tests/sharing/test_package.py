@@ -312,8 +312,7 @@ def workflow_of(bundle: Path, name: str, workflow_type: str, **override: Any) ->
         logging_file=False,
         workflow_type=workflow_type,
         bundle_root=str(bundle),
-        device="cpu",
-        **override,
+        **{"device": "cpu"} | override,
     )
 
 
@@ -407,6 +406,28 @@ def test_settings_of_training_that_say_nothing_are_refused(
     with pytest.raises(SystemExit, match=message):
         run_config(packaged, "train", "train", dataset_dir="absent", ckpt_dir=str(tmp_path / "weights"), **override)
     assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0. Give a whole number from 1 up"),
+        ({"batch_size": "many"}, "batch_size is 'many'. Give a whole number"),
+        ({"smallest_component": 1.5}, "smallest_component is 1.5. Give a whole number from 0 up"),
+        ({"smallest_share": 50}, "smallest_share is 50. Give a number from 0 up and below 1"),
+        ({"smallest_share": -1}, "smallest_share is -1. Give a number"),
+        ({"device": "cuda:0"}, "device is cuda:0, and PyTorch sees 0 GPUs here. Give another with --device"),
+    ],
+)
+def test_settings_that_no_mask_can_be_drawn_with_are_refused(
+    packaged: Path, scans: Path, tmp_path: Path, override: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for name, data in (("inference", scans / "msd/imagesTr"), ("evaluate", scans / "msd")):
+        options = {"dataset_dir": str(data), "output_dir": str(tmp_path / "out")} | override
+        with pytest.raises(SystemExit, match=f"^error: {re.escape(message)}"):
+            run_config(packaged, name, "infer", **options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_post_contrast_is_not_taken_for_flair_where_pre_contrast_is_missing(packaged: Path, tmp_path: Path) -> None:
