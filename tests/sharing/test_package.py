@@ -398,6 +398,12 @@ def test_a_mask_on_another_grid_is_refused(packaged: Path, scans: Path, tmp_path
         ),  # as it was documented
         ({"max_epochs": 0}, "max_epochs is 0: give a whole number from 1 up"),
         ({"patch_size": "large"}, "patch_size is 'large': give a whole number"),
+        ({"learning_rate": -1}, "learning_rate is -1: give a number above 0"),
+        ({"learning_rate": "x"}, "learning_rate is 'x': give a number above 0"),
+        ({"weight_decay": "q"}, "weight_decay is 'q': give a number from 0 to 1"),
+        ({"warmup": 2}, "warmup is 2: give a number from 0 to 1"),
+        ({"seed": "a"}, "seed is 'a': give a whole number from 0 up"),
+        ({"device": "cuda:99"}, "cannot use device cuda:99: --device takes cpu"),
     ],
 )
 def test_settings_of_training_that_say_nothing_are_refused(
@@ -427,6 +433,15 @@ def test_settings_that_no_mask_can_be_drawn_with_are_refused(
         options = {"dataset_dir": str(data), "output_dir": str(tmp_path / "out")} | override
         with pytest.raises(SystemExit, match=f"^error: {re.escape(message)}"):
             run_config(packaged, name, "infer", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_patches_that_the_network_cannot_take_are_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    options = {"dataset_dir": str(scans / "msd"), "ckpt_dir": str(tmp_path / "w"), "output_dir": str(tmp_path / "out")}
+    with pytest.raises(
+        SystemExit, match=r"the network takes no patches of 50 pixels \(.*\): give another --patch_size"
+    ):
+        run_config(packaged, "train", "train", patch_size=50, **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -591,7 +606,7 @@ def test_what_a_client_looks_at_before_it_trains_does_not_change_the_weights(
         tmp_path / "weights",
         dataset_dir=str(scans / "msd"),
         max_epochs=1,
-        learning_rate=0.0,  # so that the network, and with it the average, stays what the bundle brought
+        learning_rate=1e-12,  # so that the network, and with it the average, stays what the bundle brought
     )
     monkeypatch.syspath_prepend(own_bundle)  # see the model card
     workflow.initialize()
