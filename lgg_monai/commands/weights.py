@@ -20,7 +20,13 @@ def weights(
     temperature: Annotated[
         float | None, typer.Option(metavar="T", help="Divide the logits by T, as `calibration` proposes.")
     ] = None,
-    compact: Annotated[bool, typer.Option("--compact", help="Convolutions as one byte a weight.")] = False,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Convolutions as one byte a weight: for this repository, whose `package --checkpoint` unpacks them.",
+        ),
+    ] = False,
 ) -> None:
     """Write averaged weights alone, calibrated by a temperature or compact where asked, and which patients they saw."""
     from lgg_monai.sharing.weights import write_weights
