@@ -41,14 +41,14 @@ _NOT_OF_CONTRAST = re.compile(
     r" (no|non|w ?o|without|ohne|sans|sin) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )"
 )
 _WITHOUT = re.compile(
-    r" (pre|w ?o|without|no|non|ohne|sans|sin|senza|vor|avant|antes|before|nativ\w*|unenh\w*|non(enh|con)\w*"
+    r" (pre|w ?o|without|minus|no|non|ohne|sans|sin|senza|vor|avant|antes|before|nativ\w*|unenh\w*|non(enh|con)\w*"
     r"|pre ?(contrast|gado?|gd)) "
 )
 _AGENTS = "dotarem|clariscan|magnevist|multihance|omniscan|prohance|primovist|eovist|vueway|elucirem|optimark"
 _WITH = re.compile(
     rf" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast[eo]?|kontrast\w*|enh\w*|km|mdc|{_AGENTS}"
-    r"|(s|[23]d)?t1(w)?(c|ce|gd|post)\+?"
-    r"|post ?(contrast|gado?|gd|km))(?= )"
+    r"|(s|[23]d)?t1(w)?(c|ce|gd|post)"
+    r"|post ?(contrast|gado?|gd|km))\+?(?= )"
 )
 _LOCALIZER = re.compile(
     r" (loc|locali[sz]er|localizador|scout|aahscout|aahead|survey|3 ?pl|3 ?plane|plan|smartbrain|pilot) "
@@ -159,9 +159,11 @@ def _contrast(words: str, header: Dataset) -> str:
 
 
 def _plain(words: str) -> str:
-    """Lower case, with separators as single blanks, a plus apart from what it precedes, and C- as without."""
+    """Lower case, with separators as single blanks, a plus apart from what it precedes, and C- and -C as without."""
     lowered = re.sub(r"\+(?=[a-z])", "+ ", words.lower())
-    lowered = re.sub(r"(?<![a-z0-9])(t1w?)?c-(?![a-z0-9])", r"\1 without ", lowered)
+    # A hyphen between words, as in Gd-DTPA and T1-C, is no minus.
+    lowered = re.sub(r"(?<![a-z0-9])(t1w?)?(c|gd|gado?|km)-(?![a-z0-9])", r"\1 without ", lowered)
+    lowered = re.sub(r"(?<![a-z0-9+/])-(c|gd|km)(?![a-z0-9+])", " without ", lowered)
     return f" {re.sub(r'[^a-z0-9+]+', ' ', lowered).strip()} "
 
 
