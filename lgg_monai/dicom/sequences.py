@@ -41,8 +41,8 @@ _NOT_OF_CONTRAST = re.compile(
     r" (no|non|w ?o|without|ohne|sans|sin) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )"
 )
 _WITHOUT = re.compile(
-    r" (pre|w ?o|without|minus|no|non|ohne|sans|sin|senza|vor|avant|antes|before|nativ\w*|unenh\w*|non(enh|con)\w*"
-    r"|pre ?(contrast|gado?|gd)) "
+    r" (pre|w ?o|without|no|non|ohne|sans|sin|senza|vor|avant|antes|before|nativ\w*|unenh\w*|non(enh|con)\w*"
+    r"|pre ?(contrast|gado?|gd)|minus (contrast|c|gado?|gd|km)) "
 )
 _AGENTS = "dotarem|clariscan|magnevist|multihance|omniscan|prohance|primovist|eovist|vueway|elucirem|optimark"
 _WITH = re.compile(
@@ -55,7 +55,7 @@ _LOCALIZER = re.compile(
 )
 _DERIVED = re.compile(
     r" (adc|eadc|dwi|dti|trace|tracew|b ?1?[05]00|perf|perfusion|pwi|dsc|dce|asl|p?casl|r?cb[fv]|mtt|ttp|tmax|ktrans"
-    r"|swi|swan|mip|minip|phase|fieldmap|bold|fmri|mrs|csi|tof|mra|mrv|sub|subtr\w*|maps?|screen|mask|seg\w*) "
+    r"|swi|swan|mip|minip|phase|fieldmap|bold|fmri|mrs|csi|tof|mra|mrv|subs?|subtr\w*|minus (pre|nativ\w*)|maps?|screen|mask|seg\w*) "
 )
 _DERIVED_TYPES = {
     "ADC",
@@ -109,7 +109,8 @@ def kind_of_header(header: Dataset, hide: Callable[[str], str] = str) -> Kind:
     for words in (name, _plain(text(header, "StudyDescription"))):
         if _BODY.search(words) and not _HEAD.search(words):
             return Kind(None, "of another body part by its description")
-    if types & _DERIVED_TYPES or _DERIVED.search(name):
+    # Without operations, as "post-pre op" is no subtraction.
+    if types & _DERIVED_TYPES or _DERIVED.search(_OPERATION.sub(" ", name)):
         return Kind(None, "a derived map or a special technique")
     for words in (name, protocol):
         sequence = _by_words(words, header)
@@ -159,10 +160,11 @@ def _contrast(words: str, header: Dataset) -> str:
 
 
 def _plain(words: str) -> str:
-    """Lower case, with separators as single blanks, a plus apart from what it precedes, and C- and -C as without."""
+    """Lower case, with separators as single blanks, a plus apart from what it precedes, C- and -C as without, post-pre as a subtraction."""
     lowered = re.sub(r"\+(?=[a-z])", "+ ", words.lower())
     # A hyphen between words, as in Gd-DTPA and T1-C, is no minus.
     lowered = re.sub(r"(?<![a-z0-9])(t1w?)?(c|gd|gado?|km)-(?![a-z0-9])", r"\1 without ", lowered)
+    lowered = re.sub(r"(?<![a-z0-9])post ?- ?pre(?![a-z0-9])", "post minus pre", lowered)
     lowered = re.sub(r"(?<![a-z0-9+/])-(c|gd|km)(?![a-z0-9+])", " without ", lowered)
     return f" {re.sub(r'[^a-z0-9+]+', ' ', lowered).strip()} "
 
