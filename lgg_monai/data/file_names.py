@@ -20,13 +20,15 @@ Role = Literal["pre", "flair", "post", "mask", "other", "unknown"]
 _FLAIR = re.compile(r"(?!(3d)?t1w?flair)\w*flair\w*|t2f|tirm|darkfluid")
 _T1_FLAIR = re.compile(r"(3d)?t1w?flair")
 _T1 = re.compile(rf"t1(w|wi|n)?|mprage|t1mprage|bravo|spgr|{_T1_FLAIR.pattern}")
-_T1_POST = re.compile(r"t1w?(c\+?|ce|gd|gad|post|km|contrast)|(c|ce|gd)t1w?")
-_T1_PRE = re.compile(r"t1w?(c-|pre|nativ|native)")
+_T1_POST = re.compile(r"t1w?(c|ce|gd|gad|post|km|contrast)\+?|(c|ce|gd)t1w?")
+_T1_PRE = re.compile(r"t1w?((c|gd|gado?|km)-|pre|nativ|native)")
 _T2 = re.compile(r"t2(w|wi)?|pdw?|dwi|adc|swi|dti|fa|md|asl|cb[fv]|mtt|ttp|tmax|bold|tof|dsc|dce|perf(usion)?|phase|ct")
 # Words that mean something only beside those, or at the end of a name: they may be part of a patient's name too.
 _AGENT = r"contrast|gd|gad|gado|gadolinium|km"
-_POST = re.compile(rf"post|(post)?({_AGENT})|ce|c\+?|enhanced")
-_PRE = re.compile(rf"(pre|non|no)({_AGENT})|c-|pre|nativ|native|unenhanced|without|w[_-]?o|no|ohne|vor|sans|sin")
+_POST = re.compile(rf"post|(post)?({_AGENT})\+?|ce|c\+?|enhanced")
+_PRE = re.compile(
+    rf"(pre|non|no)({_AGENT})|(c|gd|gado?|km)-|pre|nativ|native|unenhanced|without|w[_-]?o|no|ohne|vor|sans|sin"
+)
 _JOIN = re.compile(r"with|w|mit|nach|con|avec")
 _MASK = re.compile(
     r"mask|masks|seg|segm|label|labels|segmentation|gt|truth|groundtruth|manual|roi|lesion|tumou?r|annotation"
@@ -37,7 +39,7 @@ _BESIDE = re.compile(
     r"ax|axial|tra|transversal|sag|sagittal|cor|coronal|3d|2d|dark|fluid|space|tse|fse|mri|mr|image|img"
     r"|weighted"
 )
-_WORD = re.compile(r"(?<![^\W_])((t1w?)?c[+-]|w[_-]o)(?![^\W_])|[^\W_]+", re.I)
+_WORD = re.compile(r"(?<![^\W_])((t1w?)?(c|gd|gado?|km)[+-]|w[_-]o)(?![^\W_])|[^\W_]+", re.I)
 # Of contrast only behind T1 or before another such word; just before T1 they may be anything.
 _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
 # Folders below a patient's that do not name him.
