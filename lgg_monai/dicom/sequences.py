@@ -55,7 +55,8 @@ _LOCALIZER = re.compile(
 )
 _DERIVED = re.compile(
     r" (adc|eadc|dwi|dti|trace|tracew|b ?1?[05]00|perf|perfusion|pwi|dsc|dce|asl|p?casl|r?cb[fv]|mtt|ttp|tmax|ktrans"
-    r"|swi|swan|mip|minip|phase|fieldmap|bold|fmri|mrs|csi|tof|mra|mrv|subs?|subtr\w*|minus (pre|nativ\w*)|maps?|screen|mask|seg\w*) "
+    r"|swi|swan|mip|minip|phase|fieldmap|bold|fmri|mrs|csi|tof|mra|mrv|subs?|subtr\w*|minus (pre|nativ\w*)|maps?"
+    r"|screen|mask|seg\w*) "
 )
 _DERIVED_TYPES = {
     "ADC",
@@ -114,8 +115,13 @@ def kind_of_header(header: Dataset, hide: Callable[[str], str] = str) -> Kind:
         return Kind(None, "a derived map or a special technique")
     for words in (name, protocol):
         sequence = _by_words(words, header)
+        if sequence == "t2":
+            # Siemens' t2_tirm with a long inversion time is FLAIR; double inversion (DIR) has one too.
+            if _by_timing(header) == "flair" and " dir " not in name:
+                return Kind("flair")
+            return Kind(None, "another sequence (T2)")
         if sequence:
-            return Kind(None, "another sequence (T2)") if sequence == "t2" else Kind(sequence)
+            return Kind(sequence)
     sequence = _by_timing(header)
     if sequence == "t1":
         sequence = _contrast(name, header)
@@ -160,7 +166,7 @@ def _contrast(words: str, header: Dataset) -> str:
 
 
 def _plain(words: str) -> str:
-    """Lower case, with separators as single blanks, a plus apart from what it precedes, C- and -C as without, post-pre as a subtraction."""
+    """Lower case, with separators as single blanks, a plus apart from what it precedes, and minus signs as words."""
     lowered = re.sub(r"\+(?=[a-z])", "+ ", words.lower())
     # A hyphen between words, as in Gd-DTPA and T1-C, is no minus.
     lowered = re.sub(r"(?<![a-z0-9])(t1w?)?(c|gd|gado?|km)-(?![a-z0-9])", r"\1 without ", lowered)
