@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 import threading
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,24 +38,24 @@ class Identity:
         person = hashlib.sha256("\n".join((name, number, born)).encode()).hexdigest()
         if _text(header, "PatientIdentityRemoved").upper() == "YES":
             return cls(person)
-        parts = {re.escape(part) for part in re.split(r"[\W_]+", name) if len(part) > 1}
-        # A short part may be a syllable of another word ("Li" of "Axial Lid"), so it counts as a whole word only.
-        words = [part if len(part) > 3 else rf"(?<![^\W_]){part}(?![^\W_])" for part in parts]
-        if re.fullmatch(r"\d{8}", born):
-            words.append(rf"{born[:4]}\D?{born[4:6]}\D?{born[6:]}")
-        return cls(person, tuple(sorted(words)))
+        words = {_pattern(part) for part in re.split(r"[\W_]+", _composed(name)) if len(part) > 1 or _caseless(part)}
+        digits = re.sub(r"\D", "", born)
+        if len(digits) == 8:
+            words |= _date_patterns(digits[:4], digits[4:6], digits[6:])
+        # The longest first, lest a shorter one that is part of it leave the rest.
+        return cls(person, tuple(sorted(words, key=lambda word: (-len(word), word))))
 
     def hide(self, text: str) -> str:
         """Return ``text`` on one line, with everything that is the patient's replaced."""
+        text = _composed(text)
         for word in self.words:
             text = re.sub(word, HIDDEN, text, flags=re.IGNORECASE)
         return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
 
     def nearest_neutral(self, path: Path) -> Path:
         """Return the deepest folder above or at ``path`` whose whole path does not name the patient."""
-        return next(
-            folder for folder in (path, *path.parents) if self.hide(str(folder)) == " ".join(str(folder).split())
-        )
+        folders = (path, *path.parents)
+        return next(folder for folder in folders if self.hide(str(folder)) == " ".join(_composed(str(folder)).split()))
 
 
 def pseudonym(study_uid: str) -> str:
@@ -96,6 +97,36 @@ def _silenced() -> Iterator[None]:
     finally:
         for logger, disabled in zip(loggers, before, strict=True):
             logger.disabled = disabled
+
+
+def _pattern(part: str) -> str:
+    """Return what finds a part of a name.
+
+    A short one may be a syllable of another word ("Li" of "Axial Lid"), so it counts as a whole word only. But Chinese,
+    Japanese and Korean names have short parts, and no blanks between them.
+    """
+    escaped = re.escape(part)
+    return escaped if len(part) > 3 or _caseless(part) else rf"(?<![^\W_]){escaped}(?![^\W_])"
+
+
+def _date_patterns(year: str, month: str, day: str) -> set[str]:
+    """Return what finds a date as DICOM writes it, and as people do: day or month first, with or without zeros."""
+    short_day, short_month = (re.sub("^0", "0?", number) for number in (day, month))
+    return {
+        rf"{year}\D?{month}\D?{day}",
+        rf"(?<!\d){short_day}\D{{0,2}}{short_month}\D{{0,2}}{year}(?!\d)",
+        rf"(?<!\d){short_month}\D{{0,2}}{short_day}\D{{0,2}}{year}(?!\d)",
+    }
+
+
+def _caseless(word: str) -> bool:
+    """Tell letters of scripts without capitals, such as Chinese, Japanese and Korean."""
+    return any(unicodedata.category(letter) == "Lo" for letter in word)
+
+
+def _composed(text: str) -> str:
+    """Write letters with their accents as one character: names of files and headers differ in it."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _text(header: Dataset, keyword: str) -> str:

@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 import traceback
+import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -123,6 +124,40 @@ def test_short_parts_of_a_name_are_hidden_as_whole_words_only() -> None:
     assert identity.hide("AX FLAIR li_axelina2 Axial Lid\n2001.01.01") == "AX FLAIR ***_***2 Axial Lid ***"
     header.PatientIdentityRemoved = "YES"
     assert Identity.of(header).hide("Li") == "Li"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        ("Wang^Li=王^丽", "FLAIR 王丽 2", "FLAIR ****** 2"),
+        ("山田^太郎", "FLAIR 山田太郎", "FLAIR ******"),
+        ("김^민수", "FLAIR김민수", "FLAIR******"),
+        ("Müller^Ö", unicodedata.normalize("NFD", "FLAIR Müller Höhe"), "FLAIR *** Höhe"),
+        (unicodedata.normalize("NFD", "Müller"), "FLAIR MÜLLER", "FLAIR ***"),
+        ("Иванов^И", "FLAIR Иванов голова", "FLAIR *** голова"),
+    ],
+)
+def test_names_of_every_script_are_hidden(name: str, text: str, shown: str) -> None:
+    header = Dataset()
+    header.SpecificCharacterSet, header.PatientName = "ISO_IR 192", name
+    identity = Identity.of(header)
+    assert identity.hide(text) == shown
+    assert identity.nearest_neutral(Path("/Köln") / text) == Path("/Köln")
+    decomposed = Path(unicodedata.normalize("NFD", "/Köln"))
+    assert identity.nearest_neutral(decomposed) == decomposed  # names nobody, however it is written
+
+
+@pytest.mark.parametrize("born", ["19610203", "1961.02.03"])
+@pytest.mark.parametrize(
+    "date", ["03.02.1961", "02/03/1961", "03-02-1961", "3.2.1961", "3. 2. 1961", "03021961", "19610203", "1961_02_03"]
+)
+def test_birth_dates_are_hidden_in_every_order(born: str, date: str) -> None:
+    header = Dataset()
+    with quietly():
+        header.PatientBirthDate = born
+    identity = Identity.of(header)
+    assert identity.hide(f"FLAIR b. {date} AX") == f"FLAIR b. {HIDDEN} AX"
+    assert identity.hide("FLAIR 13.02.1961 1.2.3") == "FLAIR 13.02.1961 1.2.3"
 
 
 def test_threads_stay_quiet_until_the_last_one_is_done() -> None:
