@@ -75,7 +75,10 @@ def _study_source(
     from lgg_monai.dicom.choose import select
     from lgg_monai.dicom.identity import pseudonym
     from lgg_monai.dicom.load import load_scan
+    from lgg_monai.dicom.tags import text
 
+    # An earlier run's SEG last, as it names its study in place of the patient.
+    study = sorted(study, key=lambda one: text(one.header, "Modality").upper() == "SEG")
     first = study[0]
     name = pseudonym(first.study)
     if keep_identity and first.patient_id:

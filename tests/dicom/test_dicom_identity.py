@@ -76,6 +76,19 @@ def test_the_name_of_a_scan_is_the_same_on_every_run_and_of_a_kept_identity_the_
     assert kept.path == named / "DOE_JANE" / "19610203"
 
 
+def test_an_earlier_seg_does_not_stand_for_the_patient(named: Path) -> None:
+    (before,) = find_dicom([named], keep_identity=True)
+    scan = find_dicom([named])[0].load()
+    write_seg(named / "A" / "seg.dcm", scan.image[1] > 30000, scan)  # found first
+    (after,) = find_dicom([named], keep_identity=True)
+    assert (after.name, after.path) == (before.name, before.path)
+    for path in (named / "DOE_JANE" / "19610203").iterdir():
+        edit(path, SeriesDescription="T2")
+    (named / "A").rename(named / "DOE_JANE" / "A")
+    (refused,) = find_dicom([named])
+    assert refused.path == named
+
+
 @pytest.mark.parametrize(("number", "expected"), [("../../etc", "etc"), ("Ä b/ç:*", "Ä_b_ç"), ("///", "patient")])
 def test_a_patients_number_becomes_a_file_name(tmp_path: Path, number: str, expected: str) -> None:
     synthesise_series(tmp_path, some_volume((4, 4, 2)), AXIAL, "FLAIR", PatientID=number)
