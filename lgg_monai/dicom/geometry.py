@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lgg_monai.dicom.headers import Frame, Series
+from lgg_monai.dicom.identity import are_several
 from lgg_monai.errors import LggError
 
 # DICOM's axes point to the patient's left, back and head; nibabel's to the right, front and head.
@@ -44,7 +45,7 @@ def series_grid(series: Series) -> Grid:
         LggError: they make no regular volume of one patient.
     """
     frames = series.frames
-    if len(series.people) > 1:
+    if are_several(series.people):
         raise LggError(f"images of more than one patient in {series.title}: separate the patients' files")
     if any(frame.position is None or frame.orientation is None or frame.spacing is None for frame in frames):
         raise LggError(f"no position, orientation or pixel spacing in images of {series.title}: {AGAIN}")

@@ -10,7 +10,7 @@ from pydicom import Dataset, dcmread
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from lgg_monai.dicom.identity import Identity, quietly
+from lgg_monai.dicom.identity import Identity, Person, quietly
 from lgg_monai.dicom.tags import number, numbers, text
 
 _IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "PatientIdentityRemoved")
@@ -105,7 +105,7 @@ class Series:
     identity: Identity = field(repr=False)
     patient_id: str = field(repr=False)
     frames: list[Frame] = field(default_factory=list, repr=False)
-    people: set[str] = field(default_factory=set)
+    people: set[Person] = field(default_factory=set)
 
     @property
     def number(self) -> int:

@@ -8,7 +8,7 @@ import re
 import threading
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,27 +19,31 @@ HIDDEN = "***"
 _lock, _silence, _inside = threading.Lock(), ExitStack(), 0  # of `quietly`
 
 
+Person = tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Identity:
     """What must not be shown of one patient.
 
     Args:
-        person: a digest that tells patients apart, and nothing else.
+        person: digests of name and number and of the birth date, empty without one; they tell patients apart, and
+            nothing else. See `are_several`.
         words: patterns of the parts of the name and of the birth date.
     """
 
-    person: str
+    person: Person
     words: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, header: Dataset) -> Identity:
         """Take it from a header with PatientName, PatientID and PatientBirthDate, where they are given."""
         name, number, born = (_text(header, tag) for tag in ("PatientName", "PatientID", "PatientBirthDate"))
-        person = hashlib.sha256("\n".join((name, number, born)).encode()).hexdigest()
+        digits = re.sub(r"\D", "", born)
+        person = _digest(f"{_spelt_alike(name)}\n{number}"), _digest(digits or born) if born else ""
         if _text(header, "PatientIdentityRemoved").upper() == "YES":
             return cls(person)
         words = {_pattern(part) for part in re.split(r"[\W_]+", _composed(name)) if len(part) > 1 or _caseless(part)}
-        digits = re.sub(r"\D", "", born)
         if len(digits) == 8:
             words |= _date_patterns(digits[:4], digits[4:6], digits[6:])
         # The longest first, lest a shorter one that is part of it leave the rest.
@@ -58,9 +62,15 @@ class Identity:
         return next(folder for folder in folders if self.hide(str(folder)) == " ".join(_composed(str(folder)).split()))
 
 
+def are_several(people: Iterable[Person]) -> bool:
+    """Tell whether these are more than one patient; a birth date that is left out agrees with any."""
+    named, births = (set(digests) for digests in zip(*people, strict=True))
+    return len(named) > 1 or len(births - {""}) > 1
+
+
 def pseudonym(study_uid: str) -> str:
     """Name a study by a digest of its StudyInstanceUID: the same on every run, and no clue to the patient."""
-    return f"study-{hashlib.sha256(study_uid.encode()).hexdigest()[:8]}"
+    return f"study-{_digest(study_uid)[:8]}"
 
 
 @contextmanager
@@ -97,6 +107,16 @@ def _silenced() -> Iterator[None]:
     finally:
         for logger, disabled in zip(loggers, before, strict=True):
             logger.disabled = disabled
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _spelt_alike(name: str) -> str:
+    """Return the first form of a name that is given, without what differs between devices: case, blanks, trailing ^."""
+    form = next((form for form in _composed(name).split("=") if form.strip("^ ")), "")
+    return "^".join(" ".join(part.split()) for part in form.casefold().split("^")).rstrip("^")
 
 
 def _pattern(part: str) -> str:

@@ -13,7 +13,7 @@ from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.dicom.choose import NAMES, Selection, same_frame
 from lgg_monai.dicom.geometry import Grid, series_grid
 from lgg_monai.dicom.headers import Frame, Series
-from lgg_monai.dicom.identity import quietly
+from lgg_monai.dicom.identity import are_several, quietly
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.geometry import covered, onto_grid
 from lgg_monai.prediction.scan import Scan
@@ -50,8 +50,7 @@ def load_scan(selection: Selection, name: str, keep_identity: bool) -> Scan:
     """
     flair = selection.series["flair"]
     grid = series_grid(flair)
-    people = set().union(*(series.people for series in selection.series.values()))
-    if len(people) > 1:
+    if are_several(person for series in selection.series.values() for person in series.people):
         titles = ", ".join(series.title for series in selection.series.values())
         raise LggError(f"series of more than one patient in one study ({titles}): separate the patients' files")
     flair_volume = read_volume(flair, grid)

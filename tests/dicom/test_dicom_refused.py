@@ -108,6 +108,29 @@ def test_t1_of_another_patient_in_the_same_study(flair: list[Path], tmp_path: Pa
     assert refusal(tmp_path).startswith("series of more than one patient in one study (")
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PatientName": "DOE^JANE SECRETNAME"},
+        {"PatientName": "Doe^Jane  Secretname^^"},
+        {"PatientName": "Doe^Jane Secretname=山田^太郎"},
+        {"PatientBirthDate": ""},
+        {"PatientBirthDate": None},
+    ],
+)
+def test_one_patient_is_not_always_spelt_alike(flair: list[Path], tmp_path: Path, tags: dict[str, Any]) -> None:
+    edit(flair[2], **tags)
+    synthesise_series(tmp_path / "t1", some_volume(), AXIAL, "T1", 6, **tags)
+    (source,) = find_dicom([tmp_path])
+    assert source.load().missing == ("post",)
+
+
+def test_an_empty_birth_date_does_not_make_one_patient_of_two(flair: list[Path], tmp_path: Path) -> None:
+    edit(flair[1], PatientBirthDate="")
+    synthesise_series(tmp_path / "t1", some_volume(), AXIAL, "T1", 6, PatientBirthDate="19701231")
+    assert refusal(tmp_path).startswith("series of more than one patient in one study (")
+
+
 def test_pixels_that_are_cut_short(flair: list[Path], tmp_path: Path) -> None:
     flair[1].write_bytes(flair[1].read_bytes()[:-100])
     number = dcmread(flair[1], stop_before_pixels=True).InstanceNumber
