@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,9 +77,17 @@ class FolderServer(ThreadingHTTPServer):
         # Browsers leave out the port that http has by default.
         return {f"{name}:{self.server_port}" for name in names} | {*(names if self.server_port == 80 else ())}
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that went elsewhere before it had its answer."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
     def find(self, target: str) -> Path | None:
         """Give the file that a request's target names, or None where it is no regular file within the folder."""
-        path = unquote(urlsplit(target).path, errors="surrogateescape")
+        try:
+            path = unquote(urlsplit(target).path, errors="surrogateescape")
+        except ValueError:  # no address, such as http://[x/
+            return None
         parts = [part for part in path.split("/") if part]
         if "\0" in path or any(part.startswith(".") or "\\" in part or ":" in part for part in parts):
             return None
@@ -99,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         file = self._open()
         if file is not None:
-            with file, contextlib.suppress(ConnectionError, TimeoutError):  # the browser went elsewhere
+            with file:
                 while block := file.read(BLOCK):
                     self.wfile.write(block)
 
@@ -144,10 +153,14 @@ class _Handler(BaseHTTPRequestHandler):
             file.close()
             self.send_error(HTTPStatus.NOT_FOUND, "no such file")
             return None
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", TYPES.get(path.suffix.lower(), "application/octet-stream"))
-        self.send_header("Content-Length", str(state.st_size))
-        self.end_headers()
+        try:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", TYPES.get(path.suffix.lower(), "application/octet-stream"))
+            self.send_header("Content-Length", str(state.st_size))
+            self.end_headers()
+        except OSError:
+            file.close()
+            raise
         return file
 
     def _navigates(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +102,7 @@ def test_files_of_the_folder_are_served_with_their_types(server: FolderServer) -
         "/loop",
         "C:/x",
         "file:///etc/passwd",
+        "http://[x/",
         "/" + "a" * 5000,
     ],
 )
@@ -147,6 +150,29 @@ def test_nothing_can_be_written(server: FolderServer, folder: Path, method: str)
     before = sorted(folder.rglob("*"))
     assert ask(server, "/report.html", method=method)[0] == 405
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("target", ["/missing", "/large"])
+def test_a_browser_that_goes_elsewhere_is_no_error(
+    server: FolderServer, folder: Path, target: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "large").write_bytes(bytes(1 << 20))
+    ended = threading.Event()
+    end = server.shutdown_request
+
+    def shutdown_request(request: socket.socket) -> None:
+        end(request)
+        ended.set()
+
+    def gone(self: socketserver._SocketWriter, _: bytes) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(server, "shutdown_request", shutdown_request)
+    monkeypatch.setattr("socketserver._SocketWriter.write", gone)
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask(server, target)
+    assert ended.wait(10)
+    assert "".join(capfd.readouterr()) == ""
 
 
 def test_only_this_computer_can_connect(server: FolderServer) -> None:
