@@ -38,11 +38,11 @@ _SERIES = (
     "FrameOfReferenceUID",
     "PhotometricInterpretation",
     "SamplesPerPixel",
+    "NumberOfFrames",
 )
 _IMAGE = (
     "SOPInstanceUID",
     "InstanceNumber",
-    "NumberOfFrames",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",

@@ -100,8 +100,13 @@ def kind_of_header(header: Dataset, hide: Callable[[str], str] = str) -> Kind:
         return Kind(None, f"{_class_name(header)}, no MR image", usable=False)
     if (number(header, "SamplesPerPixel") or 1) != 1 or text(header, "PhotometricInterpretation") != "MONOCHROME2":
         return Kind(None, "a colour or inverted picture, not an acquired image", usable=False)
-    name, protocol = _plain(text(header, "SeriesDescription")), _plain(text(header, "ProtocolName"))
+    # Only the classes for many frames say where each one lies.
+    if header.SOPClassUID == uid.MRImageStorage and (number(header, "NumberOfFrames") or 1) > 1:
+        return Kind(None, "a file of many frames that does not say where they lie", usable=False)
     types = set(values(header, "ImageType"))
+    if "MOSAIC" in types:
+        return Kind(None, "a mosaic of many slices in one picture", usable=False)
+    name, protocol = _plain(text(header, "SeriesDescription")), _plain(text(header, "ProtocolName"))
     part = text(header, "BodyPartExamined")
     if "LOCALIZER" in types or _LOCALIZER.search(name):
         return Kind(None, "a localizer")

@@ -180,6 +180,8 @@ def test_compressed_pixels_that_are_damaged(flair: list[Path], tmp_path: Path) -
         ({"StudyDescription": "MR LUMBAR SPINE"}, "of another body part by its description"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "a localizer"),
         ({"ImageType": ["DERIVED", "PRIMARY", "ADC"]}, "a derived map or a special technique"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "a mosaic of many slices in one picture"),
+        ({"NumberOfFrames": 6}, "a file of many frames that does not say where they lie"),
     ],
 )
 def test_what_is_no_brain_mr_is_refused_by_its_tags(tmp_path: Path, tags: dict[str, Any], reason: str) -> None:
