@@ -42,7 +42,7 @@ def embed_result(output: Path, result: dict[str, Any], phantom: bool) -> None:
     """Write what the page shows of one scan, ahead of the page; where that cannot be, the page will say why."""
     from lgg_monai.viewer import embed_patient
 
-    with suppress(LggError):
+    with suppress(LggError, OSError):
         embed_patient(output, _report_patient(result), phantom)
 
 

@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 from scipy.ndimage import binary_erosion, generate_binary_structure
 
+from lgg_monai.errors import LggError
 from lgg_monai.files import replacing, write_text
 from lgg_monai.viewer.patient import ReportPatient
 from lgg_monai.viewer.pictures import draw_pictures
@@ -52,8 +53,19 @@ def embed(folder: Path, patient: ReportPatient, phantom: bool) -> Embedded:
     Intensities are cut to 8 bits between their 1st and 99.5th percentile: enough to look at, small enough to load.
 
     Raises:
-        LggError: the volumes cannot be read.
+        LggError: the volumes cannot be read or shown.
+        OSError: the disk is full, or cannot be written to.
     """
+    try:
+        return _embed(folder, patient, phantom)
+    except (LggError, OSError):
+        raise
+    except Exception as error:  # an odd volume must not cost the page of all the others
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise LggError(f"cannot draw {patient.name} for the page ({what}): open its files in another viewer") from error
+
+
+def _embed(folder: Path, patient: ReportPatient, phantom: bool) -> Embedded:
     identity = identity_of(patient.name)
     place = Path(folder) / DATA / identity
     fingerprint = _fingerprint(patient, phantom)

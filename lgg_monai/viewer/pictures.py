@@ -25,6 +25,7 @@ THUMBNAIL_OUTLINE = 2.0
 SLICES = 12
 COLUMNS = 3
 TILE_WIDTH = 240
+TILE_HEIGHT = 1200  # a narrow volume is not enlarged beyond it: WebP holds 16383 pixels, four tiles one above the other
 HEAD_MARGIN = 4
 
 
@@ -90,7 +91,8 @@ def _draw_slices(shown: _Shown, stamp: str) -> bytes:
     """
     empty = np.zeros(shown.flair.shape, dtype=bool)
     truth, mask = (empty if part is None else part for part in (shown.truth, shown.mask))
-    scale = math.ceil(TILE_WIDTH / shown.flair.shape[0])
+    columns, rows = shown.flair.shape[:2]
+    scale = max(1, min(math.ceil(TILE_WIDTH / columns), TILE_HEIGHT // rows))
     count = shown.flair.shape[2]
     if (truth | mask).any():
         chosen = choose_slices(truth, mask, SLICES)

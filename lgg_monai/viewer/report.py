@@ -96,7 +96,8 @@ def embed_patient(folder: Path, patient: ReportPatient, phantom: bool) -> None:
     For programs with several workers; calling it is never needed.
 
     Raises:
-        LggError: the volumes cannot be read.
+        LggError: the volumes cannot be read or shown.
+        OSError: the disk is full, or cannot be written to.
     """
     embed(folder, patient, phantom)
 

@@ -189,6 +189,22 @@ def test_a_scan_that_cannot_be_read_any_more_is_said_to_fail(cohort: Path, tmp_p
     assert "2 failed" in page
 
 
+@pytest.mark.parametrize("error", [ValueError("too high"), OSError(errno.EIO, "Input/output error")])
+def test_what_cannot_be_drawn_for_the_page_is_segmented_all_the_same(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: Any) -> None:
+        monkeypatch.undo()  # of the first scan alone
+        raise error
+
+    monkeypatch.setattr("lgg_monai.viewer.data.draw_pictures", refuse)
+    output = tmp_path / "out"
+    outcome = run(cohort, output, report=True)
+    assert outcome.done == ["a", "b", "c"]
+    assert not any("failed" in row["warnings"] for row in table(output))
+    assert (output / "report.html").read_text(encoding="utf-8").count("data-volumes=") == 3
+
+
 def test_names_that_are_no_text_cost_nothing(cohort: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(b"M\xfcller.nii.gz")
     try:

@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from report_patients import OBLIQUE, MakePatient
+from report_patients import OBLIQUE, MakePatient, save
 
 from lgg_monai.errors import LggError
 from lgg_monai.viewer import ReportPatient, embed_patient, write_report
@@ -112,6 +112,28 @@ def test_a_failed_patient_appears_with_its_reason_and_stops_no_other(make_patien
     ]
     assert "failed: cannot read the volume" in page
     assert " hidden>" not in page.partition('data-name="bad"')[2].partition("</td>")[0]  # it was measured
+    assert page.count("data-volumes=") == 1
+
+
+def test_a_narrow_volume_makes_a_picture_that_its_format_can_hold(make_patient: MakePatient, tmp_path: Path) -> None:
+    flair = np.broadcast_to(np.arange(600.0)[None, :, None], (10, 600, 13)).astype(np.float32)
+    patient = make_patient(image=save(tmp_path / "narrow.nii.gz", flair, np.eye(4)), mask=None)
+    page = write(tmp_path / "out", [patient])
+    assert "failed" not in page.partition("<tbody")[2].partition("</tbody>")[0]
+    with Image.open(tmp_path / "out" / "viewer" / identity_of(patient.name) / "slices.webp") as slices:
+        assert slices.height > 2000
+
+
+def test_a_patient_that_cannot_be_drawn_is_said_so_and_stops_no_other(
+    make_patient: MakePatient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        monkeypatch.undo()  # of the first patient alone
+        raise ValueError("encoding error 5\ntoo high")
+
+    monkeypatch.setattr("lgg_monai.viewer.data.draw_pictures", refuse)
+    page = write(tmp_path / "out", [make_patient("odd"), make_patient("good")])
+    assert "cannot draw odd for the page (ValueError: encoding error 5 too high): open its files" in page
     assert page.count("data-volumes=") == 1
 
 
