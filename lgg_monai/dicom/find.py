@@ -72,6 +72,8 @@ def find_dicom(
 def _study_source(
     study: list[Series], choices: Mapping[str, str], keep_identity: bool, unreadable: list[Path]
 ) -> ScanSource:
+    from pydicom.uid import MRImageStorage
+
     from lgg_monai.dicom.choose import select
     from lgg_monai.dicom.identity import pseudonym
     from lgg_monai.dicom.load import load_scan
@@ -96,12 +98,17 @@ def _study_source(
     for one in study:
         if one not in selection.series.values():
             LOGGER.info("%s: %s is not used", name, one.title)
+    flair = selection.series["flair"]
+    # highdicom refers to many files of one frame, or to one of many.
+    seg = len({frame.path for frame in flair.frames}) == 1 or flair.header.SOPClassUID == MRImageStorage
+    if not seg:
+        selection.warnings.append(f"no DICOM SEG: {flair.title} lies in several files of many frames")
     # FLAIR's folder, as an earlier run's SEG belongs to the study too and may lie anywhere.
-    path = _folder([selection.series["flair"]], keep_identity)
+    path = _folder([flair], keep_identity)
     files = {frame.path for one in selection.series.values() for frame in one.frames}
     load = partial(load_scan, selection, name, keep_identity)
     roles = repr({sequence: one.uid for sequence, one in sorted(selection.series.items())})
-    return ScanSource(name, "dicom", path, load, files=tuple(sorted(files)), roles=roles)
+    return ScanSource(name, "dicom", path, load, files=tuple(sorted(files)), roles=roles, seg=seg)
 
 
 def _folder(series: list[Series], keep_identity: bool) -> Path:

@@ -120,7 +120,7 @@ def write_prediction(
             write_volume(folder / FLAIR_VOLUME, compact(scan.image[FLAIR]), scan)
             if prediction.label is not None:
                 write_volume(folder / REFERENCE, prediction.label.astype(np.uint8), scan)
-        if source.kind == "dicom":
+        if source.seg:
             from lgg_monai.dicom import write_seg
 
             write_seg(folder / SEG, prediction.mask, scan)

@@ -87,7 +87,7 @@ def predict(
         try:
             folder = outputs.patient_folder(output, source.name)
             # What is asked for now may not have been then.
-            wanted = [outputs.MASK] + [outputs.SEG] * (source.kind == "dicom")
+            wanted = [outputs.MASK] + [outputs.SEG] * source.seg
             wanted += [outputs.PROBABILITY] * probabilities + [outputs.FLAIR_VOLUME] * report
             complete = all((folder / name).is_file() for name in wanted)
             if not overwrite and earlier.is_done(folder, source, digest) and complete:

@@ -46,6 +46,7 @@ class ScanSource:
         phantom: the scan is of a synthetic patient.
         files: that ``load`` reads; a scan is segmented again when they changed.
         roles: which of them, or which channel, is which sequence; a scan is segmented again when that changed.
+        seg: a DICOM SEG of its mask can be written.
     """
 
     name: str
@@ -56,3 +57,4 @@ class ScanSource:
     phantom: bool = False
     files: tuple[Path, ...] = field(default=(), repr=False)  # of DICOM they may name the patient
     roles: str = field(default="", repr=False)
+    seg: bool = False

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -187,6 +189,30 @@ def test_a_scan_that_cannot_be_read_any_more_is_said_to_fail(cohort: Path, tmp_p
     assert "older result, now failed: cannot read" in row["warnings"]
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "2 failed" in page
+
+
+def test_flair_in_several_files_of_many_frames_costs_the_seg_alone(tmp_path: Path) -> None:
+    highdicom = pytest.importorskip("highdicom")
+    files = synthesise_series(tmp_path / "single", (blob()[1] * 10).astype(int), LPS, "AX FLAIR", 5)
+    series = highdicom.UID()
+    (tmp_path / "in").mkdir()
+    for number, part in enumerate((files[:7], files[7:]), 1):
+        headers = [pydicom.dcmread(path) for path in part]
+        image = highdicom.legacy.LegacyConvertedEnhancedMRImage(headers, series, 5, highdicom.UID(), number)
+        image.save_as(tmp_path / "in" / str(number))
+    masks = []
+    for folder in ("single", "in"):
+        sources = find_scans([tmp_path / folder])
+        output = tmp_path / f"{folder}-out"
+        assert predict(sources, segmenter(), output, report=False).done == [sources[0].name]
+        masks.append(np.asarray(nibabel.load(output / sources[0].name / "mask.nii.gz").dataobj))
+        assert (output / sources[0].name / "seg.dcm").is_file() == (folder == "single")
+    assert masks[0].any()
+    np.testing.assert_array_equal(*masks)
+    (row,) = table(output)
+    assert re.search('no DICOM SEG: series 5 "AX FLAIR.*" lies in several files of many frames', row["warnings"])
+    # And is not asked for again.
+    assert predict(find_scans([tmp_path / "in"]), segmenter(), output, report=False).skipped
 
 
 @pytest.mark.parametrize("error", [ValueError("too high"), OSError(errno.EIO, "Input/output error")])
