@@ -135,7 +135,7 @@ def safe_name(text: str) -> str:
 def _t1_before(words: list[str], flair: int) -> int:
     """Return where the T1 stands that a FLAIR's word belongs to (``T1_ax_FLAIR``), or of any other the word itself."""
     before = flair - 1
-    while before >= 0 and _BESIDE.fullmatch(words[before]):
+    while before >= 0 and any(pattern.fullmatch(words[before]) for pattern in (_BESIDE, _POST, _PRE)):
         before -= 1
     is_t1 = before >= 0 and any(pattern.fullmatch(words[before]) for pattern in (_T1, _T1_POST, _T1_PRE))
     return before if is_t1 else flair

@@ -22,7 +22,8 @@ from lgg_monai.files import told_in_one_line, write_text
 logger = logging.getLogger(__name__)
 
 HISTORY = "history.csv"
-FREE_AND_RESUME = "free space, and go on with --resume True"
+GO_ON = "the same command with --resume True goes on (cross-validate without)"
+FREE_AND_RESUME = f"free space, then {GO_ON}"
 COLUMNS = (
     "epoch",
     "seconds",  # of this epoch, validation and writing included

@@ -7,6 +7,7 @@ import sys
 from ignite.engine import Engine
 
 from lgg_monai.engines.checkpoints import can_resume
+from lgg_monai.engines.history import GO_ON
 
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
@@ -24,7 +25,7 @@ def run_until_interrupted(trainer: Engine, output_dir: str) -> None:
     try:
         trainer.run()
     except KeyboardInterrupt:
-        way = "--resume True goes on from its last checkpoint" if can_resume(output_dir) else "no epoch was saved yet"
+        way = GO_ON if can_resume(output_dir) else "no epoch was saved yet"
         print(
             f"lgg-monai: interrupted in epoch {trainer.state.epoch} of the run in {output_dir}: {way}", file=sys.stderr
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from ignite.engine import Engine, Events
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 RUN = "run.json"
 LOCK = ".lock"
-OWN = ("started", "resumed", "data")  # by these a training knows its own run.json
 PACKAGES = ("lgg-monai", "monai", "torch", "pytorch-ignite", "nibabel", "scikit-image", "numpy")
 
 
@@ -182,6 +182,7 @@ class RunRecord:
         self.datalist = datalist
         # The config is known only while it is being parsed, that is now.
         self.content: dict[str, Any] = {
+            "id": uuid4().hex,  # of this process's training: two may start in the same second
             "started": None,
             "ended": None,
             "finished": False,
@@ -237,7 +238,7 @@ class RunRecord:
     def _require_own(self, engine: Engine) -> None:
         """Stop before anything is written to a folder that another training took, where locks do not work."""
         there = read_object(self.path, "run record") if self.path.is_file() else self.content
-        if any(there.get(key) != self.content.get(key) for key in OWN):
+        if there.get("id") != self.content["id"]:
             message = f"another training took {self.path.parent} over after epoch {engine.state.epoch - 1} of this one"
             raise LggError(f"{message}: train again with another --output_dir")
 

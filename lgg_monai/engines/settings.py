@@ -13,8 +13,8 @@ OF_THE_MACHINE = {
 }
 # How it is started: what these call upon stands elsewhere in the config.
 PROCEDURE = {"imports", "initialize", "run"}
-# A run may go on for longer, or be judged at other epochs.
-FREE_IN_RESUMING = {"max_epochs", "val_interval", "early_stop"}
+# A run may go on for longer, or be judged at other epochs. The patients of a list are compared elsewhere, not its path.
+FREE_IN_RESUMING = {"max_epochs", "val_interval", "early_stop", "datalist_file"}
 FIRST_WEIGHTS = "initial_weights"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def _state(path: Path) -> tuple[str, int, int]:
     return path.name, state.st_size, state.st_mtime_ns
 
 
-def is_done(folder: Path, source: ScanSource, settings: str) -> bool:
+def is_done(folder: Path, source: ScanSource, settings: Container[str]) -> bool:
     """Tell whether a patient's results are complete and were made with these settings from this scan as it is now.
 
     Raises:
@@ -60,7 +60,7 @@ def is_done(folder: Path, source: ScanSource, settings: str) -> bool:
     result = read_json(folder / RESULT, "result")
     if not is_of(result, source):
         raise LggError(f"{folder} holds the results of another scan of this name: --overwrite, or another --output")
-    return bool(result.get("settings") == settings and result.get("inputs") == inputs_digest(source))
+    return bool(result.get("settings") in settings and result.get("inputs") == inputs_digest(source))
 
 
 def is_of(result: Mapping[str, Any], source: ScanSource) -> bool:

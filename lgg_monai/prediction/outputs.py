@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +165,7 @@ def mask_digest(mask: np.ndarray) -> str:
     return hashlib.sha256(repr(mask.shape).encode() + voxels).hexdigest()
 
 
-def read_results(output: Path, settings: str) -> list[dict[str, Any]]:
+def read_results(output: Path, settings: Container[str]) -> list[dict[str, Any]]:
     """Read the results of all patients in the output folder that were made with these settings, by name.
 
     A mask that somebody changed since has a warning: its measurements are those of the mask before.
@@ -173,7 +173,7 @@ def read_results(output: Path, settings: str) -> list[dict[str, Any]]:
     found = []
     for path in sorted(output.glob(f"*/{RESULT}")):
         result = read_json(path, "result")
-        if result.get("settings") != settings:
+        if result.get("settings") not in settings:
             continue
         if is_changed(path.parent, result):
             note = f"{MASK} was changed after it was written: measurements are of the mask before"

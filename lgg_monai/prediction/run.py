@@ -20,7 +20,7 @@ from lgg_monai.prediction.processes import Processes
 from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, embed_result, write_report_page
 from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import Prepared, Segmenter
-from lgg_monai.prediction.settings import require_same_settings, settings_digest, settings_of
+from lgg_monai.prediction.settings import require_same_settings, settings_digests, settings_of
 from lgg_monai.prediction.steps import Drawn, assess, draw, read
 
 Progress = Callable[[int, int, str], object]
@@ -62,7 +62,7 @@ def predict(
     """
     processes = processes or Processes()
     settings = settings_of(segmenter)
-    digest = settings_digest(settings)
+    digests = settings_digests(settings)
     output = output_folder(output)
     require_same_settings(output, settings, {source.name for source in sources}, overwrite)
     processes.gather(None)  # nobody writes before all have looked
@@ -90,7 +90,7 @@ def predict(
             wanted = [outputs.MASK] + [outputs.SEG] * source.seg
             wanted += [outputs.PROBABILITY] * probabilities + [outputs.FLAIR_VOLUME] * report
             complete = all((folder / name).is_file() for name in wanted)
-            if not overwrite and earlier.is_done(folder, source, digest) and complete:
+            if not overwrite and earlier.is_done(folder, source, digests) and complete:
                 outcome.skipped.append(source.name)
             else:
                 earlier.require_free(folder, source)
@@ -112,7 +112,7 @@ def predict(
         inputs, drawn, label = scan
         prediction = assess(drawn, label, segmenter.seen)
         folder = outputs.patient_folder(output, source.name)
-        made_from = {"source": earlier.source_digest(source), "inputs": inputs, "settings": digest}
+        made_from = {"source": earlier.source_digest(source), "inputs": inputs, "settings": digests[0]}
         result = outputs.write_prediction(
             folder, source, prediction, made_from, probabilities=probabilities, viewed=report
         )  # fmt: skip
@@ -134,7 +134,7 @@ def predict(
 
     outcome = _merged(processes.gather(outcome))
     if processes.first:
-        results = outputs.read_results(output, digest)
+        results = outputs.read_results(output, digests)
 
         def write_all() -> None:
             outputs.write_table(output, [_with_failure(result, outcome) for result in results])

@@ -18,6 +18,7 @@ from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
 from lgg_monai.transforms.components import SMALLEST_COMPONENT, SMALLEST_SHARE
 
 FORMAT = 1  # of what is written; a new one makes old results be made again
+LATER = ("preprocessing",)  # settings that results of before 2026-11-27 do not tell
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:
@@ -35,8 +36,15 @@ def settings_of(segmenter: Segmenter) -> dict[str, Any]:
     }
 
 
-def settings_digest(settings: dict[str, Any]) -> str:
-    """Return a short hash of the settings that masks depend on."""
+def settings_digests(settings: dict[str, Any]) -> tuple[str, str]:
+    """Return a short hash of the settings that masks depend on, and the one of before the preprocessing was noted.
+
+    Results of then are taken to have been prepared as scans are now.
+    """
+    return _digest(settings), _digest({name: value for name, value in settings.items() if name not in LATER})
+
+
+def _digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -59,7 +67,8 @@ def require_same_settings(output: Path, settings: dict[str, Any], names: Contain
         if strange is not None:
             raise LggError(f"{output / strange} is no earlier result: move it away, or choose another --output")
         return
-    changed = [name for name in settings if before.get(name) != settings[name]]
+    told = [name for name in settings if name in before or name not in LATER]
+    changed = [name for name in told if before.get(name) != settings[name]]
     if changed and not overwrite:
         message = (
             f"{output} holds results of another {changed[0].replace('_', ' ')} ({before.get(changed[0])}, now "

@@ -55,7 +55,7 @@ def test_a_failing_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", half)
-    message = rf"cannot write the checkpoint {path} \(No space left on device\): free space, and go on with --resume"
+    message = rf"cannot write the checkpoint {path} \(No space left on device\): free space, then the same command"
     with pytest.raises(LggError, match=message):
         save_checkpoint(path, {"weight": torch.zeros(3)})
     assert torch.equal(read_checkpoint(path)["weight"], torch.ones(3))

@@ -153,6 +153,6 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(history, "write_text", full)
     with pytest.raises(
-        SystemExit, match=r"history\.csv \(No space left on device\): free space, and go on with --resume"
+        SystemExit, match=r"history\.csv \(No space left on device\): free space, then the same command"
     ):
         trainer(tmp_path, {1: [1.0]}).run([0], max_epochs=1)

@@ -25,5 +25,5 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit) as caught:
         run_until_interrupted(trainer, str(tmp_path))
     assert caught.value.code == 130
-    way = "--resume True goes on from its last checkpoint" if saved else "no epoch was saved yet"
+    way = "the same command with --resume True goes on (cross-validate without)" if saved else "no epoch was saved yet"
     assert capsys.readouterr().err == f"lgg-monai: interrupted in epoch 2 of the run in {tmp_path}: {way}\n"

@@ -184,7 +184,7 @@ def test_a_training_whose_folder_was_taken_over_stops_before_it_writes(tmp_path:
 
     def take_over() -> None:
         content = json.loads((tmp_path / "run.json").read_text())
-        (tmp_path / "run.json").write_text(json.dumps({**content, "started": "2020-01-01T00:00:00+00:00"}))
+        (tmp_path / "run.json").write_text(json.dumps({**content, "id": "of another"}))
 
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), take_over)
     written: list[int] = []
@@ -216,10 +216,11 @@ def test_a_folder_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_the_weights_that_a_run_began_with_are_known_by_their_content(tmp_path: Path) -> None:
     for name, content in (("a.pt", "one"), ("moved.pt", "one"), ("other.pt", "another")):
         (tmp_path / name).write_text(content)
-    begun = {"config": {"initial_weights": str(tmp_path / "a.pt"), "max_epochs": 3}}
+    begun = {"config": {"initial_weights": str(tmp_path / "a.pt"), "max_epochs": 3, "datalist_file": "here.json"}}
     (tmp_path / "run.json").write_text(json.dumps(begun))
     (tmp_path / "datalist.json").write_text(json.dumps({"initial_weights_sha256": sha256(tmp_path / "a.pt")}))
-    require_same_training(tmp_path, {"initial_weights": str(tmp_path / "moved.pt"), "max_epochs": 5, "run": ["new"]})
+    moved = {"initial_weights": str(tmp_path / "moved.pt"), "max_epochs": 5, "datalist_file": "there.json"}
+    require_same_training(tmp_path, {**moved, "run": ["new"]})
     with pytest.raises(LggError, match=r"began with other settings \(content of initial_weights\)"):
         require_same_training(tmp_path, {"initial_weights": str(tmp_path / "other.pt"), "max_epochs": 3})
 
@@ -289,7 +290,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(run_folder, "write_json", full)
-    with pytest.raises(SystemExit, match=r"record .*run\.json \(No space left on device\): free space, and go on with"):
+    with pytest.raises(SystemExit, match=r"record .*run\.json \(No space left on device\): free space, then the same"):
         run(tmp_path, epochs=1, max_epochs=1)
 
 

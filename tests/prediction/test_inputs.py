@@ -106,6 +106,9 @@ from lgg_monai.prediction.scan import Scan
         ("P01_T1FLAIR.nii.gz", "pre", "P01"),
         ("P01_T1wFLAIR_post.nii.gz", "post", "P01"),
         ("P01_T1C_FLAIR.nii.gz", "post", "P01"),
+        ("P01_T1_post_FLAIR.nii.gz", "post", "P01"),
+        ("P01_T1_gd_ax_FLAIR.nii.gz", "post", "P01"),
+        ("P01_T1_pre_FLAIR.nii.gz", "pre", "P01"),
         ("P01_3D_T2_FLAIR.nii.gz", "flair", "P01"),
         ("P01_T1_T2_FLAIR.nii.gz", "flair", "P01_T1"),  # of the first time
         # Entities of BIDS that a patient's sequences need not share.

@@ -405,6 +405,20 @@ def test_masks_of_two_settings_do_not_lie_in_one_folder(cohort: Path, tmp_path: 
     assert predict(find_scans([cohort]), other_weights(), output, report=False, overwrite=True).done == ["a", "b", "c"]
 
 
+def test_results_of_before_the_preprocessing_was_noted_still_count(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    record = json.loads((output / "settings.json").read_text())
+    del record["settings"]["preprocessing"]
+    (output / "settings.json").write_text(json.dumps(record))
+    old = hashlib.sha256(json.dumps(record["settings"], sort_keys=True).encode()).hexdigest()[:16]
+    for path in output.glob("*/result.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": old}))
+    assert run(cohort, output).skipped == ["a", "b", "c"]
+    assert [row["patient"] for row in table(output)] == ["a", "b", "c"]
+    assert run(cohort, output, probabilities=True).done == ["a", "b", "c"]
+
+
 def test_another_preprocessing_makes_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     before = settings_of(segmenter())
     config = models.preprocessing_config()
