@@ -6,8 +6,7 @@ import sys
 
 from ignite.engine import Engine
 
-from lgg_monai.engines.checkpoints import can_resume
-from lgg_monai.engines.history import GO_ON
+from lgg_monai.engines.checkpoints import GO_ON, can_resume
 
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
