@@ -187,5 +187,5 @@ def _nifti_patients(folder: Path) -> list[Patient]:
 
 def nifti_labels(folder: Path) -> list[Path]:
     """List the NIfTI masks of a data set in the Decathlon's layout, those that are compressed last."""
-    found = sorted(path for path in folder.glob("labelsTr/*") if is_nifti(path.name) and path.is_file())
-    return sorted(found, key=lambda path: path.suffix.lower() == ".gz")
+    found = (path for path in folder.glob("labelsTr/*") if is_nifti(path.name) and path.is_file())
+    return sorted(found, key=lambda path: (path.suffix.lower() == ".gz", path))

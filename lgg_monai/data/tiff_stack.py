@@ -109,14 +109,12 @@ def missing_numbers(folder: Path) -> list[str]:
     """
     numbers = list(image_files(folder))
     steps = np.diff(numbers)
-    if not len(steps) or steps.max() == steps.min():
+    gaps = np.flatnonzero(steps > min(steps, default=0))
+    if not len(gaps):
         return []
-    wide = int(np.argmax(steps > steps.min()))
-    more = int((steps > steps.min()).sum()) - 1
-    also = f" (and in {more} more places)" if more else ""
-    return [
-        f"slices are missing between {numbers[wide]} and {numbers[wide + 1]}{also}: volumes and extents are too small"
-    ]
+    also = f" (and in {len(gaps) - 1} more places)" if len(gaps) > 1 else ""
+    between = f"between {numbers[gaps[0]]} and {numbers[gaps[0] + 1]}{also}"
+    return [f"slices are missing {between}: volumes and extents are too small"]
 
 
 def tiff_files(folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from lgg_monai.files import tensor_bytes, write_bytes
 logger = logging.getLogger(__name__)
 
 GO_ON = "the same command with --resume True goes on (cross-validate without)"
+FREE_AND_RESUME = f"free space, then {GO_ON}"
 BEST = "best.pt"
 LAST = "last.pt"
 SHIPPED = Path("models") / "model.pt"  # in the bundle's folder
@@ -34,7 +35,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         write_bytes(path, serialised)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        message = f"cannot write the checkpoint {path} ({reason}): free space, then {GO_ON}"
+        message = f"cannot write the checkpoint {path} ({reason}): {FREE_AND_RESUME}"
         raise LggError(message) from error
 
 

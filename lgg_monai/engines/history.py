@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from lgg_monai.engines.checkpoints import GO_ON
+from lgg_monai.engines.checkpoints import FREE_AND_RESUME
 from lgg_monai.engines.run_checkpoints import validation_metrics
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import told_in_one_line, write_text
@@ -23,7 +23,6 @@ from lgg_monai.files import told_in_one_line, write_text
 logger = logging.getLogger(__name__)
 
 HISTORY = "history.csv"
-FREE_AND_RESUME = f"free space, then {GO_ON}"
 COLUMNS = (
     "epoch",
     "seconds",  # of this epoch, validation and writing included

@@ -17,9 +17,9 @@ import torch
 from ignite.engine import Engine, Events
 
 from lgg_monai.data.seen import DATALIST, WEIGHTS, digest_of, read_datalist
-from lgg_monai.engines.checkpoints import BEST, LAST, can_resume
+from lgg_monai.engines.checkpoints import BEST, FREE_AND_RESUME, LAST, can_resume
 from lgg_monai.engines.config_check import effective_config
-from lgg_monai.engines.history import FREE_AND_RESUME, HISTORY, read_history
+from lgg_monai.engines.history import HISTORY, read_history
 from lgg_monai.engines.settings import FIRST_WEIGHTS, FREE_IN_RESUMING, different_trainings, shared_settings
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_object, told_in_one_line, writable_folder, write_json

@@ -11,7 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lgg_monai.analysis.overlays import draw_overlay
 from lgg_monai.data.sequences import FLAIR
-from lgg_monai.engines.history import FREE_AND_RESUME, HistoryWriter
+from lgg_monai.engines.checkpoints import FREE_AND_RESUME
+from lgg_monai.engines.history import HistoryWriter
 from lgg_monai.errors import exits_with_one_line
 from lgg_monai.files import told_in_one_line
 

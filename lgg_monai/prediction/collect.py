@@ -16,7 +16,7 @@ from lgg_monai.files import read_object, sha256, write_json, write_text
 from lgg_monai.prediction.earlier import inputs_digest, is_of
 from lgg_monai.prediction.failures import output_folder, reason_of, saving
 from lgg_monai.prediction.geometry import place
-from lgg_monai.prediction.inputs import RESULT, is_result
+from lgg_monai.prediction.inputs import RESULT, earlier_result
 from lgg_monai.prediction.masks import SUFFIXES, load_mask
 from lgg_monai.prediction.outputs import MASK, compact, mask_digest, patient_folder, read_label
 from lgg_monai.prediction.scan import Scan, ScanSource
@@ -173,10 +173,9 @@ def _is_as_predicted(path: Path) -> bool:
 
 def _require_of(folder: Path, source: ScanSource) -> dict[str, Any]:
     """Return the result that lies beside a patient's mask, if any, proven to be of this scan, wherever it lies now."""
-    path = folder / RESULT
-    if not is_result(path):
+    result = earlier_result(folder)
+    if result is None:
         return {}
-    result = read_object(path, "result")
     if not is_of(result, source) and result.get("inputs") != inputs_digest(source):
         message = (
             f"{folder} holds the results of another scan of this name: if the mask is this one's, put it into a folder "

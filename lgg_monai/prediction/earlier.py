@@ -9,7 +9,7 @@ from typing import Any
 
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, read_json
-from lgg_monai.prediction.inputs import RESULT, is_result
+from lgg_monai.prediction.inputs import RESULT, earlier_result
 from lgg_monai.prediction.outputs import MASK, WRITTEN, is_changed
 from lgg_monai.prediction.scan import ScanSource
 
@@ -78,12 +78,15 @@ def require_free(folder: Path, source: ScanSource) -> None:
     if not folder.exists():
         return
     real = folder.resolve()
-    own = {path.parent for path in (*source.files, *([] if source.label is None else [source.label / MASK]))}
+    own = {path.parent for path in source.files}
+    if source.label is not None:
+        own.add(source.label)
     if any(place.resolve().is_relative_to(real) for place in own):
         raise LggError(f"{folder} holds the scan itself: choose another --output")
     there = [name for name in WRITTEN if (folder / name).exists()]
-    if is_result(folder / RESULT):
-        if is_changed(folder, read_json(folder / RESULT, "result")):
+    result = earlier_result(folder)
+    if result is not None:
+        if is_changed(folder, result):
             raise LggError(
                 f"{folder / MASK} was changed after it was written: move it away, or choose another --output"
             )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -148,16 +149,16 @@ def _search(root: Path, leave_out: Path | None, others: Counter[str], left: list
 
 def _is_of_results(folder: Path, names: list[str]) -> bool:
     # Earlier versions wrote results also into a patient's own folder of slices.
-    return RESULT in names and is_result(folder / RESULT) and not tiff_files(folder)
+    return RESULT in names and earlier_result(folder) is not None and not tiff_files(folder)
 
 
-def is_result(path: Path) -> bool:
-    """Tell an earlier prediction's result from a file of that name that is the user's own."""
+def earlier_result(folder: Path) -> dict[str, Any] | None:
+    """Read an earlier prediction's result; None where there is none, or a file of that name that is the user's own."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and {"patient", "settings"} <= content.keys()
+        return None
+    return content if isinstance(content, dict) and {"patient", "settings"} <= content.keys() else None
 
 
 def _tiff_sources(folder: Path) -> list[ScanSource]:

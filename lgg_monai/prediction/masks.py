@@ -13,7 +13,7 @@ from lgg_monai.data.file_names import NIFTI_SUFFIXES
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.geometry import coinciding, same_grid
 from lgg_monai.prediction.nifti import NiftiSource
-from lgg_monai.prediction.nifti_volume import Volume, leads_to_places, read_volume, three_d
+from lgg_monai.prediction.nifti_volume import Volume, is_placed, leads_to_places, read_volume, three_d
 from lgg_monai.prediction.scan import Scan
 
 SUFFIXES = (*NIFTI_SUFFIXES, ".seg.nrrd", ".nrrd", ".dcm")
@@ -139,7 +139,4 @@ def _read_seg(path: Path) -> MaskFile:
 
 
 def _is_placed(scan: Scan) -> bool:
-    source = scan.source
-    if not isinstance(source, NiftiSource):
-        return True
-    return bool(source.header["sform_code"] or source.header["qform_code"])
+    return not isinstance(scan.source, NiftiSource) or is_placed(scan.source.header)

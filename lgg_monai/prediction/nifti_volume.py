@@ -37,7 +37,12 @@ class Volume:
     @property
     def placed(self) -> bool:
         """The header says how the volume lies in space."""
-        return bool(self.header["sform_code"] or self.header["qform_code"])
+        return is_placed(self.header)
+
+
+def is_placed(header: Any) -> bool:
+    """Tell whether a NIfTI header says how its volume lies in space; where it does not, nibabel makes that up."""
+    return bool(header["sform_code"] or header["qform_code"])
 
 
 def read_volume(path: Path) -> Volume:
