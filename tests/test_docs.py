@@ -1,0 +1,107 @@
+"""What README, docs and model cards say of figures, files and options agrees with these."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser
+
+from lgg_monai.analysis.paired import paired_difference
+from lgg_monai.engines.summary import METRICS, summarise
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "docs/results"
+TEXTS = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for pattern in ("*.md", "docs/*.md", "bundles/*/docs/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+CARDS = {"unet": "unet_cv", "pspnet": "pspnet_cv", "plain_unet": "plain_unet_cv"}
+HEADLINE = r"^\|.* \| .*`docs/results/(\w+_cv)/`, commit `\w+` \|$"
+FIGURES = [
+    (name, line[0], line[1])
+    for name in ("README.md", "docs/experiments.md")
+    for line in re.findall(rf"({HEADLINE})", (REPOSITORY / name).read_text(encoding="utf-8"), re.MULTILINE)
+]
+
+
+def text(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def patients(run: str) -> list[dict[str, Any]]:
+    with (RESULTS / run / "patients.csv").open(encoding="utf-8", newline="") as file:
+        return [{key: value or None for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def interval(bounds: list[float], sign: str = "", digits: int = 3) -> str:
+    return " to ".join(f"{bound:{sign}.{digits}f}" for bound in bounds)
+
+
+def test_there_are_headline_figures_to_check() -> None:
+    for name in ("README.md", "docs/experiments.md"):
+        assert {*CARDS.values(), "ensemble_cv"} <= {run for where, _, run in FIGURES if where == name}
+
+
+@pytest.mark.parametrize(("line", "run"), [pytest.param(*row[1:], id=f"{row[0]} {row[2]}") for row in FIGURES])
+def test_headline_figures_are_those_of_the_files(line: str, run: str) -> None:
+    rows = patients(run)
+    dice = summarise(rows)["volume_dice"]
+    assert f"| {dice['mean']:.3f} ({interval(dice['ci95'])}) | {dice['median']:.3f} |" in line.replace("**", "")
+    if run == "plain_unet_cv":
+        return
+    difference = paired_difference("volume_dice", patients("plain_unet_cv"), rows)
+    assert f"| {difference['difference']:+.3f} ({interval(difference['ci95'], '+')}) |" in line
+
+
+@pytest.mark.parametrize(("bundle", "run"), CARDS.items())
+def test_a_model_cards_table_is_that_of_the_files(bundle: str, run: str) -> None:
+    card = text(f"bundles/{bundle}/docs/README.md")
+    rows = patients(run)
+    summary = summarise(rows)
+    for name in METRICS:
+        entry, digits = summary[name], 2 if name == "hd95_px" else 3
+        median = "" if entry["median"] is None else f"{entry['median']:.{digits}f}"
+        assert (
+            f"| `{name}` | {entry['mean']:.{digits}f} | {median} | {interval(entry['ci95'], digits=digits)} |" in card
+        )
+    sites = summary["by_site"].items()
+    assert ", ".join(f"{site} {entry['mean']:.3f} ({entry['n']})" for site, entry in sites) in card
+    for fold in sorted({row["fold"] for row in rows}):
+        assert f"{summarise([row for row in rows if row['fold'] == fold])['volume_dice']['mean']:.3f}" in card
+    scores = [float(row["volume_dice"]) for row in rows]
+    counts = [sum(score >= limit for score in scores) for limit in (0.9, 0.8)]
+    assert f"{counts[0]} of the {len(rows)} patients reach 0.9, {counts[1]} reach 0.8" in " ".join(card.split())
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_and_named_files_are_there(name: str) -> None:
+    here = (REPOSITORY / name).parent
+    found = text(name)
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", found) if not link.startswith("http")]
+    assert [link for link in links if not (here / link).exists()] == []
+    named = re.findall(r"`((?:docs|bundles|configs|benchmarks|tests|lgg_monai)/[\w./*-]*)`", found)
+    # A package has a folder docs of its own, which its card speaks of.
+    own = {"docs/data_license.txt"}
+    assert [path for path in named if path not in own and not list(REPOSITORY.glob(path))] == []
+
+
+def test_the_table_of_options_is_that_of_the_bundle() -> None:
+    parser = ConfigParser()
+    parser.read_config(REPOSITORY / "bundles/unet.yaml")
+    config = parser.get()
+    keys = list(config)
+    settings = set(keys[: keys.index("network_def")]) - {"_meta_", "imports", "bundle_root"}
+    table = dict(re.findall(r"^\| `--(\w+)` \| (.*?) ?\| ", text("docs/training.md"), re.MULTILINE))
+    assert table.keys() == settings
+    for key, said in table.items():
+        if not str(config[key]).startswith("$"):  # what an expression gives is said in words
+            value = config[key]
+            default = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+            assert said.strip("`") == default, key
+    for key, said in re.findall(r"^\| `--(\w+)` \| (.*?) ?\| ", text("README.md"), re.MULTILINE):
+        assert said in ("see above", table[key])
