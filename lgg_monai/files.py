@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         temporary = Path(outer) / folder.name
         temporary.mkdir()
         yield temporary
+        with suppress(OSError):  # it is not there, or not empty, which the next line refuses
+            folder.rmdir()  # Windows lets no folder take the place even of an empty one
         temporary.rename(folder)
 
 
@@ -116,7 +118,7 @@ def write_text(path: Path, text: str) -> None:
     A file's name may be no text at all (``surrogateescape``): what UTF-8 cannot hold becomes a question mark.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")
+        temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")  # on Windows too
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
+import sys
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(descriptor: int) -> None:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # the first byte, which an empty file need not have
+        except PermissionError as error:  # what Windows says where another one has it
+            raise BlockingIOError(*error.args) from error
+else:
+    import fcntl
+
+    def _take(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def lock(path: Path) -> int | None:
@@ -26,7 +40,7 @@ def lock(path: Path) -> int | None:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +66,34 @@ def test_new_folder_has_the_permissions_of_any_other(tmp_path: Path) -> None:
         pass
     (tmp_path / "plain").mkdir()
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_an_empty_folder_is_replaced_even_where_no_folder_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def as_windows_does(path: Path, target: Path) -> Path:
+        if target.exists():
+            raise FileExistsError(17, "Cannot create a file when that file already exists")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", as_windows_does)
+    (tmp_path / "empty").mkdir()
+    with replacing_folder(tmp_path / "empty") as folder:
+        (folder / "new").touch()
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["new"]
+
+
+def test_text_ends_its_lines_alike_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Path.write_text
+
+    def as_windows_does(path: Path, text: str, newline: str | None = None, **settings: Any) -> int:
+        return plain(path, text, newline=newline or "\r\n", **settings)
+
+    monkeypatch.setattr(Path, "write_text", as_windows_does)
+    write_text(tmp_path / "text", "one\ntwo\n")
+    assert (tmp_path / "text").read_bytes() == b"one\ntwo\n"
 
 
 def test_folder_with_content_is_not_replaced(tmp_path: Path) -> None:

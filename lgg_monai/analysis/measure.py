@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgg_monai.errors import LggError
+from lgg_monai.memory import peak_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +57,8 @@ def measure(network_def: Any, shape: tuple[int, int, int]) -> dict[str, Any]:
     return {"flops": None, "inference_memory_mb": None, "not_measured": reason}
 
 
-def measure_here(network: torch.nn.Module, shape: tuple[int, int, int]) -> dict[str, float]:
-    """Measure in this process; the memory is right only where nothing ran in it before.
+def measure_here(network: torch.nn.Module, shape: tuple[int, int, int]) -> dict[str, float | None]:
+    """Measure in this process; the memory is right only where nothing ran in it before, None where it is not told.
 
     Args:
         network: in evaluation mode.
@@ -77,7 +77,8 @@ def measure_here(network: torch.nn.Module, shape: tuple[int, int, int]) -> dict[
         peak = _peak()
         with FlopCounterMode(display=False) as counter:
             network(slices)
-    return {"flops": counter.get_total_flops(), "inference_memory_mb": (weights + peak - before) / 1e6}
+    memory = None if peak is None or before is None else (weights + peak - before) / 1e6
+    return {"flops": counter.get_total_flops(), "inference_memory_mb": memory}
 
 
 def _not_plain(network_def: Any) -> str:
@@ -89,7 +90,7 @@ def _not_plain(network_def: Any) -> str:
     return ""
 
 
-def _reset_peak() -> int:
+def _reset_peak() -> int | None:
     """Set the process's peak back to what it holds now, where the system can; return what it holds, in bytes."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -98,12 +99,11 @@ def _reset_peak() -> int:
         return _peak()
 
 
-def _peak() -> int:
+def _peak() -> int | None:
     try:
         return _status("VmHWM")
     except (OSError, ValueError, KeyError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+        return peak_bytes()
 
 
 def _status(name: str) -> int:

@@ -6,8 +6,6 @@ import csv
 import io
 import logging
 import math
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from lgg_monai.engines.checkpoints import FREE_AND_RESUME
 from lgg_monai.engines.run_checkpoints import validation_metrics
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import told_in_one_line, write_text
+from lgg_monai.memory import peak_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -166,12 +165,12 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory in MB: of the GPU where one is used, else of this process."""
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Return the peak memory in MB: of the GPU where one is used, else of this process where the system tells it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB on Linux
+    peak = peak_bytes()
+    return None if peak is None else peak / 1e6
 
 
 def _cell(value: Any) -> str:

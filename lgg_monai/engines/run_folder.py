@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +68,9 @@ def prepare_run_folder(output_dir: str, resume: bool = False) -> str:
         while aside.exists():  # two short runs may end in one second
             count += 1
             aside = folder.with_name(f"{folder.name}-until-{ended:%Y%m%d-%H%M%S}-{count}")
+        if sys.platform == "win32":
+            # No folder is moved there in which a file is open; so neither is one that another training takes meanwhile.
+            release_run_folder(folder)
         try:
             folder.rename(aside)
         except OSError as error:

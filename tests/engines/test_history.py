@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,6 +146,13 @@ def test_a_changed_history_is_refused_in_one_line(tmp_path: Path, text: str) -> 
 def test_peak_memory_of_this_process_is_in_megabytes() -> None:
     # PyTorch alone takes 100 MB; a factor of 1000 or 1024**2 off would leave this range.
     assert 100 < peak_memory_mb(torch.device("cpu")) < 100_000
+
+
+def test_where_the_system_tells_no_memory_the_cell_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    trainer(tmp_path, {1: [1.0]}).run([0], max_epochs=1)
+    (written,) = read_history(tmp_path / "history.csv")
+    assert written["peak_memory_mb"] is None
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

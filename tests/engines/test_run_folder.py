@@ -127,6 +127,28 @@ def test_an_earlier_run_that_cannot_be_set_aside_is_not_overwritten(
     assert (folder / "checkpoints" / "best.pt").read_text() == "weights 1.0"
 
 
+def test_on_windows_which_moves_no_folder_of_open_files_it_is_set_aside_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "unet"
+    earlier_run(folder)
+    rename = Path.rename
+
+    def as_windows_does(path: Path, target: Path) -> Path:
+        free = lock(path / LOCK)
+        if free is None:
+            raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+        os.close(free)
+        return rename(path, target)
+
+    with monkeypatch.context() as windows:
+        windows.setattr(Path, "rename", as_windows_does)
+        windows.setattr(sys, "platform", "win32")
+        prepare_run_folder(str(folder))
+    assert len(list(tmp_path.glob("unet-until-*/checkpoints/best.pt"))) == 1
+    assert lock(folder / LOCK) is None  # the new one is ours
+
+
 TAKE_AND_WAIT = """
 import sys
 from lgg_monai.engines.run_folder import prepare_run_folder
