@@ -20,6 +20,7 @@ from lgg_monai.commands.rules import rules
 from lgg_monai.commands.view import view
 from lgg_monai.commands.weights import weights
 from lgg_monai.errors import LggError
+from lgg_monai.interruption import exits_when_interrupted, interrupt_by_sigterm
 
 app = typer.Typer(
     add_completion=False,
@@ -48,11 +49,12 @@ for command in (
     publish,
     inspect,
 ):
-    app.command()(command)
+    app.command()(exits_when_interrupted(command))
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and exit code 1."""
+    """Run the command line; a user's mistake is one line on stderr and exit code 1, an interruption one and 130."""
+    interrupt_by_sigterm()
     try:
         app()
     except LggError as error:

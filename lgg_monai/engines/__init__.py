@@ -15,7 +15,7 @@ from lgg_monai.engines.evaluation import EvaluationWriter
 from lgg_monai.engines.final_weights import FinalWeights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
-from lgg_monai.engines.interruption import run_until_interrupted
+from lgg_monai.engines.interruption import run_until_interrupted, tell_interruption
 from lgg_monai.engines.package_check import check_patients, check_places, check_volumes
 from lgg_monai.engines.pooled_iou import PooledIoU, PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, select_device
@@ -81,4 +81,5 @@ __all__ = [
     "run_until_interrupted",
     "select_device",
     "slice_divisor",
+    "tell_interruption",
 ]
