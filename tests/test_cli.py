@@ -190,6 +190,4 @@ def test_download_of_a_missing_zip_is_one_line(command: Command, tmp_path: Path)
 def test_weights_that_are_not_there_are_one_line(command: Command, tmp_path: Path) -> None:
     code, out, err = command("weights", tmp_path / "best.pt", "--bundle", "unet", "--output", tmp_path / "model.pt")
     assert (code, out) == (1, "")
-    assert (
-        err == f"lgg-monai: error: no checkpoint {tmp_path / 'best.pt'}: train first, or name one with --checkpoint\n"
-    )
+    assert err == f"lgg-monai: error: no checkpoint {tmp_path / 'best.pt'}: train first, or give the path of another\n"

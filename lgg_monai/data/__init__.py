@@ -6,7 +6,7 @@ from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.slices import SliceDataset, TumourSliceSampler, gathered
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.data.volume_cache import default_cache_dir
-from lgg_monai.data.volumes import VolumeDataset
+from lgg_monai.data.volumes import VolumeDataset, check_cache
 
 __all__ = [
     "FLAIR",
@@ -16,6 +16,7 @@ __all__ = [
     "TiffStackReader",
     "TumourSliceSampler",
     "VolumeDataset",
+    "check_cache",
     "default_cache_dir",
     "default_dataset_dir",
     "evaluation_datalist",

@@ -25,7 +25,7 @@ from lgg_monai.data.seen import (
     require_unseen,
     seen_before,
 )
-from lgg_monai.data.split import FOLDS, PARTS, require_disjoint, split_patients
+from lgg_monai.data.split import FOLDS, PARTS, require_disjoint, require_split, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_json, told_in_one_line, writable_folder, write_json
 
@@ -84,12 +84,15 @@ def prepare_datalist(
     Raises:
         SystemExit: with one line, for everything that is wrong with the folder, the split or the data.
     """
+    # Reading may take minutes, so what can be refused without it is refused first.
+    given = None if datalist is None else _given_parts(Path(datalist))
+    if given is None:
+        require_split(folds, fold, seed, validation_fraction, split)
     run_folder = writable_folder(Path(output_dir))
     report = _sound_report(dataset_dir, cache_dir)
-    if datalist is None:
-        parts = split_patients(report.patients, folds, fold, seed, validation_fraction, split)
-    else:
-        parts = _given_parts(Path(datalist), report)
+    parts = given or split_patients(report.patients, folds, fold, seed, validation_fraction, split)
+    for names in parts.values():
+        _entries(names, report)
     require_disjoint(parts, report.patients)
     if not any(r.tumour_slices for r in report.patients if r.patient.name in set(parts["training"])):
         raise LggError(f"no tumour in any mask of the training patients of {dataset_dir}: there is nothing to learn")
@@ -265,7 +268,7 @@ def _entry(report: PatientReport) -> dict[str, Any]:
     }
 
 
-def _given_parts(path: Path, report: DatasetReport) -> dict[str, list[str]]:
+def _given_parts(path: Path) -> dict[str, list[str]]:
     content = read_json(path, "datalist")
     try:
         parts = {part: [str(entry["patient"]) for entry in content[part]] for part in PARTS}
@@ -275,8 +278,6 @@ def _given_parts(path: Path, report: DatasetReport) -> dict[str, list[str]]:
         raise LggError(message) from error
     if not parts["training"]:
         raise LggError(f"the datalist {path} has no training patients: list at least one")
-    for names in parts.values():
-        _entries(names, report)
     return parts
 
 

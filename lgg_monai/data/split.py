@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -51,8 +52,7 @@ def split_patients(
     Raises:
         LggError: unknown fold or split, a share above a half, or too few patients or sites.
     """
-    if split not in (FOLDS, SITES):
-        raise LggError(f"unknown split {split!r}: --split takes folds or sites")
+    require_split(folds, fold, seed, validation_fraction, split)
     if fold == ALL:
         return {"training": sorted(r.patient.name for r in reports), "validation": [], "test": []}
     if split == SITES:
@@ -60,13 +60,7 @@ def split_patients(
         if len(sites) < 2:
             raise LggError(f"all patients are of site {min(sites, default='none')}: --split sites needs two or more")
         folds = len(sites)
-    if not isinstance(folds, int) or folds < 2:
-        raise LggError(f"cannot split into {folds} fold(s): use at least 2 with --folds")
-    if not isinstance(fold, int) or not 0 <= fold < folds:
-        raise LggError(f"unknown fold {fold}: --fold takes 0 to {folds - 1}, or all to train on every patient")
-    if not isinstance(validation_fraction, int | float) or not 0 <= validation_fraction <= 0.5:
-        message = f"validation_fraction is {validation_fraction}: use a share of up to 0.5, such as 0.15"
-        raise LggError(f"{message}, or 0 to train on all that are not tested on")
+    fold = _require_fold(fold, folds)
     people: dict[str, list[PatientReport]] = defaultdict(list)
     for report in sorted(reports, key=lambda report: report.patient.name):
         people[report.patient.person].append(report)
@@ -102,6 +96,35 @@ def split_patients(
         "test": tests[fold],
     }
     return {part: sorted(r.patient.name for person in parts[part] for r in people[person]) for part in PARTS}
+
+
+def require_split(folds: int, fold: int | str, seed: int, validation_fraction: float, split: str) -> None:
+    """Refuse settings of `split_patients` that no patients can be split by, as is known before they are read.
+
+    Raises:
+        LggError: names the setting.
+    """
+    if split not in (FOLDS, SITES):
+        raise LggError(f"unknown split {split!r}: --split takes folds or sites")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise LggError(f"split_seed is {seed!r}: give a whole number with --split_seed")
+    if fold == ALL:
+        return
+    if split == FOLDS and (not isinstance(folds, int) or folds < 2):
+        raise LggError(f"cannot split into {folds} fold(s): use at least 2 with --folds")
+    _require_fold(fold, folds if split == FOLDS else None)
+    if not isinstance(validation_fraction, int | float) or not 0 <= validation_fraction <= 0.5:
+        message = f"validation_fraction is {validation_fraction}: use a share of up to 0.5, such as 0.15"
+        raise LggError(f"{message}, or 0 to train on all that are not tested on")
+
+
+def _require_fold(fold: int | str, folds: int | None) -> int:
+    """Return the number of a fold of so many; None where it is not known yet how many there are."""
+    beyond = math.inf if folds is None else folds
+    if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < beyond:
+        numbers = "numbers from 0 up" if folds is None else f"0 to {folds - 1}"
+        raise LggError(f"unknown fold {fold}: --fold takes {numbers}, or all to train on every patient")
+    return fold
 
 
 def require_disjoint(parts: dict[str, list[str]], reports: Sequence[PatientReport]) -> None:

@@ -35,9 +35,7 @@ class VolumeCache:
     """
 
     def __init__(self, folder: str | Path | None, transform: Callable, mapped: bool = False) -> None:
-        folder = chosen_folder(folder)
-        if mapped and folder is None:
-            raise LggError("cache is 'disk' but cache_dir is none: name a folder with --cache_dir")
+        folder = chosen_folder(folder, needed=mapped)
         self.folder = None if folder is None else folder / VOLUMES
         self.mapped = mapped
         self._told = False
@@ -130,9 +128,17 @@ def default_cache_dir(output_dir: str) -> str:
     return str(Path(output_dir).absolute().parent / "cache")
 
 
-def chosen_folder(cache_dir: str | Path | None) -> Path | None:
-    """Return the folder that was chosen, or None for none: MONAI's command line hands ``null`` on as text."""
-    return None if cache_dir is None or str(cache_dir).lower() in ("", "null", "none") else Path(cache_dir)
+def chosen_folder(cache_dir: str | Path | None, needed: bool = False) -> Path | None:
+    """Return the folder that was chosen, or None for none: MONAI's command line hands ``null`` on as text.
+
+    Raises:
+        LggError: none was chosen, and one is needed.
+    """
+    if cache_dir is not None and str(cache_dir).lower() not in ("", "null", "none"):
+        return Path(cache_dir)
+    if needed:
+        raise LggError("cache is 'disk' but cache_dir is none: name a folder with --cache_dir")
+    return None
 
 
 def cache_folder(folder: Path) -> Path:

@@ -11,10 +11,22 @@ from monai.transforms import RandomizableTrait
 from monai.utils import convert_to_tensor
 
 from lgg_monai.data.compact import CompactVolume, encode
-from lgg_monai.data.volume_cache import VolumeCache
+from lgg_monai.data.volume_cache import VolumeCache, chosen_folder
 from lgg_monai.errors import LggError, exits_with_one_line
 
 CACHES = ("memory", "disk")
+
+
+@exits_with_one_line
+def check_cache(cache: str, cache_dir: str | None) -> None:
+    """Refuse a cache that volumes cannot be held in, before they are read.
+
+    Raises:
+        SystemExit: with one line.
+    """
+    if cache not in CACHES:
+        raise LggError(f"unknown cache {cache!r}: --cache takes {' or '.join(CACHES)}")
+    chosen_folder(cache_dir, needed=cache == "disk")
 
 
 class VolumeDataset(CacheDataset):
@@ -52,8 +64,7 @@ class VolumeDataset(CacheDataset):
         device: str | torch.device = "cpu",
         **kwargs: Any,
     ) -> None:
-        if cache not in CACHES:
-            raise LggError(f"unknown cache {cache!r}: --cache takes {' or '.join(CACHES)}")
+        check_cache(cache, cache_dir)
         self.image_key = image_key
         self.label_key = label_key
         super().__init__(data=[], transform=transform, copy_cache=False, as_contiguous=False, **kwargs)

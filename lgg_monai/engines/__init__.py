@@ -8,6 +8,7 @@ from lgg_monai.engines.config_check import (
     check_numbers,
     check_parts,
     check_patch,
+    check_paths,
     check_switches,
     slice_divisor,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "check_numbers",
     "check_parts",
     "check_patch",
+    "check_paths",
     "check_patients",
     "check_places",
     "check_switches",

@@ -48,7 +48,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise LggError(f"no checkpoint {path}: train first, or name one with --checkpoint") from error
+        raise LggError(f"no checkpoint {path}: train first, or give the path of another") from error
     except Exception as error:  # torch raises many kinds on a file that is no checkpoint
         # What torch.save writes is a zip archive; text or rubbish may start like a pickle and be refused as one.
         if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -73,6 +73,7 @@ def check_numbers(
     switchable: dict[str, Any] | None = None,
     shares: dict[str, Any] | None = None,
     fractions: dict[str, Any] | None = None,
+    weights: dict[str, Any] | None = None,
 ) -> None:
     """Refuse settings that no training can run with, before data are read.
 
@@ -82,6 +83,7 @@ def check_numbers(
         switchable: settings by name that must be whole numbers from 0 up, as 0 switches something off.
         shares: settings by name that must be numbers from 0 up and below 1.
         fractions: settings by name that must be numbers from 0 to 1.
+        weights: settings by name that must be numbers from 0 up.
 
     Raises:
         SystemExit: with one line that names the setting and its value.
@@ -100,6 +102,9 @@ def check_numbers(
     for name, value in (fractions or {}).items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise LggError(f"{name} is {value!r}: give a number from 0 to 1 with --{name}")
+    for name, value in (weights or {}).items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise LggError(f"{name} is {value!r}: give a number from 0 up with --{name}")
 
 
 @exits_with_one_line
@@ -115,6 +120,24 @@ def check_switches(switches: dict[str, Any]) -> None:
     for name, value in switches.items():
         if not isinstance(value, bool):
             raise LggError(f"{name} is {value!r}: give --{name} True or --{name} False, with a capital letter")
+
+
+@exits_with_one_line
+def check_paths(needed: Sequence[str], optional: Sequence[str] = ()) -> None:
+    """Refuse what is no path, such as the number that MONAI's command line makes of digits.
+
+    Args:
+        needed: keys of the config, looked at before anything of it is evaluated.
+        optional: the same of those that may be None.
+
+    Raises:
+        SystemExit: with one line that names the key and its value.
+    """
+    config = effective_config()
+    for name in (*needed, *optional):
+        value = config.get(name)
+        if not isinstance(value, str) and not (value is None and (name in optional or name not in config)):
+            raise LggError(f"{name} is {value!r}: give a path with --{name}, such as ./{name}")
 
 
 @exits_with_one_line
@@ -134,12 +157,17 @@ def check_parts(*names: str) -> None:
         return
     for name in names:
         try:
-            parser.get_parsed_content(name)
+            built = parser.get_parsed_content(name)
         except Exception as error:  # whatever a network or a transform may raise
             reason = root_cause(error)
             kind = "" if isinstance(reason, LggError) else f"{type(reason).__name__}: "
             message = f"cannot build {name} from the config ({kind}{' '.join(str(reason).split())[:300]}): correct it"
             raise LggError(message) from error
+        if built is None or isinstance(built, str | int | float | list | dict):
+            raise LggError(
+                f"{name} is {repr(built)[:200]}, which builds nothing: give a definition with _target_, "
+                f"as of {name} in bundles/*.yaml or configs/*.yaml"
+            )
 
 
 @exits_with_one_line

@@ -57,12 +57,13 @@ class EpochSeeder:
 
     Args:
         seed: of the run.
-        followers: samplers and augmentation, whose ``set_epoch`` is called at the start of each epoch.
+        followers: samplers and augmentation, whose ``set_epoch`` is called at the start of each epoch; what has none
+            is left to PyTorch's own generator.
     """
 
     def __init__(self, seed: int, followers: Sequence[HasEpoch] = ()) -> None:
         self.seed = seed
-        self.followers = list(followers)
+        self.followers = [follower for follower in followers if hasattr(follower, "set_epoch")]
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, ahead of everything that draws random numbers."""

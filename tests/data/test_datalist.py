@@ -129,6 +129,27 @@ def test_unknown_fold_is_refused(phantom: Path, tmp_path: Path, fold: Any) -> No
     assert message == f"unknown fold {fold}: --fold takes 0 to 4, or all to train on every patient"
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"fold": 5}, "unknown fold 5: --fold takes 0 to 4"),
+        ({"fold": True}, "unknown fold True: --fold takes 0 to 4"),
+        ({"fold": -1, "split": "sites"}, "unknown fold -1: --fold takes numbers from 0 up"),
+        ({"folds": 1}, "cannot split into 1 fold"),
+        ({"split": "site"}, "unknown split 'site'"),
+        ({"seed": None}, "split_seed is None: give a whole number with --split_seed"),  # would be another at each start
+        ({"validation_fraction": 0.6}, "validation_fraction is 0.6"),
+        ({"datalist": "nowhere.json"}, "cannot read the datalist nowhere.json"),
+    ],
+)
+def test_what_no_patients_can_be_split_by_is_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(module, "inspect_dataset", None)
+    assert refusal(prepare_datalist, tmp_path, tmp_path / "run", **setting).startswith(message)
+    assert not (tmp_path / "run").exists()
+
+
 def test_unwritable_output_is_refused(phantom: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for function in (prepare_datalist, evaluation_datalist):

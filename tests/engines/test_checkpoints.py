@@ -69,7 +69,7 @@ def test_load_weights_returns_the_network_itself(tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
-    assert "train first, or name one with --checkpoint" in refusal(tmp_path / "none.pt")
+    assert "train first, or give the path of another" in refusal(tmp_path / "none.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02rubbish", None])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from lgg_monai.engines.config_check import (
     check_keys,
     check_numbers,
     check_parts,
+    check_paths,
     check_switches,
     current_parser,
     effective_config,
@@ -186,6 +189,48 @@ def test_a_part_that_cannot_be_built_is_one_line(change: dict[str, object], mess
     with pytest.raises(SystemExit, match=f"^lgg-monai: error: cannot build {message}") as caught:
         config.get_parsed_content("check")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["UNet", None, 3, [1], {"spatial_dims": 2}])
+def test_a_part_that_is_no_definition_is_refused(value: object) -> None:
+    config = ConfigParser(copy.deepcopy(PARTS))
+    config.set(value, "network_def")
+    with pytest.raises(SystemExit) as caught:
+        config.get_parsed_content("check")
+    assert str(caught.value).startswith(f"lgg-monai: error: network_def is {value!r}, which builds nothing: give a def")
+
+
+PATHS = {
+    "imports": ["$import lgg_monai.engines as engines"],
+    "output_dir": "runs/unet",
+    "cache_dir": "$1 / 0",  # what an expression gives is not asked for
+    "datalist_file": None,
+    "check": "$engines.check_paths(['output_dir'], ['cache_dir', 'datalist_file'])",
+}
+
+
+def test_paths_are_text_or_none_where_they_may_be() -> None:
+    assert ConfigParser({**PATHS}).get_parsed_content("check") is None
+    assert ConfigParser({**PATHS, "output_dir": Path("runs")}).get_parsed_content("check") is None
+    check_paths(["output_dir"])  # outside a config there is nothing to look at
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("output_dir", 20261127), ("output_dir", None), ("cache_dir", True), ("datalist_file", ["a"])]
+)
+def test_what_is_no_path_is_refused(key: str, value: object) -> None:
+    with pytest.raises(SystemExit) as caught:
+        ConfigParser({**PATHS, key: value}).get_parsed_content("check")
+    assert str(caught.value) == f"lgg-monai: error: {key} is {value!r}: give a path with --{key}, such as ./{key}"
+
+
+@pytest.mark.parametrize("value", [-0.1, "abc", None, math.inf, True])
+def test_a_weight_is_a_number_from_0_up(value: object) -> None:
+    check_numbers(counts={}, amounts={}, weights={"weight_decay": 0})
+    with pytest.raises(SystemExit) as caught:
+        check_numbers(counts={}, amounts={}, weights={"weight_decay": value})
+    message = f"lgg-monai: error: weight_decay is {value!r}: give a number from 0 up with --weight_decay"
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("training", [True, False])
