@@ -45,8 +45,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, earlier: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``folder`` that takes its name when the block ends well, and else vanishes.
+
+    Args:
+        folder: to write.
+        earlier: remove what is there, once the new one is complete; an interruption leaves one of the two whole.
 
     Raises:
         OSError: ``folder`` exists by then and is not empty, or cannot be written.
@@ -58,6 +62,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         temporary = Path(outer) / folder.name
         temporary.mkdir()
         yield temporary
+        if earlier and folder.is_dir():
+            folder.rename(Path(outer) / f"{folder.name}.earlier")  # at once, while to remove it may take long
         with suppress(OSError):  # it is not there, or not empty, which the next line refuses
             folder.rmdir()  # Windows lets no folder take the place even of an empty one
         temporary.rename(folder)

@@ -85,6 +85,35 @@ def test_an_empty_folder_is_replaced_even_where_no_folder_takes_the_place_of_ano
     assert [path.name for path in (tmp_path / "empty").iterdir()] == ["new"]
 
 
+def test_an_earlier_folder_is_there_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "old").touch()
+    with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path / "one", earlier=True):
+        raise KeyboardInterrupt
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["old"]
+    with replacing_folder(tmp_path / "one", earlier=True) as folder:
+        (folder / "new").touch()
+        assert (tmp_path / "one" / "old").exists()
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_an_earlier_folder_is_not_lost_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing it may take long and be interrupted, or fail: it goes as a whole, just before the new one comes."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "old").touch()
+    rename, moved = Path.rename, []
+
+    def noted(path: Path, target: Path) -> Path:
+        moved.append((path, sorted(file.name for file in path.iterdir())))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", noted)
+    with replacing_folder(tmp_path / "one", earlier=True) as folder:
+        (folder / "new").touch()
+    assert moved == [(tmp_path / "one", ["old"]), (folder, ["new"])]
+
+
 def test_text_ends_its_lines_alike_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Path.write_text
 

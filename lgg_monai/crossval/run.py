@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def draw_worst(output: Path, summary: dict[str, Any], dataset_dir: Path | None =
     """Draw the worst patients into ``worst/``, where their scans are at hand; the scores do not depend on it."""
     try:
         here = {patient.name: patient for patient in find_patients(dataset_dir)} if dataset_dir else {}
-        with replacing_folder(output / WORST_PICTURES) as folder:
+        with replacing_folder(output / WORST_PICTURES, earlier=True) as folder:
             for number, row in enumerate(summary["worst"], 1):
                 run = load_run(fold_folder(output, row["fold"]))
                 entry = next(entry for entry in run.datalist["test"] if entry["patient"] == row["patient"])
@@ -109,6 +108,5 @@ def draw_worst(output: Path, summary: dict[str, Any], dataset_dir: Path | None =
                     stamp="PHANTOM" if summary["phantom"] else "",
                 )
                 save_png(folder / f"{number}_{row['patient']}.png", picture)
-            shutil.rmtree(output / WORST_PICTURES, ignore_errors=True)
     except (LggError, OSError) as error:
         logger.warning("the worst patients were not drawn: %s", error)

@@ -164,15 +164,17 @@ class EvaluationWriter:
     def _write(self, engine: Engine) -> None:
         summary = self.record | {"evaluated": datetime.now(UTC).isoformat(timespec="seconds")} | summarise(self.rows)
         what = f"the scores {self.folder}"
-        with self._volumes, told_in_one_line(what, EVALUATE_AGAIN), replacing_folder(self.folder) as partial:
+        with (
+            self._volumes,
+            told_in_one_line(what, EVALUATE_AGAIN),
+            replacing_folder(self.folder, earlier=True) as partial,
+        ):
             write_patients_csv(partial / "patients.csv", self.rows)
             write_json(partial / "summary.json", summary)
             if self.rows:
                 shutil.copytree(self._volumes.path / PREDICTIONS, partial / PREDICTIONS)
             if self.pictures:
                 self._draw(partial / "overlays")
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
         stamp = "PHANTOM " if self.datalist["phantom"] else ""
         logger.info("%s%s patients (%s):\n%s", stamp, self.datalist["subset"], self.folder, format_summary(summary))
 

@@ -51,9 +51,12 @@ class ProbabilityWriter:
     @exits_with_one_line
     def _write(self, engine: Engine) -> None:
         what = f"the probabilities {self.folder}"
-        with self._waiting, told_in_one_line(what, EVALUATE_AGAIN), replacing_folder(self.folder) as partial:
+        with (
+            self._waiting,
+            told_in_one_line(what, EVALUATE_AGAIN),
+            replacing_folder(self.folder, earlier=True) as partial,
+        ):
             shutil.copytree(self._maps, partial, dirs_exist_ok=True)
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _drop(self, engine: Engine, error: BaseException) -> None:
         self._waiting.cleanup()

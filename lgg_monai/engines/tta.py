@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,8 +104,9 @@ def load_ensemble(network: torch.nn.Module, checkpoint: str | Sequence[str]) -> 
     Raises:
         SystemExit: with one line, where a file cannot be read or is of another network, or none is given.
     """
-    files = [checkpoint] if isinstance(checkpoint, str) else [str(file) for file in checkpoint]
-    if not files:
+    several = checkpoint if isinstance(checkpoint, list | tuple) else [checkpoint]
+    files = [str(file) for file in several if isinstance(file, str | os.PathLike)]
+    if not files or len(files) < len(several):
         raise LggError("no checkpoint to load: give a file, or a list such as \"['a.pt','b.pt']\", with --checkpoint")
     if len(files) == 1:
         return load_weights(network, files[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +67,10 @@ def package(
     _require_as_trained(bundle, weights)
     summary = _summary(run)
     try:
-        with replacing_folder(folder) as partial, replacing(packed) as partial_zip:
+        with replacing_folder(folder, earlier=True) as partial, replacing(packed) as partial_zip:
             shipped = run is None and checkpoint is None
             _fill(partial, bundle, weights, summary, shipped, url or f"{DEFAULT_URL}/{folder.name}")
             write_zip(partial, partial_zip)
-            if folder.exists():  # only once the new one is complete
-                shutil.rmtree(folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise LggError(

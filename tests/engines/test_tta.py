@@ -110,5 +110,6 @@ def test_a_checkpoint_that_is_missing_is_one_line(tmp_path: Path) -> None:
     torch.save(Constant(1.0).state_dict(), tmp_path / "a.pt")
     with pytest.raises(SystemExit, match=r"no checkpoint .*b\.pt"):
         load_ensemble(Constant(0.0), [str(tmp_path / "a.pt"), str(tmp_path / "b.pt")])
-    with pytest.raises(SystemExit, match="no checkpoint to load"):
-        load_ensemble(Constant(0.0), [])
+    for nothing in ([], None, 5, [str(tmp_path / "a.pt"), None]):
+        with pytest.raises(SystemExit, match="no checkpoint to load"):
+            load_ensemble(Constant(0.0), nothing)
