@@ -161,6 +161,11 @@ def check_parts(*names: str) -> None:
         except Exception as error:  # whatever a network or a transform may raise
             reason = root_cause(error)
             kind = "" if isinstance(reason, LggError) else f"{type(reason).__name__}: "
+            missing = _MISSING.search(str(reason))
+            if missing:  # MONAI's own message goes on with a traceback
+                raise LggError(
+                    f"{name} needs a package that is not installed ({missing[1]}): install it, or give another --{name}"
+                ) from error
             message = f"cannot build {name} from the config ({kind}{' '.join(str(reason).split())[:300]}): correct it"
             raise LggError(message) from error
         if built is None or isinstance(built, str | int | float | list | dict):

@@ -191,6 +191,17 @@ def test_a_part_that_cannot_be_built_is_one_line(change: dict[str, object], mess
     assert "\n" not in str(caught.value)
 
 
+def test_a_part_that_lacks_a_package_names_it() -> None:
+    lacking = "$monai.utils.optional_import('no_such_package.of_ours', name='layer')[0]()"
+    config = ConfigParser({**PARTS, "imports": [*PARTS["imports"], "$import monai"], "network_def": lacking})
+    with pytest.raises(SystemExit) as caught:
+        config.get_parsed_content("check")
+    assert str(caught.value) == (
+        "lgg-monai: error: network_def needs a package that is not installed (no_such_package): "
+        "install it, or give another --network_def"
+    )
+
+
 @pytest.mark.parametrize("value", ["UNet", None, 3, [1], {"spatial_dims": 2}])
 def test_a_part_that_is_no_definition_is_refused(value: object) -> None:
     config = ConfigParser(copy.deepcopy(PARTS))
