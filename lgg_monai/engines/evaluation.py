@@ -20,11 +20,11 @@ from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction, write_prediction
-from lgg_monai.engines.run_folder import commit, describe_device, trained_config, versions
+from lgg_monai.engines.run_folder import RUN, commit, describe_device, has_ended, trained_config, versions
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import WaitingFolder, replacing_folder, told_in_one_line, write_json
+from lgg_monai.files import WaitingFolder, read_object, replacing_folder, told_in_one_line, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -129,11 +129,15 @@ class EvaluationWriter:
         self.changed = [] if trained is None else changed_settings(trained, self.record["config"])
         for key, name in (("preprocessing", "preprocessing_as_trained"), ("network_def", "network_as_trained")):
             self.record[name] = None if trained is None else key not in self.changed
+        record, own = Path(output_dir) / RUN, Path(output_dir) / "checkpoints" in Path(str(checkpoint)).parents
+        self.goes_on = own and record.is_file() and not has_ended(read_object(record, "run record"))
         self._volumes = WaitingFolder("lgg-evaluation-")
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose batches are one patient."""
         run = self.folder.parent
+        if self.goes_on:
+            logger.warning("the training of %s has not ended: its weights of up to now are scored", run)
         if "preprocessing" in self.changed:
             logger.warning(
                 "volumes are prepared in another way than those %s was trained on: compare its run.json", run

@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine
 
 from lgg_monai.engines import EvaluationWriter, ProbabilityWriter, evaluation, probabilities
+from lgg_monai.files import write_json
 
 ENTRY = {"site": "CS", "part": "test", "copied_sequences": []}
 DATALIST = {
@@ -32,12 +33,12 @@ def unfinished(*_: Any, **__: Any) -> None:
     raise shutil.Error([("a.npz", "b.npz", "[Errno 28] No space left on device: 'b.npz'")])
 
 
-def evaluate(run: Path) -> None:
+def evaluate(run: Path, checkpoint: str = "best.pt") -> None:
     label = torch.zeros(1, 1, 8, 8, 4)
     label[..., 2:5, 2:5, 1:3] = 1
     output = {"pred": label, "label": label, "logits": label * 8 - 4, "image": torch.rand(1, 3, 8, 8, 4)}
     engine = Engine(lambda engine, batch: output)
-    EvaluationWriter(str(run), DATALIST, checkpoint="best.pt", device=torch.device("cpu")).attach(engine)
+    EvaluationWriter(str(run), DATALIST, checkpoint=checkpoint, device=torch.device("cpu")).attach(engine)
     ProbabilityWriter(str(run), DATALIST).attach(engine)
     engine.run([0, 1])
 
@@ -66,3 +67,20 @@ def test_a_full_disk_is_one_line(
     assert "No space left on device" in line
     assert "\n" not in line
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("record", "checkpoint", "told"),
+    [
+        ({"finished": False, "ended": None}, "checkpoints/best.pt", True),
+        ({"finished": True}, "checkpoints/best.pt", False),
+        ({"finished": False, "ended": "2026-11-27", "config": {"early_stop": 3}}, "checkpoints/best.pt", False),
+        ({"finished": False}, "other/best.pt", False),
+    ],
+)
+def test_weights_of_a_training_that_has_not_ended_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, record: dict[str, Any], checkpoint: str, told: bool
+) -> None:
+    write_json(tmp_path / "run.json", record)
+    evaluate(tmp_path, str(tmp_path / checkpoint))
+    assert (f"the training of {tmp_path} has not ended" in caplog.text) == told
