@@ -104,7 +104,7 @@ class InterleavedConv(torch.autograd.Function):
         """Convolve `x` [B, C, H, W], zeros around it, with `weight` [C, 1, K, K], K odd, in the weight's type."""
         # The activation before keeps `x` in any case; its grids would take as much memory again.
         seen = InterleavedConv.dense(x, weight) if step == 1 else x
-        ctx.save_for_backward(seen, weight)
+        ctx.save_for_backward(x, seen, weight)
         ctx.step = step
         around = weight.shape[-1] // 2
         grids = (InterleavedConv.dense(grid, weight) for grid in InterleavedConv.grids(seen, step))
@@ -114,14 +114,21 @@ class InterleavedConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         """Return the gradients of `x` and `weight`."""
-        x, weight = ctx.saved_tensors
+        x, seen, weight = ctx.saved_tensors
+        around = weight.shape[-1] // 2
+        if torch.is_grad_enabled():  # gradients of gradients are wanted, which copies and sums in place do not have
+            layout = {"padding": ctx.step * around, "dilation": ctx.step, "groups": len(weight)}
+            output = grad.to(weight.dtype)
+            input_grad = conv2d_input(x.shape, weight, output, **layout).to(grad.dtype)
+            return input_grad, conv2d_weight(x.to(weight.dtype), weight.shape, output, **layout), None
         weight_grad = torch.zeros_like(weight)
 
         def input_gradients() -> Iterator[torch.Tensor]:
-            for pair in zip(*(InterleavedConv.grids(tensor, ctx.step) for tensor in (x, grad)), strict=True):
+            for pair in zip(*(InterleavedConv.grids(tensor, ctx.step) for tensor in (seen, grad)), strict=True):
                 grid, output = (InterleavedConv.dense(tensor, weight) for tensor in pair)
-                weight_grad.add_(depthwise_weight_gradient(grid, output, weight.shape[-1]))
-                yield conv2d_input(grid.shape, weight, output, padding=weight.shape[-1] // 2, groups=len(weight))
+                if ctx.needs_input_grad[1]:  # a frozen weight has none
+                    weight_grad.add_(depthwise_weight_gradient(grid, output, weight.shape[-1]))
+                yield conv2d_input(grid.shape, weight, output, padding=around, groups=len(weight))
 
         return InterleavedConv.whole(input_gradients(), ctx.step, grad), weight_grad, None
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lgg_monai.errors import LggError
-from lgg_monai.networks import EfficientUNet, PSPNet, begin_with_imagenet
+from lgg_monai.networks import EfficientUNet, PSPNet, begin_with_imagenet, efficientnet_lite
 from lgg_monai.networks.efficientnet_lite import (
     NETWORKS,
     SMALLEST,
@@ -105,6 +105,28 @@ def test_depthwise_convolutions_have_pytorchs_values_and_gradients(
         (own,) = torch.autograd.grad((conv(x) * weight).sum(), target)
         (theirs,) = torch.autograd.grad((expected * weight).sum(), target, retain_graph=True)
         torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("step", [1, 2])
+def test_depthwise_convolutions_have_gradients_of_gradients(step: int, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    conv = DepthwiseConv(2, 2, 3, padding=step, dilation=step, groups=2, bias=False).double()
+    x = torch.randn(2, 2, 3, 4, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x, _: conv(x), (x, conv.weight))
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_frozen_depthwise_convolution_computes_no_gradient_of_its_weight(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conv = DepthwiseConv(6, 6, 5, padding=step * 2, dilation=step, groups=6, bias=False)
+    x = torch.randn(2, 6, 9, 9, requires_grad=True)
+    (expected,) = torch.autograd.grad(conv(x).square().sum(), x)
+    monkeypatch.setattr(efficientnet_lite, "depthwise_weight_gradient", None)  # not to be called
+    conv.requires_grad_(False)
+    (found,) = torch.autograd.grad(conv(x).square().sum(), x)
+    assert torch.equal(found, expected)
 
 
 def kept_by(module: nn.Module, x: torch.Tensor) -> set[int]:
