@@ -11,6 +11,7 @@ from lgg_monai.engines.config_check import (
     check_paths,
     check_switches,
     slice_divisor,
+    slice_smallest,
 )
 from lgg_monai.engines.evaluation import EvaluationWriter
 from lgg_monai.engines.final_weights import FinalWeights
@@ -83,5 +84,6 @@ __all__ = [
     "run_until_interrupted",
     "select_device",
     "slice_divisor",
+    "slice_smallest",
     "tell_interruption",
 ]

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.networks.strides import SMALLEST_DIVISOR, divisor
+from lgg_monai.networks.strides import SMALLEST_DIVISOR, divisor, smallest_side
 
 # Keys that MONAI or this project reads by name, so that no `@key` in a config has to mention them.
 RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "name", "description", "workflow_type"}
@@ -237,6 +237,12 @@ def slice_divisor() -> int:
     """Return what the sides of the config's slices are padded to a multiple of, so that its network can take them."""
     definition = effective_config().get("network_def")
     return divisor(definition) if isinstance(definition, dict) else SMALLEST_DIVISOR
+
+
+def slice_smallest() -> int:
+    """Return the pixels that sides of the config's slices are padded to at least, so that its network can take them."""
+    definition = effective_config().get("network_def")
+    return smallest_side(definition) if isinstance(definition, dict) else SMALLEST_DIVISOR
 
 
 def root_cause(error: BaseException) -> BaseException:

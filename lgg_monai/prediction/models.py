@@ -26,7 +26,7 @@ from lgg_monai.engines.precision import select_device
 from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
 from lgg_monai.files import sha256
-from lgg_monai.networks.strides import divisor
+from lgg_monai.networks.strides import divisor, smallest_side
 from lgg_monai.prediction.network_def import build_network, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
 
@@ -122,6 +122,7 @@ def load_segmenter(
         tta=tta,
         batch_size=batch_size,
         divisor=math.lcm(*(divisor(model.network_def) for model in models)),
+        smallest=max(smallest_side(model.network_def) for model in models),
         name=" + ".join(model.name for model in models),
         digests=tuple(digests),
         notes=tuple(note for model in models for note in model.notes),

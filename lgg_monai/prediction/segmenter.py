@@ -45,6 +45,7 @@ class Segmenter:
         tta: average with the predictions of the slices mirrored left to right, as training showed them too.
         batch_size: slices given to a network at a time.
         divisor: sides of a slice are padded to a multiple of it.
+        smallest: pixels that sides of a slice are padded to at least.
         name: of the bundle, or of those that make the ensemble.
         digests: SHA-256 of the files of weights.
         notes: what the user should know of them.
@@ -58,6 +59,7 @@ class Segmenter:
     tta: bool = False
     batch_size: int = 16
     divisor: int = 16
+    smallest: int = 1
     name: str = ""
     digests: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -66,7 +68,7 @@ class Segmenter:
 
     def __post_init__(self) -> None:
         autocast_dtype(self.device, self.precision)  # refuses an unknown one by an LggError, not the program's end
-        slicewise = SlicewiseInferer(self.batch_size, self.divisor)
+        slicewise = SlicewiseInferer(self.batch_size, self.divisor, smallest=self.smallest)
         self.inferer = AutocastInferer(self.device, slicewise, self.precision)
 
     @property

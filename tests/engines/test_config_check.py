@@ -331,3 +331,17 @@ def test_slices_of_any_size_fit_a_deep_network(definition: dict) -> None:
     inferer = SlicewiseInferer(divisor=config.get_parsed_content("divisor"))
     output = inferer(torch.zeros(1, 3, 72, 88, 1), config.get_parsed_content("network_def").eval())
     assert output.shape == (1, 1, 72, 88, 1)
+
+
+INFERERS = {"train": "validate#inferer", "evaluate": "evaluation#evaluator#inferer", "inference": "inferer"}
+
+
+@pytest.mark.parametrize("config", INFERERS)
+def test_volumes_narrower_than_the_network_takes_are_padded(config: str, in_repository: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(["bundles/pspnet.yaml", *([] if config == "train" else [f"configs/{config}.yaml"])])
+    parser["device"], parser["precision"] = "cpu", "fp32"
+    parser["network_def"] = {"_target_": "lgg_monai.networks.PSPNet", "features": 8}
+    inferer, network = (parser.get_parsed_content(key) for key in (INFERERS[config], "network_def"))
+    with torch.no_grad():
+        assert inferer(torch.zeros(1, 3, 40, 72, 2), network.eval()).shape == (1, 1, 40, 72, 2)

@@ -305,6 +305,14 @@ def test_a_deeper_unet_pads_to_its_strides(tmp_path: Path) -> None:
     assert segmenter.divisor == 64
 
 
+def test_a_scan_narrower_than_pspnet_takes_is_padded(tmp_path: Path) -> None:
+    definition = {"_target_": "lgg_monai.networks.PSPNet", "features": 8}
+    torch.save(build_network(definition, "psp").state_dict(), tmp_path / "psp.pt")
+    segmenter = load_segmenter(packaged(tmp_path / "b", tmp_path / "psp.pt", definition), device="cpu")
+    scan = Scan("s", np.random.default_rng(0).normal(size=(3, 40, 72, 2)).astype(np.float32), np.eye(4), False)
+    assert segmenter(segmenter.prepare(scan)).shape == (40, 72, 2)
+
+
 def test_an_installation_holds_what_predict_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).resolve().parents[2]
     listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
