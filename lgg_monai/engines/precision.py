@@ -18,7 +18,9 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Tell whether the processor multiplies bfloat16; without such instructions it is emulated, many times slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        # Of this device: `torch.cuda.is_bf16_supported` tells it of the current one, which stays the first GPU.
+        available = torch.cuda.is_available()
+        return available and (torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0))
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
