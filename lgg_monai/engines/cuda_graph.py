@@ -45,10 +45,10 @@ class TrainingGraph:
         torch.cuda.current_stream(batch.device).wait_stream(trials)
         self.forward_pass, self.backward_pass = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         pool = torch.cuda.graph_pool_handle()
-        with torch.cuda.graph(self.forward_pass, pool=pool):
+        with torch.cuda.graph(self.forward_pass, pool=pool, stream=trials):  # its own might lie on another GPU
             self.outputs = self._outputs()
         self.output_gradients = [torch.ones_like(output) for output in self.outputs]
-        with torch.cuda.graph(self.backward_pass, pool=pool):
+        with torch.cuda.graph(self.backward_pass, pool=pool, stream=trials):
             self.gradients = self._gradients(self.outputs, self.output_gradients)
 
     @classmethod
@@ -60,9 +60,15 @@ class TrainingGraph:
         """
         buffers = [buffer.clone() for buffer in network.buffers()]
         random = torch.cuda.get_rng_state(batch.device)
+        generator = torch.cuda.default_generators[batch.device.index]
+        untouched = generator.clone_state()
         try:
-            return cls(network, batch, dtype)
+            # On the batch's GPU, which need not be the current one; and a recording that fails leaves its own stream.
+            with torch.cuda.stream(torch.cuda.current_stream(batch.device)):
+                return cls(network, batch, dtype)
         except RuntimeError as error:  # it waits for the device, or needs too much memory
+            # Older releases of PyTorch take it to be recorded for ever, and refuse to draw from it.
+            generator.graphsafe_set_state(untouched)
             reason = str(error).partition("\n")[0]
             logger.warning("training layer by layer, as the network cannot be recorded (cuda_graph): %s", reason)
             return None

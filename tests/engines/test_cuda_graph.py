@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -116,11 +117,70 @@ class Waiting(Network):
 @needs_gpu
 def test_what_cannot_be_recorded_trains_layer_by_layer(caplog: pytest.LogCaptureFixture) -> None:
     images = batches(2)
-    network, expected = Waiting().cuda().train(), Network().cuda().train()
+    network, expected = Waiting(dropout=0.5).cuda().train(), Network(dropout=0.5).cuda().train()
+    stream = torch.cuda.current_stream()
+    torch.manual_seed(7)
     with caplog.at_level(logging.WARNING):
         losses = train(network, AutocastInferer("cuda:0", precision="fp32", cuda_graph=True), images)
     assert caplog.text.count("training layer by layer, as the network cannot be recorded (cuda_graph)") == 1
+    assert torch.cuda.current_stream() == stream
+    torch.manual_seed(7)
     assert losses == pytest.approx(train(expected, AutocastInferer("cuda:0", precision="fp32"), images), rel=1e-6)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
+def test_a_network_on_another_gpu_than_the_current_one_learns_the_same() -> None:
+    images = [image.to("cuda:1") for image in batches(3)]
+    eager = Network().to("cuda:1").train()
+    graphed = copy.deepcopy(eager)
+    expected = train(eager, AutocastInferer("cuda:1", precision="fp32"), images)
+    inferer = AutocastInferer("cuda:1", precision="fp32", cuda_graph=True)
+    assert train(graphed, inferer, images) == pytest.approx(expected, rel=1e-6)
+    assert isinstance(inferer.graph, TrainingGraph)
+    assert torch.cuda.current_device() == 0
+
+
+class Generator:
+    """Stands for a GPU's generator, which a failed recording spoils."""
+
+    def __init__(self) -> None:
+        self.state = "untouched"
+
+    def clone_state(self) -> str:
+        return self.state
+
+    def graphsafe_set_state(self, state: str) -> None:
+        self.state = state
+
+
+def test_a_recording_that_fails_leaves_generator_and_stream_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator, streams = Generator(), []
+
+    @contextmanager
+    def stream(chosen: str) -> Iterator[None]:
+        try:
+            yield streams.append(chosen)
+        finally:
+            streams.append("left")
+
+    class Failing(TrainingGraph):
+        def __init__(self, network: nn.Module, batch: torch.Tensor, dtype: torch.dtype | None) -> None:
+            generator.state = "recorded"
+            network.first[1].running_mean += 1
+            raise RuntimeError("operation not permitted when stream is capturing\nat some line")
+
+    fakes = {"default_generators": {None: generator}, "current_stream": lambda device: f"of {device}"}
+    fakes |= {"stream": stream, "get_rng_state": lambda device: None, "set_rng_state": lambda state, device: None}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    network = Network()
+    assert Failing.record(network, torch.ones(2, 3, 16, 16), None) is None
+    assert generator.state == "untouched"
+    assert streams == ["of cpu", "left"]
+    assert not network.first[1].running_mean.any()
+    assert "(cuda_graph): operation not permitted when stream is capturing" in caplog.text
 
 
 class Rerun:
