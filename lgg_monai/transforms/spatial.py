@@ -9,6 +9,9 @@ from torch.nn import functional
 
 from lgg_monai.transforms.batch import BatchRandom, require_probability, require_range
 
+DIVISOR, SMALLEST = 32, 64
+"""Sides that networks take: multiples of what they halve to, and room for PSPNet's bins."""
+
 
 class RandomAffinePatch:
     """Cut a randomly placed, rotated, scaled, flipped and bent patch out of every slice of a batch.
@@ -17,7 +20,8 @@ class RandomAffinePatch:
     the network never pays for the empty border of a slice. Image and label share the grid.
 
     Args:
-        patch_size: side of the patch in pixels; slices smaller than that give a patch of their own size.
+        patch_size: side of the patch in pixels. Slices smaller than that give a patch of their own size, taken up to a
+            multiple of 32 and to at least 64 by repeating their border, but to no more than this.
         placement: how far the centre of the patch moves from the centre of the slice, as a share of the free way.
         degrees: largest rotation, either way.
         scale: range of the magnification.
@@ -58,7 +62,8 @@ class RandomAffinePatch:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
         size = (image.shape[2], image.shape[3])
-        patch = (min(self.patch_size, size[0]), min(self.patch_size, size[1]))
+        width, height = (min(self.patch_size, max(side + -side % DIVISOR, SMALLEST)) for side in size)
+        patch = (width, height)
         matrix, centre = self.parameters(len(image), size, patch, random)
         grid = self._bend(sampling_grid(matrix, centre, size, patch, image.device), size, random)
         # The label rides along as a channel: one interpolation instead of two. Half of a voxel's weight decides.
@@ -79,7 +84,7 @@ class RandomAffinePatch:
         matrix = torch.stack(
             [torch.stack([cos * mirror, -sin], dim=-1), torch.stack([sin * mirror, cos], dim=-1)], dim=-2
         )
-        free = torch.tensor([(size[axis] - patch[axis]) / 2 for axis in (0, 1)]) * self.placement
+        free = torch.tensor([max(size[axis] - patch[axis], 0) / 2 for axis in (0, 1)]) * self.placement
         middle = torch.tensor([(size[axis] - 1) / 2 for axis in (0, 1)])
         return matrix, middle + random.uniform((batch, 2), -1, 1) * free
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from monai.transforms import Affine
+from torch.nn import functional
 
 from lgg_monai.transforms import BatchRandom, RandomAffinePatch
 from lgg_monai.transforms.spatial import sampling_grid
@@ -48,11 +49,18 @@ def test_identity_settings_cut_the_centre_out(size: tuple[int, int]) -> None:
     assert torch.equal(patch_label, label[:, :, x : x + 16, y : y + 16])
 
 
-def test_a_slice_smaller_than_the_patch_gives_a_patch_of_its_own_size() -> None:
-    image, label = noise(2, 3, 20, 48), (noise(2, 1, 20, 48) > 0).float()
-    patch, patch_label = RandomAffinePatch(32, **IDENTITY)(image, label, BatchRandom(0))
-    torch.testing.assert_close(patch, image[..., 8:40], atol=5e-5, rtol=0)
-    assert torch.equal(patch_label, label[..., 8:40])
+@pytest.mark.parametrize(("size", "patch"), [((128, 96), (128, 96)), ((48, 98), (64, 128)), ((144, 30), (150, 64))])
+def test_a_slice_smaller_than_the_patch_gives_one_of_its_own_size_that_networks_take(
+    size: tuple[int, int], patch: tuple[int, int]
+) -> None:
+    image, label = noise(2, 3, *size), (noise(2, 1, *size) > 0).float()
+    settings = {**IDENTITY, "placement": 1.0}
+    found = RandomAffinePatch(150, **settings)(image, label, BatchRandom(0))
+    assert [part.shape[2:] for part in found] == [patch, patch]
+    x, y = ((outer - inner) // 2 for outer, inner in zip(patch, size, strict=True))
+    around = [y, y, x, x]
+    for part, whole in zip(found, (image, label), strict=True):
+        torch.testing.assert_close(part, functional.pad(whole, around, mode="replicate"), atol=5e-5, rtol=0)
 
 
 def test_a_quarter_turn_is_a_rotation_of_the_array() -> None:
@@ -64,9 +72,9 @@ def test_a_quarter_turn_is_a_rotation_of_the_array() -> None:
 
 def test_flip_mirrors_the_first_axis_only() -> None:
     image, label = noise(2, 3, 24, 32), (noise(2, 1, 24, 32) > 0).float()
-    mirrored, mirrored_label = RandomAffinePatch(32, **{**IDENTITY, "flip": 1.0})(image, label, BatchRandom(0))
-    torch.testing.assert_close(mirrored, image.flip(2), atol=5e-5, rtol=0)
-    assert torch.equal(mirrored_label, label.flip(2))
+    mirrored, mirrored_label = RandomAffinePatch(24, **{**IDENTITY, "flip": 1.0})(image, label, BatchRandom(0))
+    torch.testing.assert_close(mirrored, image[..., 4:28].flip(2), atol=5e-5, rtol=0)
+    assert torch.equal(mirrored_label, label[..., 4:28].flip(2))
 
 
 def test_sampling_grid_of_a_shift_names_the_shifted_pixels() -> None:
