@@ -66,7 +66,7 @@ def select_device(device: str | torch.device | None = None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ImportError) as error:
         raise LggError(f"cannot use device {device}: --device takes cpu, or cuda:0 where there is a GPU") from error
     return chosen
 

@@ -206,7 +206,7 @@ def test_select_device_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert select_device() == torch.device("cuda:0")
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu", ""])
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "hpu", ""])
 def test_a_device_that_is_not_there_is_refused_in_one_line(device: str) -> None:
     with pytest.raises(SystemExit, match=f"^lgg-monai: error: cannot use device {device}: --device takes cpu, .*$"):
         select_device(device)
