@@ -173,7 +173,9 @@ def broken_stream() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>please sign in</html>", zipped(PUBLISHED)[:-40], flipped(), broken_stream()]
+    "content",
+    [b"", b"<html>please sign in</html>", zipped(PUBLISHED)[:-40], flipped(), broken_stream()],
+    ids=["empty", "a page", "cut off", "a flipped byte", "a broken stream"],  # bytes would name the time of collection
 )
 def test_damaged_zip_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(LggError, match="is damaged, cut short or no zip file: download it again"):
