@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +16,9 @@ from monai.engines.utils import IterationEvents
 from torch.optim.lr_scheduler import LRScheduler
 
 from lgg_monai.seeds import epoch_seed
+
+SECONDS_SHOWN = 0.2
+"""How long the progress bar shows a batch's numbers."""
 
 
 class HasEpoch(Protocol):
@@ -219,7 +224,9 @@ class Attach:
 
 
 class ProgressBar:
-    """Ignite's progress bar over an epoch's batches, with the batch's loss and IoU.
+    """Ignite's progress bar over an epoch's batches, with loss and IoU of a batch.
+
+    They are read a few times a second at most: a GPU is waited for whenever they are.
 
     Args:
         disable: show nothing, as in a log file.
@@ -227,6 +234,8 @@ class ProgressBar:
 
     def __init__(self, disable: bool = False) -> None:
         self.disable = disable
+        self._shown: dict[str, float] = {}
+        self._due = -math.inf
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer whose post-processing makes binary predictions."""
@@ -234,8 +243,10 @@ class ProgressBar:
             layout = "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]"
             IgniteProgressBar(desc="epoch", bar_format=layout).attach(engine, output_transform=self._numbers)
 
-    @staticmethod
-    def _numbers(output: dict[str, torch.Tensor]) -> dict[str, float]:
-        predicted, true = output["pred"] > 0.5, output["label"] > 0.5
-        union = (predicted | true).sum().clamp_min(1)
-        return {"loss": float(output["loss"]), "iou": float((predicted & true).sum() / union)}
+    def _numbers(self, output: dict[str, torch.Tensor]) -> dict[str, float]:
+        if time.monotonic() >= self._due:
+            predicted, true = output["pred"] > 0.5, output["label"] > 0.5
+            union = (predicted | true).sum().clamp_min(1)
+            self._shown = {"loss": float(output["loss"]), "iou": float((predicted & true).sum() / union)}
+            self._due = time.monotonic() + SECONDS_SHOWN
+        return self._shown

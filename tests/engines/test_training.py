@@ -19,6 +19,7 @@ from lgg_monai.engines import (
     ProgressBar,
     ScheduleRestart,
     WeightAveraging,
+    training,
 )
 
 
@@ -226,3 +227,13 @@ def test_the_bar_shows_loss_and_iou_unless_disabled(capsys: pytest.CaptureFixtur
     assert "loss=0.5" in shown
     assert "iou=0.5" in shown
     assert progress(capsys, disable=True) == ""
+
+
+def test_the_bar_reads_its_numbers_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, losses = [0.0], []
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    bar, mask = ProgressBar(), torch.ones(1)
+    for step in range(10):
+        now[0] = step / 8  # seconds
+        losses.append(bar._numbers({"loss": torch.tensor(float(step)), "pred": mask, "label": mask})["loss"])
+    assert losses == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8]
