@@ -422,18 +422,27 @@ def test_settings_of_training_that_say_nothing_are_refused(
         ({"smallest_component": 1.5}, "smallest_component is 1.5. Give a whole number from 0 up"),
         ({"smallest_share": 50}, "smallest_share is 50. Give a number from 0 up and below 1"),
         ({"smallest_share": -1}, "smallest_share is -1. Give a number"),
-        ({"device": "cuda:0"}, "device is cuda:0, and PyTorch sees 0 GPUs here. Give another with --device"),
+        ({"device": "cuda:0"}, "device is cuda:0, and PyTorch has cpu here. Give one of these with --device"),
+        ({"device": "gpu"}, "device is gpu, and PyTorch has cpu here"),
+        ({"device": 0}, "device is 0, and PyTorch has cpu here"),
     ],
 )
 def test_settings_that_no_mask_can_be_drawn_with_are_refused(
     packaged: Path, scans: Path, tmp_path: Path, override: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
     for name, data in (("inference", scans / "msd/imagesTr"), ("evaluate", scans / "msd")):
         options = {"dataset_dir": str(data), "output_dir": str(tmp_path / "out")} | override
         with pytest.raises(SystemExit, match=f"^error: {re.escape(message)}"):
             run_config(packaged, name, "infer", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_machines_accelerators_are_devices(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    config = ConfigParser(ConfigParser.load_config_file(packaged / "configs/inference.json"))
+    assert config.get_parsed_content("devices") == ["cpu", "cuda", "cuda:0", "cuda:1"]
 
 
 def test_patches_that_the_network_cannot_take_are_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ RULES: dict[str, Grade] = {
         "manual_seed manual_seed_all get_device_name",
     ),
     **_named(E, "torch.mps", "is_available"),
+    **_named(E, "torch.accelerator", "is_available device_count current_accelerator"),
     **_named(
         E,
         "torch.distributed",
