@@ -18,7 +18,7 @@ from lgg_monai.engines.final_weights import FinalWeights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.interruption import run_until_interrupted, tell_interruption
-from lgg_monai.engines.package_check import check_patients, check_places, check_volumes
+from lgg_monai.engines.package_check import begin_with, check_patients, check_places, check_volumes
 from lgg_monai.engines.pooled_iou import PooledIoU, PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, select_device
 from lgg_monai.engines.probabilities import ProbabilityWriter
@@ -64,6 +64,7 @@ __all__ = [
     "TumourSliceIoU",
     "TumourSliceIoUHandler",
     "WeightAveraging",
+    "begin_with",
     "can_resume",
     "check_early_stop",
     "check_keys",

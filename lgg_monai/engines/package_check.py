@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.utils import ensure_tuple
 
 from lgg_monai.engines.config_check import current_parser, root_cause
@@ -49,6 +50,29 @@ def _check_patient(patient: dict[str, Any], key: str) -> None:
     for file in (*ensure_tuple(patient["image"]), *ensure_tuple(patient["label"])):
         if isinstance(file, str) and not os.path.exists(file):
             raise LggError(f"{key} lists {file}, which does not exist: correct dataset.json or --{key}")
+
+
+@exits_with_one_line
+def begin_with(network: torch.nn.Module, checkpoint: str) -> None:
+    """Load the weights that a training begins with, before anything is read that takes long.
+
+    Args:
+        network: gets the weights.
+        checkpoint: path of a plain state dictionary, as packages and their trainings write it.
+
+    Raises:
+        SystemExit: with one line, where the file cannot be read, or holds compact weights or those of another network.
+    """
+    try:
+        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except Exception as error:  # PyTorch raises many kinds, of many lines
+        compact = ".weight.scale" in str(error)
+        advice = (
+            "they are compact; unpack them with lgg-monai package --checkpoint"
+            if compact
+            else "name others with --checkpoint, or begin without any by --finetune False"
+        )
+        raise LggError(f"cannot load weights of this network from {checkpoint}: {advice}") from error
 
 
 @exits_with_one_line

@@ -20,10 +20,11 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver, verify_metadata
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
-from monai.transforms import Compose
+from monai.transforms import Compose, LoadImaged
 from packages import REPOSITORY, lay_out, random_weights
 
 from lgg_monai.crossval.plan import effective_settings
+from lgg_monai.engines.compact_weights import compact
 from lgg_monai.engines.config_check import root_cause
 from lgg_monai.errors import LggError
 from lgg_monai.sharing import package as module
@@ -443,6 +444,28 @@ def test_a_machines_accelerators_are_devices(packaged: Path, monkeypatch: pytest
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
     config = ConfigParser(ConfigParser.load_config_file(packaged / "configs/inference.json"))
     assert config.get_parsed_content("devices") == ["cpu", "cuda", "cuda:0", "cuda:1"]
+
+
+@pytest.mark.parametrize("kind", ["compact", "other", "rubbish"])
+def test_weights_that_are_not_the_networks_are_refused(
+    packaged: Path, scans: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "given.pt"
+    if kind == "rubbish":
+        weights.write_text("no weights")
+    else:
+        state = torch.load(packaged / "models/model.pt", weights_only=True)
+        torch.save(compact(state) if kind == "compact" else {"strange": torch.zeros(1)}, weights)
+    advice = "unpack them with lgg-monai package --checkpoint" if kind == "compact" else "name others with --checkpoint"
+    message = rf"cannot load weights of this network from {re.escape(str(weights))}[.:] .*(?i:{advice})"
+    options = {"checkpoint": str(weights), "output_dir": str(tmp_path / "out")}
+    for name, data in (("inference", scans / "msd/imagesTr"), ("evaluate", scans / "msd")):
+        with pytest.raises(SystemExit, match=f"^error: {message}"):
+            run_config(packaged, name, "infer", dataset_dir=str(data), **options)
+    monkeypatch.setattr(LoadImaged, "__call__", None)  # no volume is read before
+    with pytest.raises(SystemExit, match=message):
+        small_training(packaged, tmp_path / "w", dataset_dir=str(scans / "msd"), **options).run()
+    assert not (tmp_path / "w").exists()
 
 
 def test_patches_that_the_network_cannot_take_are_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
