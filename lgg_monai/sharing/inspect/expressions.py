@@ -13,7 +13,7 @@ from lgg_monai.sharing.inspect.findings import Grade
 from lgg_monai.sharing.inspect.names import Remark, grade_target, keyword_grade, named_by_text
 from lgg_monai.sharing.inspect.policy import D, E, N
 from lgg_monai.sharing.inspect.resolve import Resolver
-from lgg_monai.sharing.inspect.sources import PARSE_ERRORS
+from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
 REFERENCES = "__local_refs"  # what MONAI replaces `@id` by
 LARGEST_NUMBER = 10**9
@@ -325,11 +325,12 @@ class CodeGrader:
         for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
                 try:
-                    tree = ast.parse(annotation.value.strip(), mode="eval")
-                except PARSE_ERRORS:
-                    self._remark(annotation, annotation.value, N, "an annotation that is no expression")
+                    tree = parsed(annotation.value.strip(), "eval")
+                except PARSE_ERRORS as error:
+                    grade = N if isinstance(error, SyntaxError) else D  # what is too deep here may not be elsewhere
+                    self._remark(annotation, annotation.value, grade, "an annotation that is no expression to inspect")
                 else:
-                    self._visit(tree.body, scope)
+                    self._visit(tree, scope)
 
 
 def _is_plain(node: ast.AST) -> bool:

@@ -8,7 +8,7 @@ import re
 
 from lgg_monai.sharing.inspect.findings import Finding, Grade, shown
 from lgg_monai.sharing.inspect.policy import D, E, N
-from lgg_monai.sharing.inspect.sources import PARSE_ERRORS
+from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
 _EVALUATED = ("args", "kwargs", "defaults")
 _HARMLESS = {"StreamHandler", "NullHandler", "Formatter", "BufferingFormatter"}
@@ -58,11 +58,11 @@ def _literal(value: str, handler: str) -> tuple[Grade, str]:
     if not value:
         return E, "none"
     try:
-        tree = ast.parse(value, mode="eval")
+        tree = parsed(value, "eval")
     except PARSE_ERRORS:
         return D, "cannot be read as Python"
     texts = []
-    pending: list[ast.AST] = [tree.body]
+    pending = [*ast.iter_child_nodes(tree)]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Tuple | ast.List | ast.Dict | ast.Set):

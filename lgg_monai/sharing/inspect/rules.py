@@ -17,7 +17,7 @@ from lgg_monai.sharing.inspect.names import Remark, grade_target, keyword_grade,
 from lgg_monai.sharing.inspect.policy import D, E, N
 from lgg_monai.sharing.inspect.references import SEPARATOR, absolute, code, is_relative, macro, normalised, references
 from lgg_monai.sharing.inspect.resolve import Resolver
-from lgg_monai.sharing.inspect.sources import PARSE_ERRORS
+from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
 LONGEST_EXPRESSION = 5000  # characters
 DEFAULT_NAMES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them
@@ -252,7 +252,7 @@ def grade_code(text: str, names: Names) -> tuple[str, list[Remark]]:
             odd.append(Remark(1, text, D, "hands on sys, which holds every module: import what is used of it"))
         return "import", odd + import_remarks(statement, names.resolver, None, False)
     try:
-        tree = ast.parse(text, mode="eval")
+        tree = parsed(text, "eval")
     except PARSE_ERRORS as error:
         return "expression", [
             *odd,

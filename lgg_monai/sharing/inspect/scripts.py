@@ -18,7 +18,7 @@ from lgg_monai.sharing.inspect.imports import import_remarks, imported
 from lgg_monai.sharing.inspect.names import Remark, odd_names, worst
 from lgg_monai.sharing.inspect.policy import D, E, N, graded
 from lgg_monai.sharing.inspect.resolve import Resolver
-from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, absolute, package_root
+from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, absolute, package_root, parsed
 from lgg_monai.sharing.rewrite import rewrite_imports
 
 LARGEST_SCRIPT = 2 * 2**20  # bytes
@@ -128,7 +128,7 @@ def grade_script(path: str, text: str, resolver: Resolver, attributes: set[str])
     if origin is not None:
         return [Finding(path, 0, "script", path, E, f"equal to {origin} of lgg_monai {__version__}")]
     try:
-        tree = ast.parse(text)
+        tree = parsed(text)
     except PARSE_ERRORS as error:
         reason = f"not Python that can be inspected ({type(error).__name__})"
         return [Finding(path, getattr(error, "lineno", 0) or 0, "script", path, D, reason)]

@@ -8,14 +8,27 @@ import re
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 LONGEST_SOURCE = 4 * 2**20
 _DEFINITION = re.compile(r"^(?:class|def)\s+([A-Za-z]\w*)", re.MULTILINE)
 _ALIASES = re.compile(r"^((?:[A-Za-z]\w*\s*=\s*)+)([A-Za-z]\w*)\s*$", re.MULTILINE)
 PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
+DEEPEST_CODE = 250  # levels; each takes up to three calls to grade, of which Python allows 1000
 
 # What a name in a module is bound to: ("def", ""), ("import", dotted name), ("value", "").
 Binding = tuple[str, str]
+
+
+def parsed(text: str, mode: Literal["exec", "eval"] = "exec") -> ast.AST:
+    """Parse Python code that is to be walked, with one of ``PARSE_ERRORS`` where it is nested too deeply for that."""
+    tree: ast.AST = ast.parse(text, mode=mode)
+    level = [tree]
+    for _ in range(DEEPEST_CODE):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return tree
+    raise RecursionError("nested too deeply")
 
 
 def bindings(text: str, package: bool, module: str) -> dict[str, Binding]:

@@ -170,6 +170,7 @@ def expressions(touch: str) -> dict[str, object]:
         "nested lambda": f"$(lambda: (lambda: __import__('os'))())().system('{command}')",
         "type with bases": "$type('X', (object,), {'__add__': lambda a, b: a})",
         "not parsable": "$f'{x['y']}' if",
+        "nested too deeply": "$" + "-" * 1500 + "1",
         "too long": "$" + "+".join(["1"] * 5000),
         "unknown package": "$import some_package_of_mine",
         "init from an address": [
@@ -244,6 +245,9 @@ def other_files(touch: str) -> dict[str, Files]:
         "script looks up by text": {"scripts/net.py": "def f(x, y):\n    return getattr(x, y)\n"},
         "script star import": {"scripts/net.py": "from torch import *\n"},
         "script look-alike": {"scripts/net.py": "ｅxec('x')\n"},
+        "script nested too deeply": {"scripts/net.py": "x = " + "+".join(["1"] * 1500) + "\n"},
+        "annotation nested too deeply": {"scripts/net.py": "x: \"" + "-" * 1500 + "1\"\n"},
+        "logging nested too deeply": {"configs/logging.conf": "[handler_x]\nclass=StreamHandler\nargs=(" + "-" * 1500 + "1,)\n"},
         "script that does not parse": {"scripts/net.py": "def f(:\n"},
         "script shadows a package": {"numpy/__init__.py": "x = 1\n"},
         "script shadows the library": {"random.py": "x = 1\n"},
