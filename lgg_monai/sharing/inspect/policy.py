@@ -46,6 +46,8 @@ RULES: dict[str, Grade] = {
     **_named(D, "monai.utils.misc", "run_cmd save_obj MONAIEnvVars"),
     **_named(D, "monai.handlers", "mlflow_handler clearml_handlers"),  # network
     **_named(N, "monai.handlers", "trt_handler"),
+    # write texts of the bundle's choice into a file of any name, such as a module that Python finds next time
+    **_named(N, "monai", "handlers.logfile_handler handlers.classification_saver data.csv_saver"),
     **_named(D, "monai.data.torchscript_utils", "save_net_with_metadata"),
     **_named(N, "monai.data", "torchscript_utils video_dataset dataset.LMDBDataset nvimgcodec_pydicom_plugin"),
     **_named(N, "monai.transforms.utility.array", "TorchVision TorchIO CuCIM RandCuCIM RandTorchVision"),
@@ -240,6 +242,11 @@ ARGUMENTS: dict[str, tuple[object, Grade, str]] = {
 }
 # Strings of these keys are looked up by MONAI as the name of a class and called.
 LOOKED_UP = {"_target_", "reader", "writer", "merger_cls", "workflow_name", "encoder_name"}
+
+# The names of files that no program runs and that one does, for what writes any text into a file.
+PROGRAM_FILE = re.compile(r"(?:.*[/\\])?(?:\.[^/\\]*|.*\.(?:pyw?|pth|sh|bat|cmd|ps1|js|conf))", re.IGNORECASE)
+DATA_FILE = re.compile(r"[\w./ -]*\w\.(?:csv|tsv|txt|log|json|nii|gz|dcm|png|jpe?g|tiff?|npy|mha|nrrd|h5|svs|pt|ts)")
+WRITES_TEXT = _words("LogfileHandler ClassificationSaver CSVSaver")
 
 # Texts that lead out of the bundle.
 OUTSIDE = re.compile(r"~|(?:/|~|\\\\|[A-Za-z]:[\\/])\S+|(?:\S*[\\/])?\.\.(?:[\\/]\S*)?")

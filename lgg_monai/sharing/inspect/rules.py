@@ -137,7 +137,10 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
         for one in texts:
             if one.kind == "text":
                 kind = "target" if name == "_target_" else "name"
-                yield Finding(file, one.line, kind, f"{name}: {shown(one.text)}", *_target(one.text, context))
+                verdict = _target(one.text, context)
+                if verdict[0] == N and one.text.split(".")[-1] in policy.WRITES_TEXT:
+                    verdict = E, "writes into the file that it names, which is graded by itself"
+                yield Finding(file, one.line, kind, f"{name}: {shown(one.text)}", *verdict)
             elif name == "_target_":
                 yield Finding(file, one.line, "target", f"{name}: ({one.kind})", D, "not the name of anything")
     if name == "_requires_":
@@ -152,6 +155,11 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
             reason if plain else "opens the debugger, is computed, or hands on what calls anything that a text names"
         )
         yield Finding(file, value.line, "mode", f"{name}: {shown(value.text)}", E if plain else D, reason)
+    if name == "filename" and value.kind == "text" and not policy.DATA_FILE.fullmatch(value.text):
+        grade = D if policy.PROGRAM_FILE.fullmatch(value.text) else N
+        yield Finding(
+            file, value.line, "file", f"{name}: {shown(value.text)}", grade, "a program may read what it names"
+        )
     grade, reason = keyword_grade(name, value.plain())
     if grade != E:
         yield Finding(file, value.line, "argument", f"{name}: {shown(value.text)}", grade, reason)

@@ -169,6 +169,16 @@ def expressions(touch: str) -> dict[str, object]:
         "starred call": f"$print(*map(__import__('os').system, ['{command}']))",
         "nested lambda": f"$(lambda: (lambda: __import__('os'))())().system('{command}')",
         "type with bases": "$type('X', (object,), {'__add__': lambda a, b: a})",
+        "logs a module": {
+            "_target_": "LogfileHandler",
+            "output_dir": ".",
+            "filename": "torch.py",
+            "formatter": "$'%(message)s'",
+        },
+        "logs a module by another key": {
+            "x": {"_target_": "LogfileHandler", "output_dir": "."},
+            "x::filename": ".profile",
+        },
         "not parsable": "$f'{x['y']}' if",
         "nested too deeply": "$" + "-" * 1500 + "1",
         "too long": "$" + "+".join(["1"] * 5000),

@@ -249,6 +249,8 @@ def test_differences_from_the_manifest_are_notes(tmp_path: Path, change: object,
         {"_target_": "EfficientNetBN", "pretrained": True},
         {"_target_": "torch.compile", "model": "@network_def"},
         "$import scipy",
+        "$monai.handlers.LogfileHandler('.', 'torch.' + 'py')",
+        {"_target_": "ClassificationSaver", "filename": "$'torch.' + 'py'"},
     ],
 )
 def test_what_cannot_be_judged_is_a_note(tmp_path: Path, value: object) -> None:
@@ -268,6 +270,12 @@ def test_whole_networks_in_a_pickle_are_a_note(tmp_path: Path) -> None:
     report = inspect_bundle(malicious.write(tmp_path / "bundle", {"models/model.pt": buffer.getvalue()}))
     assert report.grade in (Grade.NOTE, Grade.DANGEROUS)
     assert any("torch.nn.modules.linear.Linear" in finding.text for finding in report.findings)
+
+
+def test_logs_and_tables_by_plain_names_are_clean(tmp_path: Path) -> None:
+    savers = [{"_target_": "LogfileHandler", "output_dir": "eval"}, {"_target_": "CSVSaver", "filename": "scores.csv"}]
+    root = malicious.write(tmp_path / "bundle", {"configs/a.json": json.dumps({"x": savers})})
+    assert odd(inspect_bundle(root)) == []
 
 
 @pytest.mark.parametrize(
