@@ -271,7 +271,9 @@ class CodeGrader:
             self._attribute(function, scope, node)
         else:
             self._visit(function, scope)
-        for word in node.keywords:
+        for word in _unpacked(node.keywords):
+            if word.arg is None and not self.names.script:
+                self._remark(word.value, "**", N, "arguments whose names are computed")
             grade, reason = keyword_grade(word.arg, word.value.value if isinstance(word.value, ast.Constant) else None)
             self._remark(word.value, f"{word.arg}=", grade, reason)
             if (
@@ -331,6 +333,19 @@ class CodeGrader:
                     self._remark(annotation, annotation.value, grade, "an annotation that is no expression to inspect")
                 else:
                     self._visit(tree, scope)
+
+
+def _unpacked(keywords: list[ast.keyword]) -> list[ast.keyword]:
+    """The keywords of a call, those among them that are unpacked from a dictionary that stands there by their names."""
+    found = []
+    for word in keywords:
+        if word.arg is not None or not isinstance(word.value, ast.Dict):
+            found.append(word)
+            continue
+        for key, value in zip(word.value.keys, word.value.values, strict=True):
+            name = key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else None
+            found.append(ast.copy_location(ast.keyword(name, value), value))
+    return found
 
 
 def _is_plain(node: ast.AST) -> bool:

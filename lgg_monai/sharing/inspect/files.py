@@ -89,6 +89,7 @@ _ARCHIVES = (
     b"\x28\xb5\x2f\xfd",
 )
 _PROGRAMS = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
+_NUMPY = b"\x93NUMPY"
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HASH = re.compile(r"[0-9a-fA-F]{32,128}")
 
@@ -131,11 +132,23 @@ def grade_file(member: Member) -> Finding:
         if grade != D and zipfile.is_zipfile(stream):
             return Finding(member.path, 0, "file", shown(member.path), D, "hides a zip behind something else")
         stream.seek(0)
-        if grade != D and not volume and suffix not in _PICTURES:
+        if grade != D and start.startswith(_NUMPY) and (suffix != ".npy" or _holds_objects(start)):
+            reason = "hides NumPy's format behind another name, or holds objects, which are unpickled"
+            return Finding(member.path, 0, "pickle", shown(member.path), D, reason)
+        if grade != D:
             names, complete = pickled_names(stream)
             if complete and any(grade_name(name)[0] == D for _, name in names):
                 return Finding(member.path, 0, "pickle", shown(names[0][1]), D, "hides a pickle behind another name")
     return Finding(member.path, 0, "file", f"{shown(member.path)}, {member.size} bytes", grade, reason)
+
+
+def _holds_objects(start: bytes) -> bool:
+    """Whether a NumPy file, by its beginning, holds objects as a pickle; also where its header does not end there."""
+    if len(start) < 12:
+        return False
+    before, length = (10, start[8:10]) if start[6] == 1 else (12, start[8:12])
+    end = before + int.from_bytes(length, "little")
+    return end > len(start) or b"O" in start[before:end]
 
 
 def is_large_files(path: str) -> bool:

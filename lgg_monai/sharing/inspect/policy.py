@@ -35,6 +35,9 @@ RULES: dict[str, Grade] = {
     **_named(D, "monai", "bundle auto3dseg fl apps _extensions"),
     **_named(D, "monai.losses", "perceptual"),  # fetches code
     **_named(D, "monai.transforms", "utils_create_transform_ims"),  # writes files
+    **_named(N, "monai.transforms", "adaptors"),  # call things with arguments whose names are computed
+    **_named(N, "monai.data", "dataset.CSVDataset iterable_dataset.CSVIterableDataset"),  # read from any address
+    **_named(N, "monai.networks.nets.resnet", "get_pretrained_resnet_medicalnet"),  # network
     **_named(E, "monai.data.decathlon_datalist", "load_decathlon_datalist load_decathlon_properties"),
     **_named(
         E,

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 Files = Mapping[str, bytes | str]
@@ -179,6 +180,7 @@ def expressions(touch: str) -> dict[str, object]:
             "x": {"_target_": "LogfileHandler", "output_dir": "."},
             "x::filename": ".profile",
         },
+        "pickles by unpacked arguments": "$monai.data.NumpyReader(**{'allow_pickle': True})",
         "not parsable": "$f'{x['y']}' if",
         "nested too deeply": "$" + "-" * 1500 + "1",
         "too long": "$" + "+".join(["1"] * 5000),
@@ -281,6 +283,9 @@ def other_files(touch: str) -> dict[str, Files]:
         "pickle beside the data": {"models/model.pt": archive(pickle.dumps({}), **{"more.pkl": nested})},
         "pickle named as text": {"docs/notes.txt": pickle.dumps(call, 0)},
         "pickle with another name": {"docs/data.xyz": pickle.dumps(call, 4)},
+        "pickle named as an image": {"docs/a.nii": pickle.dumps(call, 0)},
+        "objects of NumPy": {"docs/a.npy": _objects(call)},
+        "objects of NumPy named as an image": {"docs/a.nii": _objects(call)},
         "pickle getattr": {"models/model.pt": archive(b"\x80\x02cbuiltins\ngetattr\nctorch\nhub\nX\x04\x00\x00\x00load\x86R.")},
         "pickle optimised": {"models/model.pt": archive(pickletools.optimize(pickle.dumps(call, 4)))},
         "two data.pkl": {"models/model.pt": _twice(pickle.dumps({}), pickle.dumps(call))},
@@ -379,6 +384,12 @@ def _edited(data: bytes, old: str, new: str, more: Mapping[str, bytes] | None = 
     if old:
         content = {name: text.replace(old.encode(), new.encode()) for name, text in content.items()}
     return zipped({**content, **(more or {})})
+
+
+def _objects(one: object) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([one], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
 
 
 def _onnx(location: str) -> bytes:

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import malicious
+import numpy as np
 import pytest
 import torch
 
@@ -249,6 +250,9 @@ def test_differences_from_the_manifest_are_notes(tmp_path: Path, change: object,
         {"_target_": "EfficientNetBN", "pretrained": True},
         {"_target_": "torch.compile", "model": "@network_def"},
         "$import scipy",
+        "$monai.data.NumpyReader(**{'allow_' + 'pickle': True})",
+        "$monai.transforms.adaptors.to_kwargs(monai.data.NumpyReader)",
+        {"_target_": "CSVDataset", "src": "$'https:' + '//example.org/x'"},
         "$monai.handlers.LogfileHandler('.', 'torch.' + 'py')",
         {"_target_": "ClassificationSaver", "filename": "$'torch.' + 'py'"},
     ],
@@ -262,6 +266,14 @@ def test_what_is_yet_to_be_fetched_is_a_note(tmp_path: Path) -> None:
     files = {**FILES, "large_files.yml": LARGE.replace("model.pt", "later.pt")}
     (found,) = odd(inspect_bundle(malicious.write(tmp_path / "bundle", files)))
     assert "inspect it again" in found
+
+
+def test_numbers_of_numpy_are_a_note(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((2, 3), np.float32))
+    root = malicious.write(tmp_path / "bundle", {"docs/a.npy": buffer.getvalue()})
+    (found,) = odd(inspect_bundle(root))
+    assert "allow_pickle" in found
 
 
 def test_whole_networks_in_a_pickle_are_a_note(tmp_path: Path) -> None:
