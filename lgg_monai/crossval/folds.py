@@ -5,17 +5,19 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from lgg_monai.analysis.runs import load_run
 from lgg_monai.analysis.sources import PLAN
 from lgg_monai.crossval.plan import EVALUATE, Plan
+from lgg_monai.data.integrity import inspect_dataset, require_sound
+from lgg_monai.data.report_cache import ReportCache
 from lgg_monai.data.seen import DATALIST, WEIGHTS, read_datalist
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.probabilities import PROBABILITIES
@@ -97,7 +99,7 @@ def run_fold(
         keep_probabilities: keep the test patients' probability maps.
 
     Raises:
-        LggError: the fold began with other settings.
+        LggError: the fold began with other settings, or it or another fold with other data.
         SystemExit: with one line, from the bundle.
     """
     folder = fold_folder(output, fold)
@@ -110,6 +112,7 @@ def run_fold(
         settings["dataset_dir"] = str(dataset_dir)
     if state != "new":
         require_same_settings(plan, folder)
+    require_same_data(plan, settings, folder)
     if state in ("new", "interrupted"):
         run_bundle([plan.bundle], "train", settings | {"resume": True})
     scoring = {"subset": "test", "probabilities": keep_probabilities}
@@ -129,6 +132,34 @@ def require_same_settings(plan: Plan, folder: Path) -> None:
         message = (
             f"{folder} was trained with other settings ({', '.join(differences[:5])}): "
             "move it away so that the fold is trained anew, or choose another --output"
+        )
+        raise LggError(message)
+
+
+def require_same_data(plan: Plan, settings: Mapping[str, Any], folder: Path) -> None:
+    """Prove, before hours of training, that the patients are those of the folds that have begun, be it this one.
+
+    Args:
+        plan: of the cross-validation.
+        settings: overrides of the bundle's config for the fold.
+        folder: the fold's run folder; the others lie beside it.
+
+    Raises:
+        LggError: they are others, or the data have problems.
+    """
+    began = [path.parent for path in (folder / RUN, *sorted(folder.parent.glob(f"fold_*/{RUN}"))) if path.is_file()]
+    if not began:
+        return
+    parser = ConfigParser()
+    parser.read_config(plan.bundle)
+    parser.update(pairs=dict(settings))
+    dataset_dir, cache_dir = (parser.get_parsed_content(key) for key in ("dataset_dir", "cache_dir"))
+    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
+    require_sound(report)
+    if report.fingerprint != read_datalist(began[0] / DATALIST).get("fingerprint"):
+        message = (
+            f"the patients in {dataset_dir}, or how they are read, are not those of {began[0]}: "
+            "give the same --dataset_dir, or choose another --output"
         )
         raise LggError(message)
 

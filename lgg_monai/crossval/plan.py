@@ -15,7 +15,8 @@ from monai.bundle import ConfigParser
 from lgg_monai.analysis.sources import PLAN
 from lgg_monai.data import default_dataset_dir, find_patients
 from lgg_monai.data.seen import digest_of
-from lgg_monai.engines.settings import FIRST_WEIGHTS, different_trainings, shared_settings
+from lgg_monai.engines.run_folder import RUN
+from lgg_monai.engines.settings import FIRST_WEIGHTS, different_settings, different_trainings, shared_settings
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, writable_folder, write_json
 
@@ -168,8 +169,10 @@ def adopt_plan(plan: Plan, output: Path) -> bool:
         Whether there was none.
 
     Raises:
-        LggError: the folder holds a cross-validation with other settings.
+        LggError: the folder holds a cross-validation with other settings, or is that of a run.
     """
+    if (output / RUN).is_file():  # and would be taken for one by all that reads runs, the folds in it for nothing
+        raise LggError(f"{output} is the folder of a run: choose another --output")
     path = writable_folder(output, choose="another with --output") / PLAN
     content = json.loads(json.dumps(asdict(plan)))
     if not path.is_file():
@@ -179,7 +182,8 @@ def adopt_plan(plan: Plan, output: Path) -> bool:
     if not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
         raise LggError(f"{path} is no plan of a cross-validation: choose another --output")
     differences = different_trainings(plan.settings, before["settings"], plan.weights, before.get("weights"))
-    compared = content.keys() - {"settings", "weights", "overrides"}
+    differences += different_settings(plan.evaluation, before.get("evaluation") or {})
+    compared = content.keys() - {"settings", "weights", "overrides", "evaluation"}
     differences += [key for key in content if key in compared and before.get(key) != content[key]]
     if differences:
         message = (

@@ -198,7 +198,7 @@ def test_a_fold_in_other_hands_is_passed_over_or_refused(
     [
         ({"overrides": [*TINY, "--learning_rate", "0.5"]}, "learning_rate"),
         ({"folds": 3}, "folds"),
-        ({"overrides": [*TINY, "--tta", "True"]}, "evaluation"),
+        ({"overrides": [*TINY, "--tta", "True"]}, "(tta)"),
         ({"leave_one_site_out": True}, "split"),
     ],
 )
@@ -209,6 +209,28 @@ def test_other_settings_are_refused_before_anything_runs(
     message = refusal(lambda: run(phantom, own, **options))
     assert "began with other settings" in message
     assert named in message
+
+
+@pytest.mark.parametrize("gone", ["fold_1", "fold_1/evaluation"])
+def test_other_patients_are_refused_before_anything_runs(
+    own: Path, own_phantom: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    shutil.rmtree(own / gone)
+    done: list[str] = []
+    monkeypatch.setattr(folds_module, "run_bundle", lambda configs, kind, overrides: done.append(kind))
+    run(own_phantom, own, 1)
+    assert done[-1] == "eval"
+    shutil.rmtree(next(path for path in own_phantom.iterdir() if path.is_dir()))
+    done.clear()
+    message = refusal(lambda: run(own_phantom, own, 1))
+    assert f"the patients in {own_phantom}, or how they are read, are not those of {own / 'fold_'}" in message
+    assert not done
+
+
+def test_a_run_folder_is_not_made_a_cross_validation(own: Path, phantom: Path) -> None:
+    before = sorted((own / "fold_0").rglob("*"))
+    assert "fold_0 is the folder of a run: choose another" in refusal(lambda: run(phantom, own / "fold_0"))
+    assert sorted((own / "fold_0").rglob("*")) == before
 
 
 def test_settings_of_the_machine_may_differ(own: Path, phantom: Path) -> None:
