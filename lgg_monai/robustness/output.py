@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.errors import LggError
-from lgg_monai.files import replacing_folder
+from lgg_monai.files import replacing_folder, writable_folder
 
 
 def require_new_folder(output: Path) -> None:
-    """Refuse an output folder that holds something, before the work begins.
+    """Refuse an output folder that holds something or could not be made, before the work begins.
 
     Raises:
-        LggError: it is a file, or not empty.
+        LggError: it is a file, not empty, or the working directory, or nothing can be written to the folder around it.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise LggError(f"the output folder {output} is not empty: choose another --output")
+    place = output.resolve()
+    if place == Path.cwd():  # the results take the place of the folder, which a shell would be left in
+        raise LggError(f"the output folder {output} is the working directory: name a folder in it with --output")
+    writable_folder(next(folder for folder in place.parents if folder.exists()), choose="another --output")
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from lgg_monai.robustness.ensemble import score_ensemble
 from lgg_monai.robustness.error_report import explain_errors
 from lgg_monai.robustness.error_types import GROUPS, TYPES
 from lgg_monai.robustness.mask_rules import RULES, MaskRule, choose_rule
+from lgg_monai.robustness.output import require_new_folder
 from lgg_monai.robustness.table import measure_robustness, robustness_table, score_degraded
 from lgg_monai.robustness.temperature import count_logits
 from lgg_monai.robustness.trained import load_model, load_models, patients
@@ -541,6 +542,23 @@ def test_the_commands_write_print_and_refuse_a_folder_that_is_not_empty(
         code, out, err = command(name, *words, tmp_path / name)
         assert (code, out) == (1, "")
         assert err == f"lgg-monai: error: the output folder {tmp_path / name} is not empty: choose another --output\n"
+
+
+def test_where_results_cannot_be_placed_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for output, message in (
+        ("../file/a/b", "cannot write to the output folder .*file"),
+        (".", "is the working directory"),
+    ):
+        with pytest.raises(LggError, match=message):
+            require_new_folder(Path(output))
+    for output in ("new", "../new/er", "../empty/../new"):
+        require_new_folder(Path(output))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "file"]
 
 
 def test_several_checkpoints_are_judged_by_their_mean_within_the_head(
