@@ -18,8 +18,8 @@ CENTRES = (EDGES[:-1] + EDGES[1:]) / 2
 TEMPERATURES = np.geomspace(0.25, 8, 101)  # steps of 3.5 %; 1 is among them
 DEFINITION = (
     "logits are divided by it, which leaves masks as they are; the one of the least mean cross-entropy over the head's "
-    "voxels, chosen for each patient on the patients of the other runs (of one run: on its other patients); the same "
-    "voxels make the band before and after"
+    "voxels, chosen for each patient on the patients of the other runs (of one run: on its other patients); the band "
+    "afterwards is what of the band before lies in the head"
 )
 
 

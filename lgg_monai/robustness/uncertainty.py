@@ -66,7 +66,8 @@ def judge(uncertainty: Sequence[float], dice: Sequence[float], resamples: int = 
         seed: makes the intervals reproducible.
 
     Returns:
-        ``rank_correlation`` (Spearman's, -1 would be perfect; None where all are alike) and its ``ci95``; ``referred``
+        ``rank_correlation`` (Spearman's, -1 would be perfect; None where all are alike, and of fewer than three
+        patients: of two it is -1 or 1 whatever they are) and its ``ci95``; ``referred``
         (patients who go to a human: the least certain tenth, rounded up), ``mean_dice`` of all, ``mean_dice_after`` of
         the others, ``rise`` and its ``rise_ci95``, ``rise_best_possible`` (had the lowest Dice gone), and ``curve``
         (share referred, mean Dice of the others, the same had the lowest gone).
@@ -82,7 +83,7 @@ def judge(uncertainty: Sequence[float], dice: Sequence[float], resamples: int = 
     rises = _rises(u[drawn], d[drawn], referred)
     return {
         "n": count,
-        "rank_correlation": _safe(correlation),
+        "rank_correlation": _safe(correlation) if several else None,
         "rank_correlation_ci95": _interval(_rank_correlation(u[drawn], d[drawn])) if several else None,
         "referred": referred,
         "mean_dice": float(d.mean()),

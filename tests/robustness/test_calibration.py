@@ -157,6 +157,7 @@ def test_the_rank_correlation_is_spearmans_with_ties() -> None:
 def test_few_or_equal_patients_are_no_crash() -> None:
     one = judge([0.1], [0.8])
     assert (one["rank_correlation"], one["mean_dice_after"], one["rise"], one["rise_ci95"]) == (None, None, None, None)
+    assert judge([0.1, 0.2], [0.9, 0.8])["rank_correlation"] is None  # of two it says nothing
     alike = judge([0.1] * 5, [0.8] * 5)
     assert alike["rank_correlation"] is None
     json.dumps([one, alike], allow_nan=False)
