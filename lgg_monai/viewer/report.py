@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,7 +177,8 @@ def _files(folder: Path, patient: ReportPatient) -> list[dict[str, str]]:
     for role, path in (("mask", patient.mask), ("probability", patient.probability), ("FLAIR", patient.image)):
         if path is not None and Path(path).absolute().is_relative_to(folder.absolute()):
             relative = Path(path).absolute().relative_to(folder.absolute()).as_posix()
-            found.append({"role": role, "address": quote(relative)})
+            # As bytes: a name may be no text in the language of this process.
+            found.append({"role": role, "address": quote(os.fsencode(relative))})
     return found
 
 

@@ -8,16 +8,19 @@ import hashlib
 import html
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 from report_patients import OBLIQUE, MakePatient, save
 
 from lgg_monai.errors import LggError
@@ -26,6 +29,7 @@ from lgg_monai.viewer.data import identity_of
 from lgg_monai.viewer.report import format_value
 from lgg_monai.viewer.templates import SHARED
 
+TITLE = ImageFont.load_default(14)
 HOSTILE = """</script><img src=x onerror="alert(1)">'{{ 7*7 }}é漢\u202e"""
 
 
@@ -122,6 +126,19 @@ def test_a_narrow_volume_makes_a_picture_that_its_format_can_hold(make_patient: 
     assert "failed" not in page.partition("<tbody")[2].partition("</tbody>")[0]
     with Image.open(tmp_path / "out" / "viewer" / identity_of(patient.name) / "slices.webp") as slices:
         assert slices.height > 2000
+        assert slices.width / 3 > TITLE.getlength("slice 13 of 13") + 8  # pixels left of it
+
+
+def test_the_address_of_a_file_is_its_name_in_bytes(make_patient: MakePatient, tmp_path: Path) -> None:
+    """A folder whose name is no text, or is read under a locale that does not know its letters."""
+    patient = make_patient(measurements={})
+    assert patient.mask is not None
+    try:
+        folder = Path(shutil.move(patient.mask.parent, tmp_path / "out" / os.fsdecode(b"\xff\xe9")))
+    except OSError:
+        pytest.skip("the file system takes text alone")
+    page = write(tmp_path / "out", [replace(patient, mask=folder / "mask.nii.gz", image=folder / "flair.nii.gz")])
+    assert 'href="%FF%E9/mask.nii.gz"' in page
 
 
 def test_a_patient_that_cannot_be_drawn_is_said_so_and_stops_no_other(
