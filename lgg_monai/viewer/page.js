@@ -55,6 +55,11 @@
   find("more")?.addEventListener("change", (event) => table.classList.toggle("hide-more", !event.target.checked));
   filter();
 
+  // What is folded on the screen is read on paper.
+  const folded = () => body.querySelectorAll("details");
+  window.addEventListener("beforeprint", () => { for (const part of folded()) part.open = true; });
+  window.addEventListener("afterprint", () => { for (const part of folded()) part.open = false; });
+
   // ---- loading ----
   const received = new Map();
   window.lggViewer = { receive: (content) => received.set(content.id, content) };

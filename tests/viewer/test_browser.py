@@ -175,6 +175,34 @@ def test_without_webgl_slices_are_pictures(start: Start, folder: Path) -> None:
     assert problems(browser) == []
 
 
+def test_a_long_name_leaves_the_buttons_in_the_window(start: Start, make_patient: MakePatient, tmp_path: Path) -> None:
+    page = write_report(tmp_path / "out", [make_patient("x" * 200)], title="Masks", phantom=False, notes=[])
+    browser = start(page.as_uri(), ["--disable-gpu", "--disable-3d-apis"])
+    open_first(browser)
+    right = browser.execute_script("return document.getElementById('close').getBoundingClientRect().right")
+    assert right <= browser.execute_script("return innerWidth")
+
+
+def test_paper_holds_the_whole_table_and_every_warning(start: Start, make_patient: MakePatient, tmp_path: Path) -> None:
+    measured = {f"measurement {number}": 1234.5 for number in range(12)}
+    patients = [
+        make_patient(f"p{number}", measurements=measured, warnings=["odd spacing", "few slices"])
+        for number in range(30)
+    ]
+    page = write_report(tmp_path / "out", patients, title="Masks", phantom=False, notes=[])
+    browser = start(page.as_uri(), ["--disable-gpu"])
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    table = "document.querySelector('.patients')"
+    assert browser.execute_script(f"return {table}.scrollHeight - {table}.clientHeight") == 0
+    assert one(browser, "tbody tr:last-child li:last-child").is_displayed()
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert not one(browser, "tbody tr:last-child li:last-child").is_displayed()
+    for width in (718, 1047):  # A4, upright and across
+        browser.set_window_size(width, 900)
+        assert browser.execute_script(f"return {table}.scrollWidth - {table}.clientWidth") == 0
+
+
 def test_a_page_without_its_data_says_so_and_keeps_its_table(start: Start, folder: Path, tmp_path: Path) -> None:
     alone = shutil.copy(folder / "report.html", tmp_path / "alone.html")
     browser = start(Path(alone).as_uri(), ["--disable-gpu"])
