@@ -22,7 +22,7 @@ from lgg_monai.viewer.volumes import PLANES, Grid, Volumes, read_volumes
 
 DATA = "viewer"
 VOLUMES, SLICES, THUMBNAIL = "volumes.js", "slices.webp", "thumbnail.webp"
-FORMAT = 1  # of these files; a new one makes old ones be written again
+FORMAT = 2  # of these files; a new one makes old ones be written again
 
 
 @dataclass(frozen=True)

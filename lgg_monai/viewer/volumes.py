@@ -19,7 +19,8 @@ from lgg_monai.errors import LggError
 from lgg_monai.viewer.patient import ReportPatient
 
 PLANES = ("sagittal", "coronal", "axial")  # perpendicular to the axes right, anterior, superior
-THICK = 1.5  # slices this many times thicker than pixels are wide say how a volume was acquired
+THICK = 1.5  # slices this many times thicker than both sides of pixels say how a volume was acquired
+MOST_REPEATED = 4  # times that a voxel is drawn; more than that is an error of the file's, and would fill the memory
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class Grid:
 
     @cached_property
     def plane(self) -> int:
-        """The RAS axis to scroll along: through the thickest side of the voxels, or from inferior to superior."""
+        """The RAS axis to scroll along: through the one thick side of the voxels, or from inferior to superior."""
         sizes = nibabel.affines.voxel_sizes(self.affine)
-        thick = int(sizes.argmax())
-        return int(self.directions[thick, 0]) if sizes[thick] > THICK * sizes.min() else 2
+        *_, wide, thick = sizes.argsort()
+        return int(self.directions[thick, 0]) if sizes[thick] > THICK * sizes[wide] else 2
 
     def head_affine(self) -> np.ndarray:
         """Guess how thick slices of unknown spacing are, so that planes across them do not look squashed.
@@ -80,12 +81,15 @@ class Grid:
         """Turn a volume ``[X, Y, Z]`` into pictures ``[columns, rows, slices]``, slices in the file's order.
 
         The patient's right is on the left, as radiologists look at it; anterior or superior is up; in sagittal
-        pictures anterior is on the left.
+        pictures anterior is on the left. Long voxels are drawn several times.
         """
         turn = orientations.ornt_transform(self.directions, orientations.axcodes2ornt("LPI"))
         turned = orientations.apply_orientation(volume, turn)
         columns, rows = {2: (0, 1), 1: (0, 2), 0: (1, 2)}[self.plane]
         pictures = turned.transpose(columns, rows, self.plane)
+        sizes = nibabel.affines.voxel_sizes(self.affine)[[self.file_axis(columns), self.file_axis(rows)]]
+        for axis, size in enumerate(sizes):
+            pictures = pictures.repeat(min(round(size / sizes.min()), MOST_REPEATED), axis)
         file_runs_with = self.flipped(self.plane)  # left, posterior and inferior are RAS backwards
         return pictures if file_runs_with else pictures[..., ::-1]
 

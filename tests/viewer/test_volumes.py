@@ -38,6 +38,19 @@ def test_slices_are_shown_in_the_plane_of_acquisition_and_in_the_order_of_the_fi
         assert sorted(shown[..., index].ravel()) == sorted(np.take(volume, index, axis=thick).ravel())
 
 
+def test_slices_thinner_than_pixels_are_wide_are_axial() -> None:
+    assert Grid(np.diag([-2.0, -2, 0.8, 1]), SHAPE).plane == 2
+
+
+@pytest.mark.parametrize(("sizes", "shown"), [((1, 2, 5), (40, 72)), ((3, 1, 5), (120, 36)), ((1, 1.2, 5), (40, 36))])
+def test_long_pixels_are_drawn_several_times(sizes: tuple[float, ...], shown: tuple[int, int]) -> None:
+    volume = np.random.default_rng(2).random(SHAPE)
+    pictures = Grid(np.diag([*sizes, 1]), SHAPE).shown(volume)
+    assert pictures.shape == (*shown, 7)
+    steps = (shown[0] // 40, shown[1] // 36)
+    assert np.array_equal(pictures[:: steps[0], :: steps[1]], volume[::-1, ::-1])
+
+
 def test_the_right_side_is_on_the_left_and_anterior_is_up() -> None:
     """A voxel far to the patient's right, anterior, in RAS order without any flip."""
     volume = np.zeros(SHAPE)
