@@ -30,6 +30,7 @@ SUPERSAMPLING = 3
 LABEL_WIDTH = 1.2  # of an outline, in pixels of the slice
 PREDICTION_WIDTH = 0.8
 DASH = 4.0
+SLENDER = 4  # times that a drawn slice may be as long as it is wide
 
 
 def draw_overlay(
@@ -79,6 +80,20 @@ def draw_overlay(
         entries += [("prediction", PREDICTION_COLOUR)] if prediction is not None else []
         strips.append(text_strip(canvas.shape[1], entries))
     return np.concatenate(strips)
+
+
+def broadened(slices: np.ndarray, fill: float = 0) -> np.ndarray:
+    """Pad slices ``[X, Y]`` or ``[X, Y, Z]`` so that the longer side of each is at most four times the shorter one.
+
+    A title has no room above a few columns, and a stamp none in a few rows.
+
+    Args:
+        slices: a picture or a mask.
+        fill: value of what is added on both sides alike.
+    """
+    missing = [max(math.ceil(max(slices.shape[:2]) / SLENDER) - size, 0) for size in slices.shape[:2]]
+    sides = [(size // 2, size - size // 2) for size in missing] + [(0, 0)] * (slices.ndim - 2)
+    return np.pad(slices, sides, constant_values=fill)
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:

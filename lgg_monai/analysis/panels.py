@@ -15,6 +15,7 @@ from lgg_monai.analysis.overlays import (
     LABEL_COLOUR,
     PAPER,
     PREDICTION_COLOUR,
+    broadened,
     draw_overlay,
     intensity_window,
     text_strip,
@@ -58,15 +59,16 @@ def patient_panel(
         inside = ~inside
     starts, ends = generate_spatial_bounding_box(inside[None], margin=HEAD_MARGIN, allow_smaller=True)
     head = tuple(slice(int(start), int(end)) for start, end in zip(starts, ends, strict=True))
-    scale = math.ceil(TILE_WIDTH / (head[0].stop - head[0].start))
+    flair, true, predicted = broadened(flair[head], low), broadened(true[head]), broadened(predicted[head])
+    scale = math.ceil(TILE_WIDTH / flair.shape[0])
 
     notes = _notable_slices(true, predicted)
     tiles = []
     for z in choose_slices(true, predicted, 2 * columns):
         tile = draw_overlay(
-            flair[:, :, z][head],
-            true[:, :, z][head],
-            predicted[:, :, z][head],
+            flair[:, :, z],
+            true[:, :, z],
+            predicted[:, :, z],
             scale,
             title=f"slice {z + 1}   {_slice_verdict(true[:, :, z], predicted[:, :, z])}{notes.get(z, '')}",
             stamp=stamp,
@@ -74,7 +76,7 @@ def patient_panel(
             legend=False,
         )
         tiles.append(tile)
-    sheet = _arranged(tiles, min(columns, len(tiles)))
+    sheet = _arranged(tiles, columns)  # as wide for few slices, so that the title has room
     header = [("  ".join(filter(None, [title, stamp])), INK)] if title or stamp else []
     footer = [("label", LABEL_COLOUR), ("prediction", PREDICTION_COLOUR), ("FLAIR", FAINT_INK)]
     return np.concatenate([text_strip(sheet.shape[1], header, 18), sheet, text_strip(sheet.shape[1], footer)])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.cost import patient_of
-from lgg_monai.analysis.overlays import draw_overlay, intensity_window, save_png
+from lgg_monai.analysis.overlays import broadened, draw_overlay, intensity_window, save_png
 from lgg_monai.analysis.panels import select_best_median_worst
 from lgg_monai.analysis.runs import Run
 from lgg_monai.boxes import bounding_box
@@ -85,7 +85,8 @@ def _row(folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str) ->
     low, high = window = intensity_window(flair)
     inside = flair.mean(axis=2) > low + 0.1 * (high - low)
     box = bounding_box(inside | np.any([true, *predictions], axis=(0, 3)), margin=4)
-    scale = math.ceil(TILE_WIDTH / (box[0].stop - box[0].start))
+    shown_flair = broadened(flair[:, :, z][box], low)
+    scale = math.ceil(TILE_WIDTH / shown_flair.shape[0])
 
     stem = f"{rank.replace(' ', '_')}_{name}_{z + 1}"
     tiles = []
@@ -93,9 +94,9 @@ def _row(folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str) ->
     panels += [(run.label, true, prediction) for run, prediction in zip(runs, predictions, strict=True)]
     for number, (caption, shown, prediction) in enumerate(panels):
         picture = draw_overlay(
-            flair[:, :, z][box],
-            None if shown is None else shown[:, :, z][box],
-            None if prediction is None else prediction[:, :, z][box],
+            shown_flair,
+            None if shown is None else broadened(shown[:, :, z][box]),
+            None if prediction is None else broadened(prediction[:, :, z][box]),
             scale,
             stamp=stamp,
             window=window,

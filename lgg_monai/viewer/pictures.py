@@ -13,6 +13,7 @@ from lgg_monai.analysis.overlays import (
     LABEL_COLOUR,
     PAPER,
     PREDICTION_COLOUR,
+    broadened,
     draw_overlay,
     outline_coverage,
 )
@@ -25,7 +26,6 @@ THUMBNAIL_OUTLINE = 2.0
 SLICES = 12
 COLUMNS = 3
 TILE_WIDTH = 240
-TILE_HEIGHT = 1200  # a narrow volume is not enlarged beyond it: WebP holds 16383 pixels, four tiles one above the other
 HEAD_MARGIN = 4
 
 
@@ -91,9 +91,8 @@ def _draw_slices(shown: _Shown, stamp: str) -> bytes:
     """
     empty = np.zeros(shown.flair.shape, dtype=bool)
     truth, mask = (empty if part is None else part for part in (shown.truth, shown.mask))
-    columns, rows = shown.flair.shape[:2]
-    scale = max(1, min(math.ceil(TILE_WIDTH / columns), TILE_HEIGHT // rows))
-    count = shown.flair.shape[2]
+    columns, _, count = shown.flair.shape
+    scale = math.ceil(TILE_WIDTH / columns)
     if (truth | mask).any():
         chosen = choose_slices(truth, mask, SLICES)
     else:
@@ -125,9 +124,8 @@ def _cut_to_head(volumes: Volumes) -> _Shown:
         if part is not None:
             inside |= part.any(axis=2)
     head = bounding_box(inside, margin=HEAD_MARGIN) if inside.any() else (slice(None), slice(None))
-    cut = [None if part is None else part[head] for part in (flair, mask, truth)]
-    assert cut[0] is not None
-    return _Shown(cut[0], cut[1], cut[2], (low, high))
+    cut = [None if part is None else broadened(part[head]) for part in (mask, truth)]
+    return _Shown(broadened(flair[head], low), cut[0], cut[1], (low, high))
 
 
 def _sheet(tiles: list[np.ndarray]) -> np.ndarray:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lgg_monai.analysis import overlays
 from lgg_monai.analysis.overlays import (
+    broadened,
     draw_overlay,
     intensity_window,
     outline_coverage,
@@ -115,6 +116,16 @@ def test_strips_of_title_and_legend_leave_the_slice_alone(flair: np.ndarray, mas
     assert np.array_equal(framed[overlays.STRIP : -overlays.STRIP], plain)
     assert framed[: overlays.STRIP].max() > 150
     assert coloured(framed[-overlays.STRIP :]).any()
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [((3, 40, 2), (10, 40, 2)), ((40, 7), (40, 10)), ((12, 40), (12, 40))])
+def test_slender_slices_are_padded_on_both_sides(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    slices = np.random.default_rng(0).random(shape)
+    padded = broadened(slices, -1)
+    assert padded.shape == wanted
+    assert (padded == -1).sum() == padded.size - slices.size
+    left, top = ((new - old) // 2 for new, old in zip(wanted[:2], shape[:2], strict=True))
+    assert np.array_equal(padded[left : left + shape[0], top : top + shape[1]], slices)
 
 
 def test_a_stamp_changes_the_slice_itself() -> None:

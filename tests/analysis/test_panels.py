@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from lgg_monai.analysis.overlays import STRIP
 from lgg_monai.analysis.panels import choose_slices, patient_panel, select_best_median_worst
@@ -69,6 +70,18 @@ def test_a_panel_of_a_patient(columns: int) -> None:
     stamped = patient_panel(image, label, prediction, "TCGA_CS_1", "PHANTOM", columns=columns)
     assert stamped.shape == sheet.shape
     assert (stamped != sheet).any(axis=2).mean() > 0.01
+
+
+def test_few_and_narrow_slices_leave_room_for_the_titles() -> None:
+    narrow = np.random.default_rng(2).random((3, 6, 200, 1))
+    label = np.zeros((6, 200, 1), dtype=bool)
+    label[2:5, 90:99] = True
+    title = "TCGA_CS_1: median patient, volume Dice 0.912"
+    sheet = patient_panel(narrow, label, label, title)
+    font = ImageFont.load_default(18)
+    assert sheet.shape[1] > font.getlength(title) + 8
+    assert sheet.shape[0] < 2000
+    assert coloured(sheet[:-STRIP]).any()
 
 
 def test_a_panel_of_nothing() -> None:
