@@ -20,7 +20,15 @@ SEARCH_DEPTH = 3
 NETWORK_AXES = ("L", "P", "S")
 """Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
 _PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")
-_DATE = re.compile(r"_\d{8}$")
+# What tells scans of one person apart: all that BIDS puts behind the subject, the last digits of BraTS's names of 2023
+# and later, a date at the end, and times, which come last as a rule, and first where folders were named after them.
+_BIDS = re.compile(r"(?P<person>(.*_)?sub-[^_]+)_.+")
+_BRATS = re.compile(r"(?P<person>(.*_)?BraTS-[a-z]+-\d{5})-\d{3}", re.I)
+_TIME = (
+    r"((ses|session|visit|time|timepoint|tp|day|week|month|year|fu|follow[-_ ]?up)[-_ ]?\d[\da-z-]*"
+    r"|baseline|follow[-_ ]?up|(pre|post)[-_ ]?op)"
+)
+_OF_SCAN = re.compile(rf"_\d{{8}}$|[-_]{_TIME}$|^{_TIME}_", re.I)
 
 
 @dataclass(frozen=True)
@@ -42,18 +50,27 @@ class Patient:
     @property
     def site(self) -> str:
         """The institution's code, the second part of a TCGA name (``CS``, ``DU``, …); ``unknown`` in other names."""
-        match = _PATIENT_NAME.match(self.name)
+        match = _PATIENT_NAME.match(self.person)
         return match["site"] if match else "unknown"
 
     @property
     def person(self) -> str:
-        """The name without the date: two scans of one person must never be parted by a split."""
+        """Who was scanned, see :func:`person_of`: two scans of one person must never be parted by a split."""
         return person_of(self.name)
 
 
 def person_of(name: str) -> str:
-    """Give a patient's name without the date of the scan."""
-    return _DATE.sub("", name)
+    """Give a scan's name without what tells it from other scans of the same person, such as date or session.
+
+    Known are ``_20010131``, BIDS (``sub-01_ses-2``), BraTS (``BraTS-GLI-00005-101``) and words for times such as
+    ``_FU007d``, ``_week-12``, ``_Timepoint_2`` or ``_baseline``.
+    """
+    for pattern in (_BIDS, _BRATS):
+        if match := pattern.fullmatch(name):
+            name = match["person"]
+    while (shorter := _OF_SCAN.sub("", name)) not in ("", name):
+        name = shorter
+    return name
 
 
 def find_patients(dataset_dir: Path) -> list[Patient]:

@@ -19,9 +19,10 @@ def describe(report: DatasetReport) -> str:
     tumour = sum(patient.tumour_voxels for patient in readable)
     lines = [f"{'PHANTOM ' if is_phantom(report.folder) else ''}{report.folder}"]
     unreadable = len(report.patients) - len(readable)
-    lines.append(
-        f"patients         {len(report.patients)}" + (f" ({unreadable} of them unreadable)" if unreadable else "")
-    )
+    people = len({patient.patient.person for patient in report.patients})
+    notes = [f"{unreadable} of them unreadable"] if unreadable else []
+    notes += [f"scans of {people} people by their names"] if people < len(report.patients) else []
+    lines.append(f"patients         {len(report.patients)}" + (f" ({', '.join(notes)})" if notes else ""))
     lines.append("sites            " + ", ".join(f"{site} {count}" for site, count in report.sites.items()))
     if not readable:
         return "\n".join(lines)

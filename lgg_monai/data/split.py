@@ -65,8 +65,9 @@ def split_patients(
     for report in sorted(reports, key=lambda report: report.patient.name):
         people[report.patient.person].append(report)
     if split == FOLDS and len(people) < MINIMUM_A_FOLD * folds:
+        scans = f", with {len(reports)} scans," if len(reports) > len(people) else ""
         message = (
-            f"{len(people)} patient(s) are too few for {folds} folds: "
+            f"{len(people)} patient(s){scans} are too few for {folds} folds: "
             f"at least {MINIMUM_A_FOLD * folds} are needed, or fewer folds with --folds"
         )
         raise LggError(message)

@@ -20,6 +20,7 @@ from lgg_monai.data.datalist import prepare_datalist
 from lgg_monai.data.integrity import inspect_dataset, inspect_patient, require_sound
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.phantom import write_phantom
+from lgg_monai.data.report import describe
 from lgg_monai.data.tiff_stack import mask_files, read_slice
 from lgg_monai.errors import LggError
 
@@ -415,6 +416,14 @@ def test_sound_data_is_described(phantom: Path) -> None:
         assert one.tumour_voxels == np.count_nonzero(mask)
         assert one.tumour_slices == np.count_nonzero(mask.any(axis=(1, 2)))
     assert sorted(one.copied for one in report.patients) == [(), (), (), (), (), ("post",)]
+
+
+def test_scans_of_one_person_are_told(own_nifti: Path) -> None:
+    assert "patients         6\n" in describe(inspect_dataset(own_nifti))
+    for folder in ("imagesTr", "labelsTr"):
+        for name, session in ((ONE, "sub-01_ses-1"), (TWO, "sub-01_ses-2")):
+            (own_nifti / folder / f"{name}.nii.gz").rename(own_nifti / folder / f"{session}.nii.gz")
+    assert "patients         6 (scans of 5 people by their names)\n" in describe(inspect_dataset(own_nifti))
 
 
 def test_columns_come_before_rows_in_the_size(own_phantom: Path) -> None:
