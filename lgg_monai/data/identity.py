@@ -54,8 +54,8 @@ def code_state(*settings: Any) -> str:
 
 
 def short_hash(text: str) -> str:
-    """Hash a text to 32 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    """Hash a text to 32 hexadecimal digits; names of files in it need be no text (``surrogateescape``)."""
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:32]
 
 
 def _describe(value: Any, modules: set[str], inside: tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
         dataset_dir: a ``kaggle_3m`` folder (or one that holds it), or a folder with ``imagesTr`` and ``labelsTr``.
 
     Raises:
-        LggError: the folder is missing or holds no patient, or a patient lies in it twice.
+        LggError: the folder is missing or holds no patient, or a patient lies in it twice or has a name that is no text.
     """
     folder = Path(dataset_dir)
     try:
@@ -95,6 +96,7 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
             "or imagesTr/*.nii.gz with labelsTr/*.nii.gz"
         )
         raise LggError(message)
+    _require_text(patients)
     patients.sort(key=lambda patient: patient.name)
     twice = [(one, other) for one, other in itertools.pairwise(patients) if one.name == other.name]
     if twice:
@@ -103,6 +105,14 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
         message = f"patient {one.name} lies twice in {folder} ({one.image} and {other.image}{more}): remove one of them"
         raise LggError(message)
     return patients
+
+
+def _require_text(patients: list[Patient]) -> None:
+    """Refuse names in another encoding than the system's: neither lists nor tables of patients could hold them."""
+    for patient in patients:
+        name = os.fsencode(patient.image).decode(errors="replace")
+        if name != str(patient.image):
+            raise LggError(f"the name of {name} is not in UTF-8, as names from other systems may be: rename it")
 
 
 def read_patient(patient: Patient) -> tuple[np.ndarray, np.ndarray | None]:

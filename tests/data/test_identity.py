@@ -49,6 +49,11 @@ def test_files_state_notices(change: Callable[[Path], object], tmp_path: Path) -
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the time of change is that of creation there")
+def test_files_state_takes_names_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"M\xfcller_1.tif")).write_bytes(b"pixels")
+    assert files_state([tmp_path]) is not None
+
+
 def test_files_state_notices_other_pixels_of_the_same_size_and_time(tmp_path: Path) -> None:
     patient = folder(tmp_path / "a")
     before, times = files_state([patient]), (patient / "a_2.tif").stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -144,6 +145,13 @@ def test_patient_in_two_places_is_refused(own_phantom: Path) -> None:
         shutil.copytree(own_phantom / name, own_phantom / "copy" / name)
     message = r"PHANTOM_AA_0001_20000101 lies twice in .* \(.* and .*copy.*, and 1 more alike\): remove one of them"
     with pytest.raises(LggError, match=message):
+        find_patients(own_phantom)
+
+
+def test_a_name_that_is_no_text_is_refused(own_phantom: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(own_phantom) + b"/M\xfcller"))
+    (own_phantom / "PHANTOM_AA_0001_20000101").rename(odd)
+    with pytest.raises(LggError, match=r"the name of .*/M\ufffdller is not in UTF-8, .*: rename it"):
         find_patients(own_phantom)
 
 
