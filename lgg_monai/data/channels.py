@@ -64,5 +64,6 @@ def order_problems(dataset_dir: Path) -> list[str]:
         return []
     return [
         f"{channels.path} names the channels {', '.join(channels.names.values())}, expected pre, FLAIR, post in this "
-        "order: put the volumes of every image and the names into it, or correct the names where they are wrong"
+        f"order: `lgg-monai collect {dataset_dir} --output OUT` writes such a set (tumour is what is not 0), "
+        "or correct the names where they are wrong"
     ]

@@ -81,19 +81,27 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
         dataset_dir: a ``kaggle_3m`` folder (or one that holds it), or a folder with ``imagesTr`` and ``labelsTr``.
 
     Raises:
-        LggError: the folder is missing or holds no patient, or a patient lies in it twice or has a name that is no text.
+        LggError: the folder is missing, of another layout or holds no patient, or a patient lies in it twice or has a
+            name that is no text.
     """
     folder = Path(dataset_dir)
     try:
         if not folder.is_dir():
-            raise LggError(f"no such dataset folder: {folder}: give the kaggle_3m folder with --dataset_dir")
+            way = "give the kaggle_3m folder with --dataset_dir"
+            if folder.is_file() and folder.suffix.lower() == ".zip":
+                way = f"unpack it by `lgg-monai download DIR --source {folder}`"
+            raise LggError(f"no such dataset folder: {folder}: {way}")
         patients = _nifti_patients(folder) if (folder / "imagesTr").is_dir() else _tiff_patients(folder, SEARCH_DEPTH)
     except OSError as error:
         raise LggError(f"cannot list the files of {folder} ({error}): give a folder that you may read") from error
     if not patients:
+        inner = next((path.parent for path in sorted(folder.glob("*/imagesTr"))), None)
+        if inner is not None:
+            raise LggError(f"no patients in {folder} itself: give the folder that holds imagesTr, {inner}")
         message = (
             f"no patients in {folder}: expected <patient>/<patient>_<n>.tif with _mask.tif beside it, "
-            "or imagesTr/*.nii.gz with labelsTr/*.nii.gz"
+            "or imagesTr/*.nii.gz with labelsTr/*.nii.gz; of other NIfTI or DICOM scans and their masks, "
+            f"`lgg-monai collect {folder} --output OUT` makes such a folder"
         )
         raise LggError(message)
     _require_text(patients)
@@ -102,8 +110,11 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
     if twice:
         one, other = twice[0]
         more = f", and {len(twice) - 1} more alike" if len(twice) > 1 else ""
-        message = f"patient {one.name} lies twice in {folder} ({one.image} and {other.image}{more}): remove one of them"
-        raise LggError(message)
+        # As the published zip does, which holds all patients twice.
+        apart = one.image.parent != other.image.parent
+        give = f"give one of the folders, such as {one.image.parent}, or " if apart else ""
+        message = f"patient {one.name} lies twice in {folder} ({one.image} and {other.image}{more})"
+        raise LggError(f"{message}: {give}remove one of them")
     return patients
 
 
@@ -209,6 +220,13 @@ def empty_patient_folders(folder: Path, depth: int = SEARCH_DEPTH) -> list[Path]
 def _nifti_patients(folder: Path) -> list[Patient]:
     labels = {stem(path.name): path for path in nifti_labels(folder)}
     images = [path for path in sorted((folder / "imagesTr").iterdir()) if is_nifti(path.name)]
+    for image in images:
+        patient, channel = stem(image.name)[:-5], stem(image.name)[-5:]
+        if re.fullmatch(r"_\d{4}", channel) and patient in labels and patient + channel not in labels:
+            raise LggError(
+                f"{image} is one of several files of {patient}, as nnU-Net's layout has them, expected one 4D file: "
+                f"`lgg-monai collect {folder} --output OUT` joins them"
+            )
     return [Patient(stem(image.name), image, labels.get(stem(image.name)), "nifti") for image in images]
 
 

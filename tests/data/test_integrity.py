@@ -306,7 +306,7 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "channels named in another order": (
         lambda root: name_channels(root, {"0": "FLAIR", "1": "T1w", "2": "T1gd"}),
-        r"own_nifti.dataset\.json names the channels FLAIR, T1w, T1gd, expected pre, FLAIR, post in this order: put",
+        r"own_nifti.dataset\.json names the channels FLAIR, T1w, T1gd, expected pre, FLAIR, post .*`lgg-monai collect",
     ),
     "mask on another grid": (
         shift_mask,

@@ -133,17 +133,38 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
         find_patients(tmp_path / "nowhere")
 
 
+def test_a_zip_is_to_be_unpacked_by_download(tmp_path: Path) -> None:
+    (tmp_path / "archive.zip").touch()
+    with pytest.raises(LggError, match=r"no such dataset .*: unpack it by `lgg-monai download DIR --source .*zip`"):
+        find_patients(tmp_path / "archive.zip")
+
+
 def test_folder_without_patients_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
-    with pytest.raises(LggError, match=r"no patients in .*: expected <patient>/<patient>_<n>\.tif") as caught:
+    message = r"no patients in .*: expected <patient>/<patient>_<n>\.tif .*`lgg-monai collect .*` makes such"
+    with pytest.raises(LggError, match=message) as caught:
         find_patients(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_folder_above_a_nifti_set_is_told_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "Task01" / "imagesTr").mkdir(parents=True)
+    with pytest.raises(LggError, match=r"give the folder that holds imagesTr, .*Task01$"):
+        find_patients(tmp_path)
+
+
+def test_a_set_in_nnunets_layout_is_for_collect(phantom: Path, tmp_path: Path) -> None:
+    folder = convert(phantom, tmp_path, "nnunet")
+    with pytest.raises(LggError, match=r"_0000\.nii\.gz is one of several files of .*`lgg-monai collect .* joins them"):
+        find_patients(folder)
 
 
 def test_patient_in_two_places_is_refused(own_phantom: Path) -> None:
     for name in ("PHANTOM_AA_0001_20000101", "PHANTOM_BB_0002_20000101"):
         shutil.copytree(own_phantom / name, own_phantom / "copy" / name)
-    message = r"PHANTOM_AA_0001_20000101 lies twice in .* \(.* and .*copy.*, and 1 more alike\): remove one of them"
+    message = (
+        r"PHANTOM_AA_0001_.* lies twice in .* \(.* and .*copy.*, and 1 more alike\): give one of .*, or remove one"
+    )
     with pytest.raises(LggError, match=message):
         find_patients(own_phantom)
 
