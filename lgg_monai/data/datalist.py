@@ -94,8 +94,16 @@ def prepare_datalist(
     for names in parts.values():
         _entries(names, report)
     require_disjoint(parts, report.patients)
-    if not any(r.tumour_slices for r in report.patients if r.patient.name in set(parts["training"])):
+    with_tumour = {r.patient.name for r in report.patients if r.tumour_slices}
+    if with_tumour.isdisjoint(parts["training"]):
         raise LggError(f"no tumour in any mask of the training patients of {dataset_dir}: there is nothing to learn")
+    if parts["validation"] and with_tumour.isdisjoint(parts["validation"]):
+        message = (
+            f"no tumour in any mask of the validation patients ({', '.join(parts['validation'][:3])}), so "
+            "no epoch could be told the best: take another --split_seed, other patients in --datalist_file, or none to "
+            "validate on (--validation_fraction 0)"
+        )
+        raise LggError(message)
     content: dict[str, Any] = {
         "dataset_dir": str(dataset_dir),
         "phantom": is_phantom(Path(dataset_dir)),

@@ -172,6 +172,17 @@ def test_training_patients_without_tumour_are_refused(own_phantom: Path, tmp_pat
     assert "no tumour in any mask" in refusal(prepare_datalist, own_phantom, tmp_path / "run", datalist=path)
 
 
+def test_validation_patients_without_tumour_are_refused(own_phantom: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in own_phantom.glob("PHANTOM_*"))
+    without_tumour(own_phantom, names[:2])
+    path = write_parts(tmp_path / "mine.json", training=names[2:], validation=names[:2], test=[])
+    message = refusal(prepare_datalist, own_phantom, tmp_path / "run", datalist=path)
+    assert message.startswith(f"no tumour in any mask of the validation patients ({names[0]}, {names[1]})")
+    # One that shows tumour is enough.
+    path = write_parts(tmp_path / "mine.json", training=names[3:], validation=names[1:3], test=names[:1])
+    assert prepare_datalist(str(own_phantom), str(tmp_path / "run"), datalist=path)["validation"]
+
+
 def test_given_patient_in_two_parts_is_refused(phantom: Path, tmp_path: Path) -> None:
     path = write_parts(tmp_path / "mine.json", training=[ONE, TWO], validation=["PHANTOM_CC_0003_20000101"], test=[ONE])
     message = refusal(prepare_datalist, phantom, tmp_path / "run", datalist=path)
