@@ -189,9 +189,12 @@ def _voxels(path: Path) -> np.ndarray:
     picture = load_nifti(path)
     try:
         require_whole_gzip(path)
-        return np.asanyarray(picture.dataobj)
+        voxels = np.asanyarray(picture.dataobj)
     except Exception as error:  # where no axis had to be turned, voxels are read only here
         raise _unreadable(path, error) from error
+    if voxels.dtype.kind not in "biuf":
+        raise LggError(f"{path} holds colours or complex numbers ({voxels.dtype}), expected grey values: export it so")
+    return voxels
 
 
 def _unreadable(path: Path, error: Exception) -> LggError:

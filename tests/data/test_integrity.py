@@ -288,6 +288,18 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda root: cut(root / "imagesTr" / f"{ONE}.nii.gz", bytes_off=8),
         rf"cannot read .*imagesTr.{ONE}\.nii\.gz as NIfTI .*EOF.*: replace the file",
     ),
+    "colours": (
+        lambda root: rewrite(root, lambda array: np.zeros(array.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])),
+        rf"imagesTr.{ONE}\.nii\.gz holds colours or complex numbers .*, expected grey values: export it so",
+    ),
+    "a mask in colours": (
+        lambda root: rewrite(root, lambda a: np.zeros(a.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")]), labels=True),
+        rf"labelsTr.{ONE}\.nii\.gz holds colours or complex numbers .*, expected grey values: export it so",
+    ),
+    "complex numbers": (
+        lambda root: rewrite(root, lambda array: array.astype(np.complex64)),
+        rf"imagesTr.{ONE}\.nii\.gz holds colours or complex numbers .*, expected grey values: export it so",
+    ),
     "two sequences": (
         lambda root: rewrite(root, lambda array: array[..., :2]),
         rf"{ONE}\.nii\.gz has 2 sequence\(s\), expected 3: join pre, FLAIR and post",
