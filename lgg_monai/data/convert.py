@@ -10,14 +10,14 @@ from typing import Any, Literal, get_args
 import nibabel
 import numpy as np
 
-from lgg_monai.data.channels import order_problems
+from lgg_monai.data.channels import DATASET_JSON, order_problems
 from lgg_monai.data.integrity import inspect_patient
 from lgg_monai.data.patients import Patient, find_patients, load_nifti, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
-from lgg_monai.files import replacing, writable_folder, write_json
+from lgg_monai.files import read_object, replacing, writable_folder, write_json
 
 Layout = Literal["msd", "nnunet"]
 NNUNET_FOLDER = "Dataset501_LGG"
@@ -27,6 +27,8 @@ REFERENCE = (
     "Buda et al., Computers in Biology and Medicine 109 (2019), 10.1016/j.compbiomed.2019.05.002; "
     "Mazurowski et al., Journal of Neuro-Oncology 133 (2017), 10.1007/s11060-017-2420-1"
 )
+PLACEHOLDER = "The slices record neither spacing nor orientation: 1 mm is a placeholder."
+OWN = ("name", "description", "reference", "licence", "license", "release")
 LICENCE = "CC BY-NC-SA 4.0: non-commercial, share alike; cite Buda 2019 and Mazurowski 2017"
 
 
@@ -81,7 +83,7 @@ def convert(
                 progress(done, len(patients), patient.name)
         if synthetic:
             _copy_marker(Path(dataset_dir), root)
-        write_json(root / "dataset.json", _description(patients, layout, synthetic))
+        write_json(root / "dataset.json", _description(Path(dataset_dir), patients, layout, synthetic))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise LggError(f"cannot write NIfTI files to {root} ({reason}): free space or choose another folder") from error
@@ -114,15 +116,8 @@ def write_nifti(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
         nibabel.save(picture, temporary)
 
 
-def _description(patients: list[Patient], layout: Layout, synthetic: bool) -> dict[str, Any]:
-    name = "LGG (phantom: synthetic, not patients)" if synthetic else "LGG"
-    what = "Synthetic pictures, not patients" if synthetic else "FLAIR abnormality of lower-grade glioma in brain MR"
-    about = {
-        "name": name,
-        "description": f"{what}. The published slices record neither spacing nor orientation: 1 mm is a placeholder.",
-        "reference": REFERENCE,
-        "licence": LICENCE,
-    }
+def _description(dataset_dir: Path, patients: list[Patient], layout: Layout, synthetic: bool) -> dict[str, Any]:
+    about = _about(dataset_dir, synthetic, published=all(patient.format == "tiff" for patient in patients))
     if layout == "nnunet":
         return {
             **about,
@@ -132,6 +127,28 @@ def _description(patients: list[Patient], layout: Layout, synthetic: bool) -> di
             "file_ending": ".nii.gz",
         }
     return about | decathlon([patient.name for patient in patients])
+
+
+def _about(dataset_dir: Path, synthetic: bool, published: bool) -> dict[str, str]:
+    """Say what the data are and on which terms: of NIfTI what its own description says, of nobody else's."""
+    if synthetic:
+        return {
+            "name": "LGG (phantom: synthetic, not patients)",
+            "description": f"Synthetic pictures, not patients. {PLACEHOLDER}",
+        }
+    if published:
+        return {
+            "name": "LGG",
+            "description": f"FLAIR abnormality of lower-grade glioma in brain MR. {PLACEHOLDER}",
+            "reference": REFERENCE,
+            "licence": LICENCE,
+        }
+    try:
+        own = read_object(dataset_dir / DATASET_JSON, "description")
+    except LggError:  # a set needs none
+        own = {}
+    texts = {key: own[key] for key in OWN if isinstance(own.get(key), str)}
+    return {"name": dataset_dir.resolve().name} | texts
 
 
 def decathlon(names: list[str]) -> dict[str, Any]:

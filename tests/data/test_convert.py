@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -50,11 +51,36 @@ def test_decathlon_description_names_every_file(dataset: Path, tmp_path: Path) -
     assert about["labels"] == {"0": "background", "1": "tumour"}
     assert about["numTraining"] == len(about["training"]) == 3
     assert about["test"] == []
-    assert "non-commercial" in about["licence"]
-    assert "Buda" in about["licence"]
+    assert "phantom" in about["name"]
+    assert "licence" not in about  # the published set's is not that of synthetic pictures
     for entry in about["training"]:
         assert (root / entry["image"]).is_file()
         assert (root / entry["label"]).is_file()
+
+
+def test_published_slices_keep_their_terms(dataset: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(dataset, tmp_path / "kaggle_3m")
+    (source / PHANTOM_MARKER).unlink()
+    for folder in (convert(source, tmp_path / "msd"), convert(source, tmp_path / "raw", layout="nnunet")):
+        about = json.loads((folder / "dataset.json").read_text())
+        assert "non-commercial" in about["licence"]
+        assert "Buda" in about["reference"]
+        assert "placeholder" in about["description"]
+
+
+@pytest.mark.parametrize("own", [{"name": "Ours", "licence": "CC0", "reference": ["a", "b"]}, {}, None])
+def test_nifti_keeps_its_own_terms_and_gets_no_others(own: dict | None, dataset: Path, tmp_path: Path) -> None:
+    source = convert(dataset, tmp_path / "hospital")
+    (source / PHANTOM_MARKER).unlink()
+    if own is None:
+        (source / "dataset.json").unlink()
+    else:
+        (source / "dataset.json").write_text(json.dumps(own))
+    about = json.loads((convert(source, tmp_path / "raw", layout="nnunet") / "dataset.json").read_text())
+    assert about["name"] == (own or {}).get("name", "hospital")
+    assert about.get("licence") == (own or {}).get("licence")
+    assert "reference" not in about
+    assert "Buda" not in json.dumps(about)
 
 
 def test_monai_reads_the_decathlon_list(dataset: Path, tmp_path: Path) -> None:
