@@ -34,7 +34,8 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path, capsys: pytest.Cap
 
 
 WAITING = """
-import logging, sys, tempfile
+import logging, signal, sys, tempfile
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in a shell's background ignores Ctrl-C
 logging.basicConfig(stream=sys.stderr)
 from lgg_monai.engines.interruption import tell_interruption
 tell_interruption("nothing was done")
