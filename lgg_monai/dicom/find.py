@@ -75,7 +75,7 @@ def _study_source(
     from pydicom.uid import MRImageStorage
 
     from lgg_monai.dicom.choose import select
-    from lgg_monai.dicom.identity import pseudonym
+    from lgg_monai.dicom.identity import pseudonym, same_person
     from lgg_monai.dicom.load import load_scan
     from lgg_monai.dicom.tags import text
 
@@ -108,7 +108,8 @@ def _study_source(
     files = {frame.path for one in selection.series.values() for frame in one.frames}
     load = partial(load_scan, selection, name, keep_identity)
     roles = repr({sequence: one.uid for sequence, one in sorted(selection.series.items())})
-    return ScanSource(name, "dicom", path, load, files=tuple(sorted(files)), roles=roles, seg=seg)
+    person = same_person(flair.patient_id, flair.people)
+    return ScanSource(name, "dicom", path, load, files=tuple(sorted(files)), roles=roles, seg=seg, person=person)
 
 
 def _folder(series: list[Series], keep_identity: bool) -> Path:

@@ -68,6 +68,21 @@ def are_several(people: Iterable[Person]) -> bool:
     return len(named) > 1 or len(births - {""}) > 1
 
 
+def same_person(patient_id: str, people: Iterable[Person]) -> str:
+    """Return what is equal for studies of one person: of PatientID where there is one, as a name is spelt in many ways.
+
+    Args:
+        patient_id: of a study.
+        people: in its files.
+
+    Returns:
+        A digest; empty where neither name nor number is given.
+    """
+    if patient_id:
+        return _digest(patient_id)
+    return next((name for name, _ in people if name != _digest("\n")), "")
+
+
 def pseudonym(study_uid: str) -> str:
     """Name a study by a digest of its StudyInstanceUID: the same on every run, and no clue to the patient."""
     return f"study-{_digest(study_uid)[:8]}"

@@ -82,13 +82,15 @@ def collect(
             raise LggError(f"{source.path} of the --masks would be taken for a scan: put masks into a folder apart")
     output = output_folder(output)
     done = Collected()
+    names = names_by_person(sources)
     for number, source in enumerate(sources, start=1):
+        name = names.get(source.name, source.name)
         try:
-            why_not = _write(source, output, masks, accept_unchanged, done)
+            why_not = _write(source, name, output, masks, accept_unchanged, done)
             if why_not:
                 done.left[source.name] = why_not
             else:
-                done.patients.append(source.name)
+                done.patients.append(name)
         except Exception as error:  # one bad scan must not stop the others
             done.failed[source.name] = reason_of(error, source, output, keep_identity)
         if progress is not None:
@@ -98,7 +100,7 @@ def collect(
         raise LggError(f"none of {len(sources)} scans can be trained on, such as {name}: {why}")
 
     def describe() -> None:
-        if any(source.phantom for source in sources if source.name in done.patients):
+        if any(source.phantom for source in sources if names.get(source.name, source.name) in done.patients):
             write_text(output / PHANTOM_MARKER, "Synthetic patients among these, not people.\n")
         about = {"name": "LGG, own patients", "description": DESCRIPTION}
         write_json(output / "dataset.json", about | decathlon(done.patients))
@@ -107,7 +109,30 @@ def collect(
     return done
 
 
-def _write(source: ScanSource, output: Path, masks: Path | None, accept_unchanged: bool, done: Collected) -> str | None:
+def names_by_person(sources: list[ScanSource]) -> dict[str, str]:
+    """Name DICOM scans of one person, whose pseudonyms are their studies', so that no split parts them.
+
+    Returns:
+        Names in the data set by the scan's own, as BIDS has them (`lgg_monai.data.patients.person_of`); of scans that
+        share their person with another one alone. Empty where all do: sets are anonymised by one PatientID for all.
+    """
+    people: dict[str, list[str]] = {}
+    for source in sources:
+        if source.person:
+            people.setdefault(source.person, []).append(source.name)
+    if len(people) < 2:
+        return {}
+    names: dict[str, str] = {}
+    for scans in people.values():
+        person, *_ = words = [name.removeprefix("study-").replace("_", "-") for name in sorted(scans)]
+        if len(scans) > 1:
+            names |= {name: f"sub-{person}_ses-{word}" for name, word in zip(sorted(scans), words, strict=True)}
+    return names
+
+
+def _write(
+    source: ScanSource, name: str, output: Path, masks: Path | None, accept_unchanged: bool, done: Collected
+) -> str | None:
     """Write a patient, or say why it is left out."""
     found = _masks_of(source, masks)
     if not found:
@@ -132,10 +157,11 @@ def _write(source: ScanSource, output: Path, masks: Path | None, accept_unchange
         return f"the mask {path} is empty"
     image = compact(np.moveaxis(placement.lay_out(scan.image), 0, -1))
     affine = placement.affine(scan.affine, scan.image.shape[1:])
-    write_nifti(image, affine, output / "imagesTr" / f"{source.name}.nii.gz")
-    write_nifti(laid_out.astype(np.uint8), affine, output / "labelsTr" / f"{source.name}.nii.gz")
+    write_nifti(image, affine, output / "imagesTr" / f"{name}.nii.gz")
+    write_nifti(laid_out.astype(np.uint8), affine, output / "labelsTr" / f"{name}.nii.gz")
+    renamed = [f"called {name} in the set, as it has other scans of this person"] if name != source.name else []
     missing = [f"missing sequences, replaced by FLAIR: {' '.join(scan.missing)}"] if scan.missing else []
-    if notes := [*scan.warnings, *placement.notes, *missing]:
+    if notes := [*renamed, *scan.warnings, *placement.notes, *missing]:
         done.warnings[source.name] = notes
     return None
 

@@ -47,6 +47,7 @@ class ScanSource:
         files: that ``load`` reads; a scan is segmented again when they changed.
         roles: which of them, or which channel, is which sequence; a scan is segmented again when that changed.
         seg: a DICOM SEG of its mask can be written.
+        person: a digest that tells DICOM scans of one person, empty where none is known; neither shown nor written.
     """
 
     name: str
@@ -58,3 +59,4 @@ class ScanSource:
     files: tuple[Path, ...] = field(default=(), repr=False)  # of DICOM they may name the patient
     roles: str = field(default="", repr=False)
     seg: bool = False
+    person: str = field(default="", repr=False)

@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 from lgg_monai.cli import app
 from lgg_monai.data.integrity import inspect_dataset
 from lgg_monai.data.patients import Patient, find_patients, read_patient
+from lgg_monai.dicom.identity import pseudonym
+from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.collect import collect
+from lgg_monai.prediction.collect import collect, names_by_person
 from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.run import predict
 from lgg_monai.prediction.steps import read
@@ -216,3 +218,34 @@ def test_what_cannot_be_collected_is_refused_before_anything_is_written(tmp_path
     ):
         collect(find_scans([tmp_path / "scans"]), tmp_path / "data", tmp_path / "scans/corrected")
     assert not (tmp_path / "data").exists()
+
+
+def test_studies_of_one_person_are_one_person_in_the_set(tmp_path: Path) -> None:
+    volume = (blob()[1] * 10).astype(np.uint16)
+    for number, (patient, study) in enumerate([("M1", "1.2.1"), ("M1", "1.2.2"), ("M2", "1.2.3"), ("", "1.2.4")]):
+        tags = {"StudyInstanceUID": study, "PatientID": patient, "PatientName": ""}
+        synthesise_series(tmp_path / "scans" / str(number), volume, LPS, "AX FLAIR", **tags)
+    sources = find_scans([tmp_path / "scans"])
+    for source in sources:
+        save(tmp_path / "masks" / f"{source.name}.nii.gz", spot(blob()).astype(np.uint8), LPS)
+    done = collect(sources, tmp_path / "data", tmp_path / "masks")
+    first, second = sorted(pseudonym(study).removeprefix("study-") for study in ("1.2.1", "1.2.2"))
+    joined = {f"sub-{first}_ses-{first}", f"sub-{first}_ses-{second}"}
+    assert set(done.patients) == joined | {pseudonym("1.2.3"), pseudonym("1.2.4")}
+    people = [patient.person for patient in find_patients(tmp_path / "data")]
+    assert sorted(people) == sorted([f"sub-{first}"] * 2 + [pseudonym("1.2.3"), pseudonym("1.2.4")])
+    assert {name: notes[0].split()[1] for name, notes in done.warnings.items() if notes[0].startswith("called")} == {
+        f"study-{word}": f"sub-{first}_ses-{word}" for word in (first, second)
+    }
+    written = "".join(path.read_text() for path in (tmp_path / "data").glob("*.json"))
+    assert not any(source.person and source.person in written for source in sources)
+
+
+def test_scans_that_share_one_number_for_all_stay_apart(tmp_path: Path) -> None:
+    volume = (blob()[1] * 10).astype(np.uint16)
+    for number in range(3):
+        tags = {"StudyInstanceUID": f"1.2.{number}", "PatientID": "ANON"}
+        synthesise_series(tmp_path / "scans" / str(number), volume, LPS, "AX FLAIR", **tags)
+    sources = find_scans([tmp_path / "scans"])
+    assert len({source.person for source in sources}) == 1
+    assert names_by_person(sources) == {}
