@@ -20,6 +20,7 @@ FOLDER = "kaggle_3m"
 # A table of clinical data and a README; nothing else but slices is wanted from an archive.
 BESIDE_PATIENTS = (".csv", ".md", ".txt")
 CHUNK = 1 << 20
+ENCRYPTED = 0x1  # of a zip member's flags
 TIMEOUT_SECONDS = 60
 WITHOUT_ACCOUNT = (
     f"without an account for the API, download the zip in a browser from {KAGGLE_PAGE} "
@@ -35,7 +36,8 @@ def download(destination: Path, source: str | None = None) -> Path:
 
     Args:
         destination: folder to put ``kaggle_3m`` into; created where missing.
-        source: URL (http, https, file) or path of a zip. By default ``kagglehub`` fetches it from Kaggle.
+        source: URL (http, https, file) or path of a zip, or the folder that it was unpacked to, as some browsers do. By
+            default ``kagglehub`` fetches it from Kaggle.
 
     Returns:
         The path of ``kaggle_3m``.
@@ -56,6 +58,8 @@ def download(destination: Path, source: str | None = None) -> Path:
                 archive = Path(folder) / "download.zip"
                 _fetch(source, archive)
                 _extract(archive, source, target)
+        elif Path(source).is_dir():
+            _copy_folder(Path(source), target)
         else:
             if not Path(source).is_file():
                 raise LggError(f"no such zip file: {source}: give the path or URL of the downloaded zip as --source")
@@ -98,6 +102,8 @@ def _extract(archive: Path, source: str, target: Path) -> None:
             members = {info.filename: info for info in bundle.infolist() if info.filename and not info.is_dir()}
             for name, info in members.items():
                 _refuse_unsafe(name, info, source)
+                if info.flag_bits & ENCRYPTED:
+                    raise LggError(f"{source} is encrypted: unpack it, and give the folder as --source")
             chosen = _choose(list(members), source)
             with replacing_folder(target) as temporary:
                 for inner, name in chosen.items():

@@ -132,6 +132,23 @@ def test_zip_of_both_copies_gives_one(tmp_path: Path) -> None:
     assert files(target) == {**SLICES, "data.csv": b"table"}
 
 
+def test_folder_that_a_browser_unpacked_is_copied(tmp_path: Path) -> None:
+    for name, data in PUBLISHED.items():
+        (tmp_path / "archive" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "archive" / name).write_bytes(data)
+    assert files(download(tmp_path / "data", str(tmp_path / "archive"))) == {**SLICES, "data.csv": b"table"}
+    assert len(files(tmp_path / "archive")) == len(PUBLISHED)
+
+
+def test_encrypted_zip_is_refused(tmp_path: Path) -> None:
+    content = bytearray(zipped(SLICES, zipfile.ZIP_STORED))
+    at = content.index(b"PK\x01\x02") + 8  # the flags of the first member in the central directory
+    content[at] |= 1
+    with pytest.raises(LggError, match=r"a\.zip is encrypted: unpack it, and give the folder as --source"):
+        download(tmp_path / "data", saved(tmp_path / "a.zip", bytes(content)))
+    assert not list((tmp_path / "data").iterdir())
+
+
 def test_http_and_file_addresses(tmp_path: Path, serve: Callable) -> None:
     content = zipped(PUBLISHED)
     expected = {**SLICES, "data.csv": b"table"}
