@@ -16,7 +16,7 @@ from lgg_monai.networks.strides import MEMBERS, divisor, member_definitions
 from lgg_monai.sharing.inspect.findings import shown
 from lgg_monai.sharing.inspect.policy import ADDRESS
 
-# These download weights whenever they are built, whatever their arguments.
+# These download weights as they are built: whatever their arguments, or by other ones than `pretrained`.
 FETCHING = ("TorchVisionFCModel", "Transchex")
 
 

@@ -38,6 +38,7 @@ RULES: dict[str, Grade] = {
     **_named(N, "monai.transforms", "adaptors"),  # call things with arguments whose names are computed
     **_named(N, "monai.data", "dataset.CSVDataset iterable_dataset.CSVIterableDataset"),  # read from any address
     **_named(N, "monai.networks.nets.resnet", "get_pretrained_resnet_medicalnet"),  # network
+    **_named(N, "monai.networks.nets", "torchvision_fc transchex"),  # network, by `weights` or in any case
     **_named(E, "monai.data.decathlon_datalist", "load_decathlon_datalist load_decathlon_properties"),
     **_named(
         E,
