@@ -113,7 +113,7 @@ def chosen_series(given: list[str] | None) -> dict[str, str]:
 def _tell(outcome: Outcome, output: Path) -> None:
     counts = [f"{len(outcome.done)} segmented"]
     if outcome.skipped:
-        counts.append(f"{len(outcome.skipped)} were done already (--overwrite segments them again)")
+        counts.append(f"{len(outcome.skipped)} done already (--overwrite segments them again)")
     if outcome.warned:
         counts.append(f"{len(outcome.warned)} with warnings, see measurements.csv")
     if outcome.failed:

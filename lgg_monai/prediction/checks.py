@@ -79,12 +79,13 @@ def flags(scan: Scan, placement: Placement, head: np.ndarray, mask: np.ndarray) 
 def _spacing(scan: Scan, placement: Placement) -> list[str]:
     slices, thickness = placement.shape[2], placement.spacing[2]
     if not scan.spacing_known:
-        return [f"only {slices} slices"] if slices < FEW_SLICES else []
+        return [f"only {slices} slice{'s' * (slices > 1)}"] if slices < FEW_SLICES else []
     found = []
     if thickness > THICK_SLICE_MM:
         found.append(f"slices are {thickness:.1f} mm apart")
     if slices * thickness < SHORT_STACK_MM:
-        found.append(f"the {slices} slices cover {slices * thickness:.0f} mm only: not a whole head, or wrong spacing")
+        stack = f"the {slices} slices cover" if slices > 1 else "the one slice covers"
+        found.append(f"{stack} {slices * thickness:.0f} mm only: not a whole head, or wrong spacing")
     return found
 
 

@@ -79,7 +79,7 @@ def test_a_mixed_folder_with_a_bad_file(predict, phantom: Path, tmp_path: Path) 
     (folder / "cut_flair.nii.gz").unlink()
     code, out, err = predict(folder, patient.image, "--probabilities", "--no-report")
     assert code == 0
-    assert "0 segmented, 2 were done already" in out
+    assert "0 segmented, 2 done already" in out
     assert err == ""
 
 
