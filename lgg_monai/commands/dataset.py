@@ -38,7 +38,7 @@ def download(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put kaggle_3m, such as data.")],
     source: Annotated[
         str | None,
-        typer.Option(help="A zip downloaded in a browser, the folder it was unpacked to, or its URL; default: kagglehub."),
+        typer.Option(help="A zip from a browser, the folder it was unpacked to, or a URL; default: kagglehub."),
     ] = None,
 ) -> None:
     """Fetch the published data set (Kaggle, mateuszbuda/lgg-mri-segmentation) into DIR/kaggle_3m."""
