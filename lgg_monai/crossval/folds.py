@@ -16,8 +16,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from lgg_monai.analysis.runs import load_run
 from lgg_monai.analysis.sources import PLAN
 from lgg_monai.crossval.plan import EVALUATE, Plan
-from lgg_monai.data.integrity import inspect_dataset, require_sound
-from lgg_monai.data.report_cache import ReportCache
+from lgg_monai.data.report_cache import sound_report
 from lgg_monai.data.seen import DATALIST, WEIGHTS, read_datalist
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.probabilities import PROBABILITIES
@@ -154,9 +153,7 @@ def require_same_data(plan: Plan, settings: Mapping[str, Any], folder: Path) -> 
     parser.read_config(plan.bundle)
     parser.update(pairs=dict(settings))
     dataset_dir, cache_dir = (parser.get_parsed_content(key) for key in ("dataset_dir", "cache_dir"))
-    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
-    require_sound(report)
-    if report.fingerprint != read_datalist(began[0] / DATALIST).get("fingerprint"):
+    if sound_report(dataset_dir, cache_dir).fingerprint != read_datalist(began[0] / DATALIST).get("fingerprint"):
         message = (
             f"the patients in {dataset_dir}, or how they are read, are not those of {began[0]}: "
             "give the same --dataset_dir, or choose another --output"

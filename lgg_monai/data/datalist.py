@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.data.channels import order_problems
-from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, require_sound, require_sound_images
+from lgg_monai.data.integrity import DatasetReport, PatientReport, require_sound_images
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.phantom import is_phantom, write_phantom
-from lgg_monai.data.report_cache import ReportCache
+from lgg_monai.data.report_cache import sound_report
 from lgg_monai.data.seen import (
     BEFORE,
     DATALIST,
@@ -89,7 +89,7 @@ def prepare_datalist(
     if given is None:
         require_split(folds, fold, seed, validation_fraction, split)
     run_folder = writable_folder(Path(output_dir))
-    report = _sound_report(dataset_dir, cache_dir)
+    report = _read(dataset_dir, cache_dir)
     parts = given or split_patients(report.patients, folds, fold, seed, validation_fraction, split)
     for names in parts.values():
         _entries(names, report)
@@ -184,7 +184,7 @@ def evaluation_datalist(
             f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
         )
         raise LggError(message)
-    report = _sound_report(dataset_dir, cache_dir)
+    report = _read(dataset_dir, cache_dir)
     known = read_datalist(path) if path.is_file() else {}
     unknown = [str(file) for file, found in zip(files, lists, strict=True) if found is None]
     if unknown:
@@ -220,10 +220,9 @@ def evaluation_datalist(
     }
 
 
-def _sound_report(dataset_dir: str, cache_dir: str | None) -> DatasetReport:
+def _read(dataset_dir: str, cache_dir: str | None) -> DatasetReport:
     """Read the data, refuse what has problems, and tell of what is odd."""
-    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
-    require_sound(report)
+    report = sound_report(dataset_dir, cache_dir)
     for warning in report.warnings:
         logger.warning("%s", warning)
     return report

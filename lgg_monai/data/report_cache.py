@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.data.identity import code_state, files_state, short_hash
-from lgg_monai.data.integrity import PatientReport, inspect_patient
+from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, inspect_patient, require_sound
 from lgg_monai.data.lost_slices import lost_slices
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.tiff_stack import TiffStackReader
@@ -91,3 +91,14 @@ def _read(path: Path, patient: Patient) -> PatientReport | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("the cached report %s is damaged (%s) and is made anew", path, type(error).__name__)
         return None
+
+
+def sound_report(dataset_dir: str | Path, cache_dir: str | Path | None) -> DatasetReport:
+    """Read the data set, but for what was read before and has not changed, and refuse one with problems.
+
+    Raises:
+        LggError: names the problems.
+    """
+    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
+    require_sound(report)
+    return report

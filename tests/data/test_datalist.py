@@ -145,7 +145,7 @@ def test_unknown_fold_is_refused(phantom: Path, tmp_path: Path, fold: Any) -> No
 def test_what_no_patients_can_be_split_by_is_refused_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setattr(module, "inspect_dataset", None)
+    monkeypatch.setattr(module, "sound_report", None)
     assert refusal(prepare_datalist, tmp_path, tmp_path / "run", **setting).startswith(message)
     assert not (tmp_path / "run").exists()
 
