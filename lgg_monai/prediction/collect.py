@@ -84,7 +84,7 @@ def collect(
     done = Collected()
     names = names_by_person(sources)
     for number, source in enumerate(sources, start=1):
-        name = names.get(source.name, source.name)
+        name = names[source.name]
         try:
             why_not = _write(source, name, output, masks, accept_unchanged, done)
             if why_not:
@@ -100,7 +100,7 @@ def collect(
         raise LggError(f"none of {len(sources)} scans can be trained on, such as {name}: {why}")
 
     def describe() -> None:
-        if any(source.phantom for source in sources if names.get(source.name, source.name) in done.patients):
+        if any(source.phantom for source in sources if names[source.name] in done.patients):
             write_text(output / PHANTOM_MARKER, "Synthetic patients among these, not people.\n")
         about = {"name": "LGG, own patients", "description": DESCRIPTION}
         write_json(output / "dataset.json", about | decathlon(done.patients))
@@ -110,23 +110,24 @@ def collect(
 
 
 def names_by_person(sources: list[ScanSource]) -> dict[str, str]:
-    """Name DICOM scans of one person, whose pseudonyms are their studies', so that no split parts them.
+    """Name scans so that no split parts one person's, as DICOM studies have a pseudonym each.
 
     Returns:
-        Names in the data set by the scan's own, as BIDS has them (`lgg_monai.data.patients.person_of`); of scans that
-        share their person with another one alone. Empty where all do: sets are anonymised by one PatientID for all.
+        Names in the data set by the scan's own. They are as BIDS has them (`lgg_monai.data.patients.person_of`) where
+        scans share a person, else unchanged; unchanged too where all share one, as sets are anonymised by one PatientID
+        for all.
     """
+    names = {source.name: source.name for source in sources}
     people: dict[str, list[str]] = {}
     for source in sources:
         if source.person:
             people.setdefault(source.person, []).append(source.name)
-    if len(people) < 2:
-        return {}
-    names: dict[str, str] = {}
-    for scans in people.values():
-        person, *_ = words = [name.removeprefix("study-").replace("_", "-") for name in sorted(scans)]
-        if len(scans) > 1:
-            names |= {name: f"sub-{person}_ses-{word}" for name, word in zip(sorted(scans), words, strict=True)}
+    if len(people) > 1:
+        for scans in people.values():
+            words = {name: name.removeprefix("study-").replace("_", "-") for name in sorted(scans)}
+            if len(scans) > 1:
+                first = next(iter(words.values()))
+                names |= {name: f"sub-{first}_ses-{word}" for name, word in words.items()}
     return names
 
 

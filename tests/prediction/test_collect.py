@@ -248,4 +248,4 @@ def test_scans_that_share_one_number_for_all_stay_apart(tmp_path: Path) -> None:
         synthesise_series(tmp_path / "scans" / str(number), volume, LPS, "AX FLAIR", **tags)
     sources = find_scans([tmp_path / "scans"])
     assert len({source.person for source in sources}) == 1
-    assert names_by_person(sources) == {}
+    assert names_by_person(sources) == {source.name: source.name for source in sources}
