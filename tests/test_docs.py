@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "docs/results"
 TEXTS = sorted(
     path.relative_to(REPOSITORY).as_posix()
-    for pattern in ("*.md", "docs/*.md", "bundles/*/docs/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "bundles/*/docs/*.md")
     for path in REPOSITORY.glob(pattern)
 )
 CARDS = {"unet": "unet_cv", "pspnet": "pspnet_cv", "plain_unet": "plain_unet_cv"}
@@ -36,6 +36,12 @@ def text(name: str) -> str:
 def patients(run: str) -> list[dict[str, Any]]:
     with (RESULTS / run / "patients.csv").open(encoding="utf-8", newline="") as file:
         return [{key: value or None for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def anchors(path: Path) -> set[str]:
+    """What the headings of a page are called in links to them, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def interval(bounds: list[float], sign: str = "", digits: int = 3) -> str:
@@ -84,6 +90,9 @@ def test_links_and_named_files_are_there(name: str) -> None:
     found = text(name)
     links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", found) if not link.startswith("http")]
     assert [link for link in links if not (here / link).exists()] == []
+    places = re.findall(r"\]\(([\w./]*)#([^)]+)\)", found)
+    pages = {page: anchors(here / page if page else REPOSITORY / name) for page, _ in places}
+    assert [(page, anchor) for page, anchor in places if anchor not in pages[page]] == []
     named = re.findall(r"`((?:docs|bundles|configs|benchmarks|tests|lgg_monai)/[\w./*-]*)`", found)
     # A package has a folder docs of its own, which its card speaks of.
     own = {"docs/data_license.txt"}
