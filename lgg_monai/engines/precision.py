@@ -31,7 +31,7 @@ def gains_by_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu" or torch.cpu._is_amx_tile_supported():
         return True
     # AVX-512's own instruction multiplies twice as many numbers as float32's on AMD's processors, which SSE4a gives
-    # away, and half as many on Intel's (measured in docs/performance.md). Older releases of PyTorch cannot tell.
+    # away, and half as many on Intel's (measured in docs/performance/cpu.md). Older releases of PyTorch cannot tell.
     capabilities: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
     return capabilities().get("sse4a", True)
 
