@@ -64,6 +64,14 @@ def test_headline_figures_are_those_of_the_files(line: str, run: str) -> None:
     assert f"| {difference['difference']:+.3f} ({interval(difference['ci95'], '+')}) |" in line
 
 
+@pytest.mark.parametrize(("bundle", "run"), [*CARDS.items(), ("ensemble", "ensemble_cv")])
+def test_a_model_card_begins_with_the_figure_of_the_files(bundle: str, run: str) -> None:
+    dice = summarise(patients(run))["volume_dice"]
+    assert f"**Mean volume Dice {dice['mean']:.3f}** ({interval(dice['ci95'])})" in text(
+        f"bundles/{bundle}/docs/README.md"
+    )
+
+
 @pytest.mark.parametrize(("bundle", "run"), CARDS.items())
 def test_a_model_cards_table_is_that_of_the_files(bundle: str, run: str) -> None:
     card = text(f"bundles/{bundle}/docs/README.md")
