@@ -13,7 +13,7 @@ from monai.transforms import MapTransform, RemoveSmallObjects
 from skimage.measure import label as components
 
 SMALLEST_COMPONENT = 200
-"""Voxels, as `smallest_component` in configs/evaluate.yaml: chosen on validation patients, docs/experiments/plain_unet.md.
+"""Voxels, as `smallest_component` in configs/evaluate.yaml; chosen on validation patients, see docs/experiments.
 
 Larger components stay. Those of this very size go, but with scikit-image before 0.26 they stay."""
 SMALLEST_SHARE = 0.5
