@@ -65,11 +65,11 @@ def test_headline_figures_are_those_of_the_files(line: str, run: str) -> None:
 
 
 @pytest.mark.parametrize(("bundle", "run"), [*CARDS.items(), ("ensemble", "ensemble_cv")])
-def test_a_model_card_begins_with_the_figure_of_the_files(bundle: str, run: str) -> None:
+def test_a_model_card_and_its_experiments_begin_with_the_figure_of_the_files(bundle: str, run: str) -> None:
     dice = summarise(patients(run))["volume_dice"]
-    assert f"**Mean volume Dice {dice['mean']:.3f}** ({interval(dice['ci95'])})" in text(
-        f"bundles/{bundle}/docs/README.md"
-    )
+    card, page = text(f"bundles/{bundle}/docs/README.md"), text(f"docs/experiments/{bundle}.md")
+    assert f"**Mean volume Dice {dice['mean']:.3f}** ({interval(dice['ci95'])})" in card
+    assert f"**{dice['mean']:.3f}** ({interval(dice['ci95'])})" in " ".join(page.split())
 
 
 @pytest.mark.parametrize(("bundle", "run"), CARDS.items())
