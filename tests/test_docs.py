@@ -92,6 +92,12 @@ def test_a_model_cards_table_is_that_of_the_files(bundle: str, run: str) -> None
     assert f"{counts[0]} of the {len(rows)} patients reach 0.9, {counts[1]} reach 0.8" in " ".join(card.split())
 
 
+def test_every_folder_of_results_is_told() -> None:
+    told = re.findall(r"^\| (`.*?`) \|", text("docs/results/README.md"), re.MULTILINE)
+    folders = {name for cell in told for name in re.findall(r"`(\w+)`", cell)}
+    assert {path.name for path in RESULTS.iterdir() if path.is_dir()} <= folders
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_links_and_named_files_are_there(name: str) -> None:
     here = (REPOSITORY / name).parent
