@@ -29,27 +29,15 @@ app = typer.Typer(
     help="Tools around the lgg_monai bundles. Training and evaluation run through `python -m monai.bundle run`.",
 )
 # In the order of --help. The commands import what they need when they run: --help must not wait for PyTorch.
-for command in (
-    check,
-    download,
-    convert,
-    phantom,
-    predict,
-    view,
-    collect,
-    compare,
-    cross_validate,
-    robustness,
-    calibration,
-    errors,
-    rules,
-    ensemble,
-    weights,
-    package,
-    publish,
-    inspect,
-):
-    app.command()(exits_when_interrupted(command))
+COMMANDS = {
+    "Data sets": (check, download, convert, phantom),
+    "Masks of scans": (predict, view, collect),
+    "Trained networks": (cross_validate, robustness, calibration, errors, rules, ensemble, compare),
+    "Bundles": (weights, package, publish, inspect),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(exits_when_interrupted(command))
 
 
 def main() -> None:
