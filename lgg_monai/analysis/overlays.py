@@ -30,6 +30,7 @@ SUPERSAMPLING = 3
 LABEL_WIDTH = 1.2  # of an outline, in pixels of the slice
 PREDICTION_WIDTH = 0.8
 DASH = 4.0
+HEAD_MARGIN = 4  # voxels left around the head
 SLENDER = 4  # times that a drawn slice may be as long as it is wide
 
 
@@ -94,6 +95,23 @@ def broadened(slices: np.ndarray, fill: float = 0) -> np.ndarray:
     missing = [max(math.ceil(max(slices.shape[:2]) / SLENDER) - size, 0) for size in slices.shape[:2]]
     sides = [(size // 2, size - size // 2) for size in missing] + [(0, 0)] * (slices.ndim - 2)
     return np.pad(slices, sides, constant_values=fill)
+
+
+def head_box(flair: np.ndarray, window: tuple[float, float], *masks: np.ndarray | None) -> tuple[slice, ...]:
+    """Give the box, in columns and rows, around the head and around masks that reach beyond it; all, where is none.
+
+    Args:
+        flair: volume ``[X, Y, Z]``.
+        window: values that are shown as black and white.
+        masks: boolean, alike; None for none.
+    """
+    low, high = window
+    # The mean over slices takes the noise off the background, so that a tenth of the window tells the head from it.
+    inside = flair.mean(axis=2) > low + 0.1 * (high - low)
+    for mask in masks:
+        if mask is not None:
+            inside |= mask.any(axis=2)
+    return bounding_box(inside, HEAD_MARGIN)
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:

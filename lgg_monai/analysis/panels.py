@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.transforms.utils import generate_spatial_bounding_box
 
 from lgg_monai.analysis.overlays import (
     FAINT_INK,
@@ -17,6 +16,7 @@ from lgg_monai.analysis.overlays import (
     PREDICTION_COLOUR,
     broadened,
     draw_overlay,
+    head_box,
     intensity_window,
     text_strip,
 )
@@ -24,7 +24,6 @@ from lgg_monai.data.sequences import FLAIR
 
 GAP = 6
 TILE_WIDTH = 300  # a panel enlarges its slices by a whole factor to at least this width
-HEAD_MARGIN = 4  # voxels left around the head
 
 
 def patient_panel(
@@ -52,14 +51,9 @@ def patient_panel(
     """
     flair = np.asarray(image)[FLAIR]
     true, predicted = (np.asarray(mask).reshape(flair.shape) > 0 for mask in (label, prediction))
-    low, high = window = intensity_window(flair)
-    # The mean over slices takes the noise off the background, so that a tenth of the window tells the head from it.
-    inside = (flair.mean(axis=2) > low + 0.1 * (high - low)) | (true | predicted).any(axis=2)
-    if not inside.any():
-        inside = ~inside
-    starts, ends = generate_spatial_bounding_box(inside[None], margin=HEAD_MARGIN, allow_smaller=True)
-    head = tuple(slice(int(start), int(end)) for start, end in zip(starts, ends, strict=True))
-    flair, true, predicted = broadened(flair[head], low), broadened(true[head]), broadened(predicted[head])
+    window = intensity_window(flair)
+    head = head_box(flair, window, true, predicted)
+    flair, true, predicted = broadened(flair[head], window[0]), broadened(true[head]), broadened(predicted[head])
     scale = math.ceil(TILE_WIDTH / flair.shape[0])
 
     notes = _notable_slices(true, predicted)

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.cost import patient_of
-from lgg_monai.analysis.overlays import broadened, draw_overlay, intensity_window, save_png
+from lgg_monai.analysis.overlays import broadened, draw_overlay, head_box, intensity_window, save_png
 from lgg_monai.analysis.panels import select_best_median_worst
 from lgg_monai.analysis.runs import Run
-from lgg_monai.boxes import bounding_box
 from lgg_monai.data.patients import read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.evaluation import EVALUATION
@@ -82,10 +81,9 @@ def _row(folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str) ->
     if any(prediction.shape != flair.shape for prediction in predictions):
         raise LggError(f"the predictions of {name} do not have the shape of its image: evaluate the runs again")
     z = disagreement_slice(predictions) if rank == "largest disagreement" else int(true.sum(axis=(0, 1)).argmax())
-    low, high = window = intensity_window(flair)
-    inside = flair.mean(axis=2) > low + 0.1 * (high - low)
-    box = bounding_box(inside | np.any([true, *predictions], axis=(0, 3)), margin=4)
-    shown_flair = broadened(flair[:, :, z][box], low)
+    window = intensity_window(flair)
+    box = head_box(flair, window, true, *predictions)
+    shown_flair = broadened(flair[:, :, z][box], window[0])
     scale = math.ceil(TILE_WIDTH / shown_flair.shape[0])
 
     stem = f"{rank.replace(' ', '_')}_{name}_{z + 1}"

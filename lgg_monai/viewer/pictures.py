@@ -15,10 +15,10 @@ from lgg_monai.analysis.overlays import (
     PREDICTION_COLOUR,
     broadened,
     draw_overlay,
+    head_box,
     outline_coverage,
 )
 from lgg_monai.analysis.panels import GAP, choose_slices
-from lgg_monai.boxes import bounding_box
 from lgg_monai.viewer.volumes import Volumes
 
 THUMBNAIL = 112  # pixels of its longer side; shown smaller, so that it is sharp on dense screens
@@ -26,7 +26,6 @@ THUMBNAIL_OUTLINE = 2.0
 SLICES = 12
 COLUMNS = 3
 TILE_WIDTH = 240
-HEAD_MARGIN = 4
 
 
 @dataclass(frozen=True)
@@ -117,15 +116,9 @@ def _cut_to_head(volumes: Volumes) -> _Shown:
     grid = volumes.grid
     flair = grid.shown(volumes.flair)
     mask, truth = (None if part is None else grid.shown(part) for part in (volumes.mask, volumes.truth))
-    low, high = volumes.window
-    # The mean over slices takes the noise off the background, so that a tenth of the window tells the head from it.
-    inside = flair.mean(axis=2) > low + 0.1 * (high - low)
-    for part in (mask, truth):
-        if part is not None:
-            inside |= part.any(axis=2)
-    head = bounding_box(inside, margin=HEAD_MARGIN) if inside.any() else (slice(None), slice(None))
+    head = head_box(flair, volumes.window, mask, truth)
     cut = [None if part is None else broadened(part[head]) for part in (mask, truth)]
-    return _Shown(broadened(flair[head], low), cut[0], cut[1], (low, high))
+    return _Shown(broadened(flair[head], volumes.window[0]), cut[0], cut[1], volumes.window)
 
 
 def _sheet(tiles: list[np.ndarray]) -> np.ndarray:
