@@ -186,7 +186,7 @@ def _dicom_sources(
 ) -> list[ScanSource]:
     if not paths:
         return []
-    from lgg_monai.dicom import find_dicom
+    from lgg_monai.dicom.find import find_dicom
     from lgg_monai.dicom.search import dicom_files
 
     strange = [path for path in paths if not path.is_dir() and not dicom_files([path])]

@@ -121,7 +121,7 @@ def write_prediction(
             if prediction.label is not None:
                 write_volume(folder / REFERENCE, prediction.label.astype(np.uint8), scan)
         if source.seg:
-            from lgg_monai.dicom import write_seg
+            from lgg_monai.dicom.seg import write_seg
 
             write_seg(folder / SEG, prediction.mask, scan)
         content = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthesis import AXIAL, some_volume
 
-from lgg_monai.dicom import find_dicom
+from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.headers import read_series
 from lgg_monai.dicom.sequences import kind_of
 from lgg_monai.dicom.synthesis import synthesise_series

@@ -16,8 +16,9 @@ import pytest
 from pydicom import Dataset, dcmread
 from synthesis import AXIAL, edit, some_volume
 
-from lgg_monai.dicom import find_dicom, write_seg
+from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.identity import HIDDEN, Identity, quietly
+from lgg_monai.dicom.seg import write_seg
 from lgg_monai.dicom.synthesis import BORN, NAME, synthesise_series
 from lgg_monai.errors import LggError
 

@@ -12,7 +12,7 @@ from pydicom import FileMetaDataset, dcmread, dcmwrite
 from pydicom.uid import RLELossless, generate_uid
 from synthesis import AXIAL, edit, some_volume
 
-from lgg_monai.dicom import find_dicom
+from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.synthesis import rotated, synthesise_series
 from lgg_monai.prediction.scan import Scan
 

@@ -15,8 +15,9 @@ from pydicom.uid import generate_uid
 from synthesis import AXIAL, edit, some_volume
 
 import lgg_monai
-from lgg_monai.dicom import find_dicom, write_seg
+from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.geometry import LPS_TO_RAS
+from lgg_monai.dicom.seg import write_seg
 from lgg_monai.dicom.synthesis import NAME, rotated, synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.masks import load_mask
