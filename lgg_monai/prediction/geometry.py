@@ -83,7 +83,7 @@ def place(shape: tuple[int, ...], affine: np.ndarray, spacing_known: bool = True
     Raises:
         LggError: the affine is not usable, or the slices are thick and not axial.
     """
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not leads_to_places(affine):
         raise LggError("no usable orientation and spacing in the affine: export the scan again")
     axes = orientations.io_orientation(affine)
     if np.isnan(axes).any():
@@ -110,34 +110,36 @@ def place(shape: tuple[int, ...], affine: np.ndarray, spacing_known: bool = True
     )  # fmt: skip
 
 
+def leads_to_places(affine: np.ndarray) -> bool:
+    """Tell whether a matrix ``[4, 4]`` leads from voxels to places and back."""
+    return bool(affine.shape == (4, 4) and np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-9)
+
+
 def same_grid(
     shape: tuple[int, ...], affine: np.ndarray, other_shape: tuple[int, ...], other_affine: np.ndarray
 ) -> bool:
     """Tell whether two volumes' voxels coincide to a hundredth of a voxel."""
     if tuple(shape) != tuple(other_shape):
         return False
-    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])]).T
+    corners = _corners(shape)
     return bool(np.abs(np.linalg.solve(other_affine, affine @ corners) - corners).max() < 0.01)
 
 
-def onto_grid(
-    volume: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], grid: np.ndarray, order: int = 1
-) -> np.ndarray:
-    """Resample a volume onto another grid, with 0 outside; on the same grid it is returned as it is.
+def onto_grid(volume: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], grid: np.ndarray) -> np.ndarray:
+    """Resample a volume onto another grid, linearly, with 0 outside; on the same grid it is returned as it is.
 
     Args:
         volume: [X, Y, Z].
         affine: of the volume.
         shape: of the grid.
         grid: the grid's affine.
-        order: 1 for linear, 0 for the nearest voxel (masks).
     """
     if same_grid(volume.shape, affine, shape, grid):
         return volume
     matrix = np.linalg.solve(affine, grid)
     # "grid-constant" fades to 0 over the outermost voxel; "constant" would lose an outermost slice to rounding.
     return affine_transform(
-        volume, matrix[:3, :3], matrix[:3, 3], output_shape=tuple(shape), order=order, mode="grid-constant"
+        volume, matrix[:3, :3], matrix[:3, 3], output_shape=tuple(shape), order=1, mode="grid-constant"
     )
 
 
@@ -155,16 +157,20 @@ def coinciding(mask: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], gri
     """
     matrix = np.linalg.solve(affine, grid)
     whole = np.rint(matrix)
-    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])]).T
     turns = np.abs(whole[:3, :3])
     if not (turns.sum(axis=0) == 1).all() or not (turns.sum(axis=1) == 1).all():
         return None
-    if np.abs((matrix - whole) @ corners).max() > 0.01:
+    if np.abs((matrix - whole) @ _corners(shape)).max() > 0.01:
         return None
     moved = affine_transform(
         mask.astype(np.uint8), whole[:3, :3], whole[:3, 3], output_shape=tuple(shape), order=0, mode="constant"
     )
     return moved.astype(bool)
+
+
+def _corners(shape: tuple[int, ...]) -> np.ndarray:
+    """Return the corners of a volume in voxels, as columns ``[4, 8]`` that an affine can be applied to."""
+    return np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])]).T
 
 
 def covered(shape: tuple[int, ...], affine: np.ndarray, grid_shape: tuple[int, ...], grid: np.ndarray) -> float:

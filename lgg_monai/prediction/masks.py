@@ -11,9 +11,9 @@ import numpy as np
 
 from lgg_monai.data.file_names import NIFTI_SUFFIXES
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.geometry import coinciding, same_grid
+from lgg_monai.prediction.geometry import coinciding, leads_to_places, same_grid
 from lgg_monai.prediction.nifti import NiftiSource
-from lgg_monai.prediction.nifti_volume import Volume, is_placed, leads_to_places, read_volume, three_d
+from lgg_monai.prediction.nifti_volume import Volume, is_placed, read_volume, three_d
 from lgg_monai.prediction.scan import Scan
 
 SUFFIXES = (*NIFTI_SUFFIXES, ".seg.nrrd", ".nrrd", ".dcm")

@@ -14,6 +14,7 @@ import numpy as np
 from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
+from lgg_monai.prediction.geometry import leads_to_places
 
 MOST_VOXELS = 2**31
 
@@ -91,11 +92,6 @@ def three_d(volume: Volume) -> Volume:
         found = " x ".join(map(str, volume.array.shape))
         raise LggError(f"{volume.path} has {found} voxels: expected one 3D volume a sequence")
     return volume
-
-
-def leads_to_places(affine: np.ndarray) -> bool:
-    """Tell whether a matrix ``[4, 4]`` leads from voxels to places and back."""
-    return bool(affine.shape == (4, 4) and np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-9)
 
 
 def require_affine(volume: Volume) -> None:
