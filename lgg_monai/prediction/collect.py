@@ -12,13 +12,13 @@ import numpy as np
 from lgg_monai.data.convert import decathlon, require_empty, write_nifti
 from lgg_monai.data.phantom import PHANTOM_MARKER
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_object, sha256, write_json, write_text
+from lgg_monai.files import read_object, write_json, write_text
 from lgg_monai.prediction.earlier import inputs_digest, is_of
 from lgg_monai.prediction.failures import output_folder, reason_of, saving
 from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import RESULT, earlier_result
 from lgg_monai.prediction.masks import SUFFIXES, load_mask
-from lgg_monai.prediction.outputs import MASK, compact, mask_digest, patient_folder, read_label
+from lgg_monai.prediction.outputs import MASK, compact, is_changed, mask_digest, patient_folder, read_label
 from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.prediction.steps import load
 
@@ -193,9 +193,7 @@ def _is_as_predicted(path: Path) -> bool:
     result = path.with_name(RESULT)
     if path.name != MASK or not result.is_file():
         return False
-    # Results of before 2026-11-26 do not tell, and are taken to be unchanged.
-    recorded: Any = read_object(result, "result").get("mask")
-    return recorded is None or recorded == sha256(path)
+    return not is_changed(path.parent, read_object(result, "result"))
 
 
 def _require_of(folder: Path, source: ScanSource) -> dict[str, Any]:

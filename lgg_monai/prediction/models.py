@@ -26,7 +26,7 @@ from lgg_monai.engines.precision import select_device
 from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
 from lgg_monai.files import sha256
-from lgg_monai.networks.strides import divisor, smallest_side
+from lgg_monai.networks.strides import divisor, member_definitions, smallest_side
 from lgg_monai.prediction.network_def import build_network, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
 
@@ -169,7 +169,7 @@ def resolve(bundle: str | Path, checkpoints: Sequence[Path] = ()) -> Iterator[Mo
         if not isinstance(network_def, dict):
             raise LggError(f"no network_def with plain values in the bundle {bundle}: give another bundle")
         if not checkpoints and not own.is_file():
-            if len(network_def.get("networks") or []) > 1:  # an ensemble
+            if member_definitions(network_def):
                 hint = "join its members' by `lgg-monai weights`, or give each of these with a --bundle of its own"
             raise LggError(f"no trained weights for the bundle {bundle}: {hint}")
         yield Model(name, network_def, tuple(checkpoints) or (own,), notes)
