@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from lgg_monai.engines.checkpoints import load_weights
+from lgg_monai.engines.config_check import root_cause
 from lgg_monai.errors import LggError
 from lgg_monai.networks.strides import divisor, smallest_side
 from lgg_monai.sharing.flatten import flatten, own_names_to_scripts, parse, read_text
@@ -74,9 +75,7 @@ def network_with_weights(bundle: str, weights: Path) -> nn.Module:
     try:
         network: nn.Module = ConfigParser({"network_def": definition}).get_parsed_content("network_def")
     except Exception as error:  # whatever a network makes of wrong arguments, or of a package that is missing
-        reason: BaseException = error
-        while reason.__cause__ is not None:
-            reason = reason.__cause__
+        reason = root_cause(error)
         text = " ".join(str(reason).split())[:200]
         raise LggError(
             f"cannot build the network of {bundle_file(bundle)} ({type(reason).__name__}: {text}): correct network_def"
