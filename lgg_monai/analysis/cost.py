@@ -5,13 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lgg_monai.analysis.measure import measure
 from lgg_monai.analysis.original import original_ratio
 from lgg_monai.analysis.runs import Run
-from lgg_monai.data.patients import Patient, read_patient
+from lgg_monai.data.patients import patient_of, read_patient
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.errors import LggError
@@ -117,13 +116,6 @@ def slice_shape(run: Run) -> tuple[int, int, int]:
     patch = run.config.get("patch_size")
     size = patch if isinstance(patch, int) else 256
     return channels, size, size
-
-
-def patient_of(entry: dict[str, Any]) -> Patient:
-    """Turn an entry of a datalist into a patient that can be read."""
-    folder, label = Path(entry["image"]), entry.get("label")
-    masked = None if label in (None, "None") else Path(str(label))
-    return Patient(entry["patient"], folder, masked, "tiff" if folder.is_dir() else "nifti")
 
 
 def _column(run: Run, name: str) -> list[float]:

@@ -118,6 +118,13 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
     return patients
 
 
+def patient_of(entry: dict[str, Any]) -> Patient:
+    """Turn an entry of a datalist into a patient that can be read."""
+    folder, label = Path(entry["image"]), entry.get("label")
+    masked = None if label in (None, "None") else Path(str(label))
+    return Patient(entry["patient"], folder, masked, "tiff" if folder.is_dir() else "nifti")
+
+
 def _require_text(patients: list[Patient]) -> None:
     """Refuse names in another encoding than the system's: neither lists nor tables of patients could hold them."""
     for patient in patients:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.analysis.cost import patient_of
 from lgg_monai.analysis.runs import Run
 from lgg_monai.data import find_patients, read_patient
-from lgg_monai.data.patients import is_turned
+from lgg_monai.data.patients import is_turned, patient_of
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.errors import LggError
 
