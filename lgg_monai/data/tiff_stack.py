@@ -195,10 +195,10 @@ def is_binary(array: np.ndarray) -> bool:
     return bool(highest in (0, 1, 255) and ((array == 0) | (array == highest)).all())
 
 
-def distinct_values(array: np.ndarray, most: int = 5) -> str:
+def distinct_values(array: np.ndarray) -> str:
     """Write an array's first few distinct values for a message."""
     values = np.unique(array)
-    return ", ".join(str(value) for value in values[:most]) + (", …" if len(values) > most else "")
+    return ", ".join(str(value) for value in values[:5]) + (", …" if len(values) > 5 else "")
 
 
 def slices_name(path: Path) -> str:

@@ -13,6 +13,10 @@ from lgg_monai.data.sequences import FLAIR
 
 NO_TUMOUR = -20.0
 """The logit given to voxels outside: a probability of 2e-9."""
+THRESHOLD = 0.1
+"""Share of FLAIR's range above which a voxel is of the head."""
+SHARE = 0.01
+"""Of head voxels that a row or column of the volume needs to count, so that noise does not widen the box."""
 
 
 class HeadInferer(Inferer):
@@ -25,8 +29,6 @@ class HeadInferer(Inferer):
     Args:
         inferer: does the work; its output has the image's grid.
         enabled: False passes on what the other inferer returns for the whole volume.
-        threshold: share of FLAIR's range above which a voxel is of the head.
-        share: of head voxels that a row or column of the volume needs to count, so that noise does not widen the box.
         margin: voxels of air kept on every side, at least.
         divisor: the product of the network's strides; that of the bundles' deepest encoder by default.
     """
@@ -35,16 +37,12 @@ class HeadInferer(Inferer):
         self,
         inferer: Inferer,
         enabled: bool = True,
-        threshold: float = 0.1,
-        share: float = 0.01,
         margin: int = 4,
         divisor: int = 32,
     ) -> None:
         super().__init__()
         self.inferer = inferer
         self.enabled = enabled
-        self.threshold = threshold
-        self.share = share
         self.margin = margin
         self.divisor = divisor
 
@@ -76,12 +74,12 @@ class HeadInferer(Inferer):
         """
         flair = inputs[:, FLAIR]
         low, high = flair.amin(dim=(1, 2, 3), keepdim=True), flair.amax(dim=(1, 2, 3), keepdim=True)
-        head = (flair > low + self.threshold * (high - low)).float()
+        head = (flair > low + THRESHOLD * (high - low)).float()
         along_x, along_y = head.mean(dim=(2, 3)).amax(dim=0), head.mean(dim=(1, 3)).amax(dim=0)
         return self._range(along_x), self._range(along_y)
 
     def _range(self, profile: torch.Tensor) -> tuple[int, int]:
-        found = torch.nonzero(profile > self.share).flatten()
+        found = torch.nonzero(profile > SHARE).flatten()
         if len(found) == 0:
             return 0, len(profile)
         first, last = int(found[0]) - self.margin, int(found[-1]) + 1 + self.margin

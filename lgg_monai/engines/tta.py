@@ -32,17 +32,14 @@ def mean_logit(logits: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.logit(mean_probability(logits), eps=SMALLEST_PROBABILITY).float()
 
 
-def both_ways(
-    predict: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, axis: int = LEFT_RIGHT
-) -> list[torch.Tensor]:
-    """Predict an image and its mirror image, and mirror the latter's prediction back.
+def both_ways(predict: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> list[torch.Tensor]:
+    """Predict an image and its left-right mirror image, and mirror the latter's prediction back.
 
     Args:
         predict: returns a tensor on the image's grid.
         image: ``[B, C, X, Y, ...]``.
-        axis: that is mirrored.
     """
-    return [predict(image), predict(image.flip(axis)).flip(axis)]
+    return [predict(image), predict(image.flip(LEFT_RIGHT)).flip(LEFT_RIGHT)]
 
 
 class FlipInferer(Inferer):
@@ -54,20 +51,18 @@ class FlipInferer(Inferer):
     Args:
         inferer: does the work; its output is one tensor of logits on the image's grid.
         enabled: False passes on what the other inferer returns.
-        axis: the axis of ``[B, C, X, Y, ...]`` that is mirrored.
     """
 
-    def __init__(self, inferer: Inferer, enabled: bool = True, axis: int = LEFT_RIGHT) -> None:
+    def __init__(self, inferer: Inferer, enabled: bool = True) -> None:
         super().__init__()
         self.inferer = inferer
         self.enabled = enabled
-        self.axis = axis
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """Return the logit of the mean probability, of the shape that the other inferer returns."""
         if not self.enabled:
             return self.inferer(inputs, network, *args, **kwargs)
-        return mean_logit(both_ways(lambda image: self.inferer(image, network, *args, **kwargs), inputs, self.axis))
+        return mean_logit(both_ways(lambda image: self.inferer(image, network, *args, **kwargs), inputs))
 
 
 class Ensemble(torch.nn.Module):

@@ -23,7 +23,7 @@ license_link: docs/data_license.txt
 """
 
 
-def publish(bundle: Path, repo: str, private: bool = True, token: str | None = None) -> str:
+def publish(bundle: Path, repo: str, private: bool = True) -> str:
     """Upload a packaged bundle's folder, tagged by its version and as ``latest_version``.
 
     MONAI writes a model card into the folder that it uploads, so a copy is what it gets; the bundle stays as it is. The
@@ -34,7 +34,6 @@ def publish(bundle: Path, repo: str, private: bool = True, token: str | None = N
         bundle: folder that ``lgg-monai package`` wrote.
         repo: ``user/name`` on the Hugging Face Hub; made where it does not exist.
         private: whether a new repository is private.
-        token: of the Hub; by default the one that ``hf auth login`` stored.
 
     Returns:
         The address of the upload.
@@ -61,15 +60,9 @@ def publish(bundle: Path, repo: str, private: bool = True, token: str | None = N
     with tempfile.TemporaryDirectory(prefix="lgg-publish-") as folder:
         copy = Path(shutil.copytree(bundle, Path(folder) / bundle.name))
         try:
-            hub = huggingface_hub.HfApi(token=token)
+            hub = huggingface_hub.HfApi()
             _require_free_version(hub, repo, version, bundle)
-            address = push_to_hf_hub(
-                repo=repo,
-                name=copy.name,
-                bundle_dir=folder,
-                token=token,
-                private=private,
-            )
+            address = push_to_hf_hub(repo=repo, name=copy.name, bundle_dir=folder, private=private)
             card = (copy / "README.md").read_text(encoding="utf-8").replace(_MONAI_LICENSE, _LICENSE, 1)
             hub.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=repo)
             hub.create_tag(repo_id=repo, tag=version, exist_ok=True)
