@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lgg_monai.commands.robustness import DatasetDir, Device, Output, Sources, Subset, interval, progress_bar
+from lgg_monai.commands.progress import patients_done
+from lgg_monai.commands.robustness import DatasetDir, Device, Output, Sources, Subset, interval
 
 
 def calibration(
@@ -23,7 +24,7 @@ def calibration(
     """Say whether probabilities can be believed, and whether uncertainty finds the patients a model fails on."""
     from lgg_monai.robustness.trust import measure_trust
 
-    with progress_bar() as progress:
+    with patients_done() as progress:
         content = measure_trust(source, output, dataset_dir, subset, checkpoint or [], device, progress)
     _print_errors(content["calibration"])
     if content["temperature"]:

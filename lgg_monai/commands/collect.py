@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lgg_monai.commands.progress import terminal_bar
 
 
 def collect(
@@ -32,16 +33,13 @@ def collect(
     keep_identity: Annotated[bool, typer.Option("--keep-identity", help="Name DICOM patients by PatientID.")] = False,
 ) -> None:
     """Make a data set to train on, of your own scans and masks that people outlined or corrected."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from lgg_monai.commands.predict import chosen_series
     from lgg_monai.prediction.collect import collect as write
     from lgg_monai.prediction.inputs import find_scans
     from lgg_monai.prediction.pipeline import quiet_libraries
 
     sources = find_scans(inputs, series=chosen_series(series), keep_identity=keep_identity, leave_out=output)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with terminal_bar() as bar:
         task = bar.add_task("scans", total=len(sources))
         with quiet_libraries():
             done = write(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from lgg_monai.commands.progress import terminal_bar
 
 if TYPE_CHECKING:
     from lgg_monai.data.patients import Patient
@@ -55,11 +56,9 @@ def convert(
     ] = "msd",
 ) -> None:
     """Write the patients as NIfTI volumes for other tools."""
-    from rich.progress import Progress
-
     from lgg_monai.data.convert import convert as write
 
-    with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
+    with terminal_bar() as bar:
         task = bar.add_task("patients", total=None)
         written = write(
             folder, output, layout, progress=lambda done, total, _: bar.update(task, completed=done, total=total)
@@ -80,8 +79,5 @@ def phantom(
 
 
 def _progress(patients: Iterable[Patient]) -> Iterator[Patient]:
-    from rich.console import Console
-    from rich.progress import track
-
-    members = list(patients)
-    yield from track(members, "reading", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    with terminal_bar() as bar:
+        yield from bar.track(list(patients), description="reading")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lgg_monai.commands.robustness import DatasetDir, Output, interval, progress_bar
+from lgg_monai.commands.progress import patients_done
+from lgg_monai.commands.robustness import DatasetDir, Output, interval
 
 
 def ensemble(
@@ -24,7 +25,7 @@ def ensemble(
     """Score the mean probability of models beside each of them, on patients that none of them saw."""
     from lgg_monai.robustness.ensemble import score_ensemble
 
-    with progress_bar() as progress:
+    with patients_done() as progress:
         content = score_ensemble(source, output, dataset_dir, progress=progress)
     scored = {**content["members"], "ensemble": content["ensemble"]}
     width = max(map(len, scored))

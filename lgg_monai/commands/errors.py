@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lgg_monai.commands.robustness import DatasetDir, Output, interval, progress_bar
+from lgg_monai.commands.progress import patients_done
+from lgg_monai.commands.robustness import DatasetDir, Output, interval
 
 
 def errors(
@@ -24,7 +25,7 @@ def errors(
     """Say what errors consist of (missed or added parts, slices, areas, rim), and what mending each would bring."""
     from lgg_monai.robustness.error_report import explain_errors
 
-    with progress_bar() as progress:
+    with patients_done() as progress:
         content = explain_errors(source, output, dataset_dir, progress)
     mean = content["volume_dice"]["mean"]
     typer.echo(f"{content['patients']} test patients, mean volume Dice {mean:.3f}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from lgg_monai.commands.progress import terminal_bar
 
 if TYPE_CHECKING:
     from lgg_monai.prediction.run import Outcome
@@ -73,11 +74,7 @@ def predict(
             typer.echo(RESEARCH_USE)
             for note in segmenter.notes:
                 typer.echo(f"note: {note}", err=True)
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not (own.first and sys.stderr.isatty())) as bar:
+        with terminal_bar(own.first) as bar:
             task = bar.add_task("scans", total=len(own.share(sources)))
             outcome = run(
                 sources,

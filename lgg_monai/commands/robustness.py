@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lgg_monai.commands.progress import patients_done
 
 Sources = Annotated[
     list[Path],
@@ -47,7 +45,7 @@ def robustness(
     from lgg_monai.robustness.table import measure_robustness
 
     chosen = choose_degradations(only) if only else DEGRADATIONS
-    with progress_bar() as progress:
+    with patients_done() as progress:
         content = measure_robustness(source, output, dataset_dir, subset, checkpoint, device, chosen, progress=progress)
     for row in content["table"]:
         name = f"{row['degradation']} {row['severity']}".strip()
@@ -58,38 +56,3 @@ def robustness(
 def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """Write an interval for a line of text; nothing where there is none."""
     return "" if low is None or high is None else f"  [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-class ProgressLines:
-    """Say on standard error how many patients are done, where it is no terminal: once every so often.
-
-    Args:
-        seconds: from one line to the next; the first comes so long after the start.
-        clock: tells the time in seconds.
-    """
-
-    def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = seconds
-        self.clock = clock
-        self.last = clock()
-
-    def __call__(self, done: int, total: int, name: str) -> None:
-        """Take note that `done` of `total` patients are done, and the next is `name`."""
-        now = self.clock()
-        if now - self.last >= self.seconds:
-            self.last = now
-            typer.echo(f"{done} of {total} patients done, {name} next", err=True)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """Show patients done on the terminal; in a log file, a line a minute."""
-    if not sys.stderr.isatty():
-        yield ProgressLines()
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("patients", total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=name)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lgg_monai.commands.robustness import DatasetDir, Output, interval, progress_bar
+from lgg_monai.commands.progress import patients_done
+from lgg_monai.commands.robustness import DatasetDir, Output, interval
 
 
 def rules(
@@ -24,7 +25,7 @@ def rules(
     """Choose threshold and smallest parts of masks on out-of-fold probabilities, and judge the choice on others."""
     from lgg_monai.robustness.mask_rules import choose_rule
 
-    with progress_bar() as progress:
+    with patients_done() as progress:
         content = choose_rule(source, output, dataset_dir, progress=progress)
     for title in ("present", "best", "cross_fitted"):
         own = content[title]

@@ -17,7 +17,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.cli import main
-from lgg_monai.commands.robustness import ProgressLines
+from lgg_monai.commands.progress import ProgressLines
 from lgg_monai.data import evaluation_datalist, find_patients, read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.predictions import read_prediction
