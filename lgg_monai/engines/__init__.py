@@ -35,14 +35,13 @@ from lgg_monai.engines.training import (
     ScheduleRestart,
     WeightAveraging,
 )
-from lgg_monai.engines.tta import Ensemble, FlipInferer, load_ensemble
+from lgg_monai.engines.tta import FlipInferer, load_ensemble
 
 __all__ = [
     "Attach",
     "AugmentedBatch",
     "AutocastInferer",
     "EarlyStopping",
-    "Ensemble",
     "EpochSeeder",
     "EvaluationWriter",
     "FinalWeights",

@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.errors import LggError, exits_with_one_line
+from lgg_monai.networks.ensemble import Ensemble
 
 LEFT_RIGHT = 2  # axis of [B, C, X, Y, ...]
 # Beyond this a probability is as good as 0 or 1, and its logit would soon be infinite.
@@ -65,36 +66,19 @@ class FlipInferer(Inferer):
         return mean_logit(both_ways(lambda image: self.inferer(image, network, *args, **kwargs), inputs))
 
 
-class Ensemble(torch.nn.Module):
-    """Several networks as one, which returns the logit of their mean probability.
-
-    MONAI's ``EnsembleEvaluator`` wants another evaluator and other post-processing than a single network; a network
-    that holds the members serves every engine, inferer and export as it is.
-
-    Args:
-        members: networks of one kind, each with logits as output.
-    """
-
-    def __init__(self, members: Sequence[torch.nn.Module]) -> None:
-        super().__init__()
-        self.members = torch.nn.ModuleList(members)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return ``[B, K, X, Y]`` for an image ``[B, C, X, Y]``; of auxiliary outputs, the main one alone."""
-        outputs = [member(image) for member in self.members]
-        return mean_logit([output[0] if isinstance(output, list | tuple) else output for output in outputs])
-
-
 @exits_with_one_line
 def load_ensemble(network: torch.nn.Module, checkpoint: str | Sequence[str]) -> torch.nn.Module:
     """Load one checkpoint into the network, or several into an ensemble of copies of it.
+
+    MONAI's ``EnsembleEvaluator`` wants another evaluator and other post-processing than a single network; a network
+    that holds the members serves every engine, inferer and export as it is.
 
     Args:
         network: as the config defines it.
         checkpoint: a file, or a list of files of the same network.
 
     Returns:
-        The network itself for one file, else an :class:`Ensemble`.
+        The network itself for one file, else a :class:`lgg_monai.networks.Ensemble`.
 
     Raises:
         SystemExit: with one line, where a file cannot be read or is of another network, or none is given.

@@ -9,8 +9,9 @@ import torch
 from monai.inferers import SimpleInferer
 from torch import nn
 
-from lgg_monai.engines import Ensemble, FlipInferer, SlicewiseInferer, load_ensemble
+from lgg_monai.engines import FlipInferer, SlicewiseInferer, load_ensemble
 from lgg_monai.engines.tta import SMALLEST_PROBABILITY, mean_logit, mean_probability
+from lgg_monai.networks import Ensemble
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -25,15 +26,14 @@ class Ramp(nn.Module):
 
 
 class Constant(nn.Module):
-    """Returns one logit, or a list of it and another."""
+    """Returns one logit."""
 
-    def __init__(self, logit: float, several: bool = False) -> None:
+    def __init__(self, logit: float) -> None:
         super().__init__()
-        self.logit, self.several = nn.Parameter(torch.tensor(logit)), several
+        self.logit = nn.Parameter(torch.tensor(logit))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        main = self.logit.expand(len(x), 1, *x.shape[2:])
-        return [main, main + 100] if self.several else main
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logit.expand(len(x), 1, *x.shape[2:])
 
 
 def test_the_mean_is_of_probabilities_and_not_of_logits() -> None:
@@ -81,14 +81,6 @@ def test_flipping_commutes_with_mirroring_the_input() -> None:
 def test_switched_off_it_is_the_other_inferer() -> None:
     image = noise(2, 3, 8, 6)
     torch.testing.assert_close(FlipInferer(SimpleInferer(), enabled=False)(image, Ramp()), Ramp()(image))
-
-
-def test_an_ensemble_averages_main_outputs() -> None:
-    ensemble = Ensemble([Constant(2.0), Constant(-1.0, several=True)])
-    expected = (torch.sigmoid(torch.tensor([2.0, -1.0]))).mean()
-    output = ensemble(torch.zeros(2, 3, 4, 4))
-    assert output.shape == (2, 1, 4, 4)
-    torch.testing.assert_close(torch.sigmoid(output), expected.expand(2, 1, 4, 4))
 
 
 def test_checkpoints_are_loaded_into_copies(tmp_path: Path) -> None:
