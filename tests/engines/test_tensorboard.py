@@ -1,4 +1,4 @@
-"""The writer of curves on a full disk; what it shows is tested with the bundles."""
+"""The writer of curves on a full disk and in a resumed run; what it shows is tested with the bundles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ignite.engine import Engine, Events
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lgg_monai.engines import TensorBoardWriter, tensorboard
 
@@ -41,3 +42,19 @@ def test_a_mistake_is_not_hidden_by_curves_that_cannot_be_closed(
     monkeypatch.setattr(tensorboard.SummaryWriter, "close", full)
     with pytest.raises(RuntimeError, match="the first mistake"):
         train(tmp_path)
+
+
+def test_a_resumed_run_replaces_what_the_interrupted_one_wrote_after_its_checkpoint(tmp_path: Path) -> None:
+    for loss, begin, end in ((0.5, 0, 3), (0.25, 1, 2)):
+        engine, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+        engine.add_event_handler(Events.STARTED, lambda engine, begin=begin: setattr(engine.state, "epoch", begin))
+        history: Any = SimpleNamespace(rows=[])
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED,
+            lambda engine, history=history, loss=loss: history.rows.append({"epoch": engine.state.epoch, "loss": loss}),
+        )
+        TensorBoardWriter(str(tmp_path), history, evaluator).attach(engine)
+        engine.run([0], max_epochs=end)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss/training")] == [(1, 0.5), (2, 0.25)]

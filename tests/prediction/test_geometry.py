@@ -82,6 +82,18 @@ def test_fine_pixels_are_resampled_and_the_mask_comes_back_in_place() -> None:
     assert np.abs(np.argwhere(mask).mean(0) - np.argwhere(expected).mean(0)).max() < 0.1
 
 
+def test_what_is_laid_out_covers_the_places_of_the_scan() -> None:
+    shape, grid = (150, 100, 9), affine((0.2, 0, 4), (0, -0.5, 0), (1.5, 0, -0.1), origin=(7, 8, 9))
+    placement = place(shape, grid)
+    laid_out = (*placement.size, placement.shape[2])
+    assert sorted(laid_out) != sorted(shape)
+    edges = [
+        {tuple(np.round(matrix @ [*(bits * np.array(size) - 0.5), 1], 6)) for bits in np.ndindex(2, 2, 2)}
+        for matrix, size in ((grid, shape), (placement.affine(grid, shape), laid_out))
+    ]
+    assert edges[0] == edges[1]
+
+
 def test_a_coarse_axis_alone_is_resampled() -> None:
     placement = place((64, 100, 30), affine((-2 * MM, 0, 0), (0, -MM, 0), (0, 0, 1)))
     assert placement.size == (128, 100)

@@ -70,6 +70,9 @@ def test_slices_of_unknown_spacing_make_up_a_head() -> None:
     affine = Grid(np.diag([-1.0, -1, 1, 1]), (256, 256, 30)).head_affine()
     assert nibabel.affines.voxel_sizes(affine) == pytest.approx([1, 1, 0.6 * 256 / 30])
     assert nibabel.affines.voxel_sizes(Grid(np.eye(4), (256, 256, 2)).head_affine()) == pytest.approx([1, 1, 6])
+    in_metres = np.diag([-0.0005, -0.0005, 0.009, 1])  # of which the size of pixels alone counts
+    guessed = nibabel.affines.voxel_sizes(Grid(in_metres, (256, 256, 2)).head_affine())
+    assert guessed == pytest.approx([0.0005, 0.0005, 6 * 0.0005])
 
 
 def test_flair_is_taken_from_three_sequences(make_patient: MakePatient, tmp_path: Path) -> None:
