@@ -123,6 +123,9 @@ def test_missing_everything_with_a_hint_of_probability_is_uncertain() -> None:
     empty = np.zeros(SHAPE, dtype=bool)
     assert uncertainties(np.full(SHAPE, 0.3), empty, [empty], [empty])["expected_error"] == 1
     assert uncertainties(np.zeros(SHAPE), empty, [empty], [empty])["expected_error"] == 0
+    hint = np.zeros(SHAPE)
+    hint[0, 0, 0] = 1e-3  # far less than a voxel of tumour: next to nothing is unsure
+    assert uncertainties(hint, empty, [empty], [empty])["entropy"] == pytest.approx(0.0114, abs=1e-4)
 
 
 def test_a_perfect_uncertainty_finds_the_failures() -> None:
