@@ -2,15 +2,12 @@
 
 from lgg_monai.data.datalist import default_dataset_dir, evaluation_datalist, inference_datalist, prepare_datalist
 from lgg_monai.data.patients import Patient, find_patients, read_patient
-from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.slices import SliceDataset, TumourSliceSampler, gathered
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.data.volume_cache import default_cache_dir
 from lgg_monai.data.volumes import VolumeDataset, check_cache
 
 __all__ = [
-    "FLAIR",
-    "SEQUENCES",
     "Patient",
     "SliceDataset",
     "TiffStackReader",

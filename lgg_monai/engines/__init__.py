@@ -1,6 +1,6 @@
 """Pieces that the configs plug into MONAI's engines."""
 
-from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
+from lgg_monai.engines.acceleration import prepare_network
 from lgg_monai.engines.checkpoints import can_resume, default_checkpoint, load_weights
 from lgg_monai.engines.config_check import (
     check_early_stop,
@@ -19,7 +19,7 @@ from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.interruption import run_until_interrupted, tell_interruption
 from lgg_monai.engines.package_check import begin_with, check_patients, check_places, check_volumes
-from lgg_monai.engines.pooled_iou import PooledIoU, PooledIoUHandler
+from lgg_monai.engines.pooled_iou import PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, select_device
 from lgg_monai.engines.probabilities import ProbabilityWriter
 from lgg_monai.engines.run_checkpoints import EarlyStopping, Restore, RunCheckpoints
@@ -50,7 +50,6 @@ __all__ = [
     "HeadInferer",
     "HistoryRow",
     "HistoryWriter",
-    "PooledIoU",
     "PooledIoUHandler",
     "ProbabilityWriter",
     "ProgressBar",
@@ -76,7 +75,6 @@ __all__ = [
     "check_switches",
     "check_volumes",
     "default_checkpoint",
-    "fuse_batch_norms",
     "load_ensemble",
     "load_weights",
     "prepare_network",
