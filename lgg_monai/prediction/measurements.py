@@ -119,8 +119,8 @@ def hemisphere(mask: np.ndarray, head: np.ndarray) -> str | None:
             right += int((places < middle).sum())
     if not left + right:
         return None
-    share = left / (left + right)
-    return "left" if share >= ONE_SIDED else "right" if share <= 1 - ONE_SIDED else "both"
+    one_sided = ONE_SIDED * (left + right)
+    return "left" if left >= one_sided else "right" if right >= one_sided else "both"
 
 
 def contrast(flair: np.ndarray, mask: np.ndarray, head: np.ndarray) -> float | None:

@@ -149,8 +149,10 @@ def test_sides_are_those_of_the_head_and_not_of_the_picture() -> None:
     mask[55:65] = True
     assert hemisphere(mask, head) == "right"
     assert hemisphere(np.roll(mask, 20, axis=0), head) == "left"
-    mask[65:80] = True
-    assert hemisphere(mask, head) == "both"
+    for first, last, side in ((60, 75, "both"), (65, 80, "both"), (69, 79, "left"), (61, 71, "right")):
+        mask[:] = False
+        mask[first:last] = True  # one side from nine tenths on
+        assert hemisphere(mask, head) == side
     assert hemisphere(np.zeros_like(mask), head) is None
 
 
