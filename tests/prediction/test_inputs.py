@@ -502,6 +502,8 @@ def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
     assert "1 voxels of flair are not numbers" in reason(save(tmp_path / "nan.nii.gz", nothing))
     assert "of one value (7)" in reason(save(tmp_path / "flat_flair.nii.gz", np.full((8, 8, 8), 7, np.int16)))
     assert "like CT" in reason(save(tmp_path / "ct_flair.nii.gz", (image[1] * 10 - 1000).astype(np.int16)))
+    below_0 = save(tmp_path / "below_0_flair.nii.gz", (image[1] - 2000).astype(np.int16))  # stored with an offset
+    assert require_sound(find_scans([below_0])[0].load()) is None
     assert "8 x 8 voxels" in reason(save(tmp_path / "flat.nii.gz", image[1, :8, :8, 0]))
     assert "5 volumes in" in reason(save(tmp_path / "series.nii.gz", np.stack([image[1]] * 5, axis=-1)))
     assert "no FLAIR beside alone_t1.nii.gz (pre)" in reason(save(tmp_path / "alone_t1.nii.gz", image[0]))
