@@ -199,6 +199,14 @@ def test_where_the_file_system_has_no_locks_a_training_goes_on_with_a_warning(
     assert "(No locks available): let no other process write there" in caplog.text
 
 
+def test_a_run_is_done_after_its_last_epoch_or_where_it_stopped_early() -> None:
+    ended = {"ended": "2026-11-27T10:00:00+00:00"}
+    assert run_folder.has_ended({"finished": True, "config": {"early_stop": 0}})
+    assert run_folder.has_ended(ended | {"config": {"early_stop": 5}})
+    assert not run_folder.has_ended({"ended": None, "finished": False, "config": {"early_stop": 5}})  # interrupted
+    assert not run_folder.has_ended(ended | {"finished": False, "config": {"early_stop": 0}})
+
+
 def test_a_training_whose_folder_was_taken_over_stops_before_it_writes(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     engine = Engine(lambda engine, batch: None)
