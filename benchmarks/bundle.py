@@ -38,10 +38,7 @@ def overrides_of(variant: Variant) -> dict[str, Any]:
     """
     options = variant.options
     if options.get("compile"):
-        try:
-            require_compiler()
-        except LggError as error:
-            raise NotComparedError(str(error)) from error
+        require_compiled()
     names = {"precision": "precision", "compile": "compile", "batch": "batch_size"}
     names |= {"patch": "patch_size", "cache": "cache"}
     found = {key: options[name] for name, key in names.items() if name in options}
@@ -52,6 +49,18 @@ def overrides_of(variant: Variant) -> dict[str, Any]:
     if options.get("unfused"):
         found["optimizer#fused"] = False
     return found
+
+
+def require_compiled() -> None:
+    """Refuse to compile where nothing compiles.
+
+    Raises:
+        NotComparedError: there is no C++ compiler.
+    """
+    try:
+        require_compiler()
+    except LggError as error:
+        raise NotComparedError(str(error)) from error
 
 
 def require_fast_bfloat16(precision: str | None, device: torch.device) -> None:

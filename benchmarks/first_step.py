@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.memory import peak_bytes
+
 
 def resident_mb() -> float | None:
     """Return the memory that this process holds now, in MB; None where the system does not tell."""
@@ -39,8 +41,10 @@ def main(net: str, created: float, overrides: dict[str, Any]) -> dict[str, Any]:
     memory: list[dict[str, Any]] = []
 
     def note(engine: Any) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-        memory.append({"epoch": engine.state.epoch, "resident_mb": resident_mb(), "peak_mb": peak})
+        peak = peak_bytes()
+        memory.append(
+            {"epoch": engine.state.epoch, "resident_mb": resident_mb(), "peak_mb": None if peak is None else peak / 1e6}
+        )
 
     def first(engine: Any) -> None:
         times.setdefault("first step", time.time() - created)

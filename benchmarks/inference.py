@@ -18,14 +18,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.bundle import parser, require_fast_bfloat16
+from benchmarks.bundle import parser, require_compiled, require_fast_bfloat16
 from benchmarks.report import finish, machine, ratio, summary, table
 from benchmarks.variants import NotComparedError, synchronize
-from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network, require_compiler
+from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.precision import CPU_SLICES, AutocastInferer, SlicewiseInferer
-from lgg_monai.errors import LggError
 
 TYPICAL_SLICES = 35
 DEFAULT = ("bundle", "fused", "contiguous", "compile", "crop", "batch=1", "batch=2")
@@ -62,16 +61,12 @@ class Inference:
 
     def network_of(self, variant: str) -> torch.nn.Module:
         """Return the network, changed as a variant says."""
-        if variant == "compile":
-            try:
-                require_compiler()
-            except LggError as error:
-                raise NotComparedError(str(error)) from error
         if variant == "contiguous":
             return copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
         if variant.startswith("fused"):
             return fuse_batch_norms(copy.deepcopy(self.network))
         if variant == "compile":
+            require_compiled()
             return prepare_network(copy.deepcopy(self.network), channels_last=True, compile=True)
         return self.network
 

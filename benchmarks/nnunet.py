@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from benchmarks.bundle import parser
 from benchmarks.variants import NotComparedError, Variant, time_steps
 from lgg_monai.data.convert import convert
+from lgg_monai.data.phantom import PHANTOM_MARKER
 
 PATIENTS = 10  # of the training part: nnU-Net prepares them all beforehand, and their number changes no step's time
 WORKERS = "nnUNet_n_proc_DA"
@@ -75,7 +76,7 @@ def prepare(config: ConfigParser, root: Path) -> None:
     chosen = root / "chosen"
     chosen.mkdir(parents=True)
     source = Path(config.get_parsed_content("dataset_dir")).resolve()
-    for marker in source.glob("PHANTOM.txt"):  # so that synthetic patients stay marked
+    for marker in source.glob(PHANTOM_MARKER):  # so that synthetic patients stay marked
         (chosen / marker.name).symlink_to(marker)
     for entry in config.get_parsed_content("datalist")["training"][:PATIENTS]:
         (chosen / entry["patient"]).symlink_to(Path(entry["image"]).resolve(), target_is_directory=True)
