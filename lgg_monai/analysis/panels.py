@@ -20,7 +20,7 @@ from lgg_monai.analysis.overlays import (
     intensity_window,
     text_strip,
 )
-from lgg_monai.data.sequences import FLAIR
+from lgg_monai.data.sequences import shown_channel
 
 GAP = 6
 TILE_WIDTH = 300  # a panel enlarges its slices by a whole factor to at least this width
@@ -49,7 +49,7 @@ def patient_panel(
     Returns:
         Picture ``[H, W, 3]``, uint8. Slices are numbered from 1, as the files are.
     """
-    flair = np.asarray(image)[FLAIR]
+    flair = np.asarray(image)[shown_channel(len(image))]
     true, predicted = (np.asarray(mask).reshape(flair.shape) > 0 for mask in (label, prediction))
     window = intensity_window(flair)
     head = head_box(flair, window, true, predicted)

@@ -7,3 +7,8 @@ SEQUENCES = ("pre", "flair", "post")
 FLAIR = SEQUENCES.index("flair")
 OTHERS = tuple(channel for channel in range(len(SEQUENCES)) if channel != FLAIR)
 """Channels of the sequences beside FLAIR, which a scan may lack."""
+
+
+def shown_channel(channels: int) -> int:
+    """Return the channel to look at: FLAIR, or the last one where a preprocessing of one's own keeps fewer."""
+    return min(FLAIR, channels - 1)

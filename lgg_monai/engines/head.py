@@ -9,7 +9,7 @@ import torch
 from monai.inferers import Inferer
 from torch.nn import functional
 
-from lgg_monai.data.sequences import FLAIR
+from lgg_monai.data.sequences import shown_channel
 
 NO_TUMOUR = -20.0
 """The logit given to voxels outside: a probability of 2e-9."""
@@ -72,7 +72,7 @@ class HeadInferer(Inferer):
         Returns:
             First index and one past the last, of X and of Y; all of an axis where there is no head to be seen.
         """
-        flair = inputs[:, FLAIR]
+        flair = inputs[:, shown_channel(inputs.shape[1])]
         low, high = flair.amin(dim=(1, 2, 3), keepdim=True), flair.amax(dim=(1, 2, 3), keepdim=True)
         head = (flair > low + THRESHOLD * (high - low)).float()
         along_x, along_y = head.mean(dim=(2, 3)).amax(dim=0), head.mean(dim=(1, 3)).amax(dim=0)

@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from torch.utils.tensorboard import SummaryWriter
 
 from lgg_monai.analysis.overlays import draw_overlay
-from lgg_monai.data.sequences import FLAIR
+from lgg_monai.data.sequences import shown_channel
 from lgg_monai.engines.checkpoints import FREE_AND_RESUME
 from lgg_monai.engines.history import HistoryWriter
 from lgg_monai.errors import exits_with_one_line
@@ -116,10 +116,10 @@ class TensorBoardWriter:
             return
         self._drawn = self._epoch
         output: Any = engine.state.output
-        label = output["label"][0, 0].cpu().numpy() > 0
+        image, label = output["image"][0], output["label"][0, 0].cpu().numpy() > 0
         z = int(label.sum(axis=(0, 1)).argmax())
         picture = draw_overlay(
-            output["image"][0, FLAIR, :, :, z].float().cpu().numpy(),
+            image[shown_channel(len(image)), :, :, z].float().cpu().numpy(),
             label[:, :, z],
             output["pred"][0, 0, :, :, z].cpu().numpy() > 0,
             title=f"validation patient {number}, slice {z + 1}",

@@ -187,7 +187,7 @@ class RandomMissingSequence(RandomIntensity):
         """See :class:`RandomIntensity`."""
         # Channels beyond the sequences, such as neighbouring slices, are not acquired by themselves.
         others = [channel for channel in OTHERS if channel < part.shape[1]]
-        if not others:
+        if not others or part.shape[1] <= FLAIR:
             return part
         # The draw names one sequence to lose, or (one past the last) all of them.
         draws = random.uniform((len(part),), 0, len(others) + 1).long()

@@ -221,6 +221,11 @@ def test_channels_beyond_the_sequences_are_never_lost() -> None:
     assert not torch.equal(changed[:, :3], image[:, :3])
 
 
+def test_nothing_is_lost_where_a_preprocessing_keeps_one_sequence() -> None:
+    image = noise(64)[:, :1]
+    assert torch.equal(apply(RandomMissingSequence(1), image), image)
+
+
 def test_main_output_is_the_first_of_several() -> None:
     main, auxiliary = torch.zeros(1), torch.ones(1)
     data = {"pred": [main, auxiliary], "label": main}
