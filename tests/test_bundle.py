@@ -427,6 +427,9 @@ def test_pictures_come_with_the_first_and_the_last_validated_epoch(phantom: Path
         ({"seed": "abc"}, "seed is 'abc': give a whole number from 0 up with --seed"),
         ({"patch_size": 50}, "the network takes no patches of 50 pixels"),
         ({"network_def#norm": "none of them"}, "cannot build network_def from the config"),
+        ({"network_def#in_channels": 1}, "network_def#in_channels is 1, but the volumes have 3 channels"),
+        ({"network_def#spatial_dims": 3}, "the network is three-dimensional"),
+        ({"loss": {"_target_": "DiceLoss"}}, "the loss of right masks falls without end"),
         ({"fold": 9}, "unknown fold 9: --fold takes 0 to 4"),
         ({"precision": "fp61"}, "unknown precision 'fp61'"),
         ({"dataset_dir": "nowhere/at/all"}, "no such dataset folder: nowhere/at/all"),
@@ -515,6 +518,18 @@ def test_a_block_of_the_recipe_is_replaced_by_one_of_another_file(phantom: Path,
     execute(UNET, phantom, tmp_path / "run", max_epochs=1, **override)
     assert read(tmp_path / "run" / "run.json")["config"]["augmentation"] == augmentation
     assert len(history(tmp_path / "run")) == 1
+
+
+def test_a_preprocessing_that_keeps_one_sequence_trains_and_evaluates(phantom: Path, tmp_path: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(REPOSITORY / "configs/data.yaml")
+    preprocessing = parser["preprocessing"]
+    flair = {"_target_": "Lambdad", "keys": "image", "func": f"$lambda image: image[{FLAIR}:{FLAIR + 1}]"}
+    preprocessing["transforms"].insert(-3, flair)
+    own = {"preprocessing": preprocessing, "network_def#in_channels": 1}
+    execute(UNET, phantom, tmp_path / "run", max_epochs=1, val_head_only=True, **own)
+    execute(EVALUATE, phantom, tmp_path / "run", **own)
+    assert any((tmp_path / "run" / "evaluation" / "overlays").iterdir())
 
 
 def test_bfloat16_trains_and_evaluates_on_the_processor(phantom: Path, tmp_path: Path) -> None:

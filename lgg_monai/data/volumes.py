@@ -100,6 +100,11 @@ class VolumeDataset(CacheDataset):
         """Return a volume as it is held; one beyond ``cache_num`` is read for this call."""
         return self._cache[number] if number < self.cache_num else self._load_cache_item(number)
 
+    def slice_sizes(self) -> set[tuple[int, int]]:
+        """Return the sizes ``(X, Y)`` of the volumes' slices, in voxels."""
+        shapes = (self.compact(number).image.shape for number in range(len(self.data)))
+        return {(shape[2], shape[3]) for shape in shapes}
+
     def _transform(self, index: int) -> dict[str, Any]:
         number = range(len(self.data))[index]  # as lists take negative ones
         volume = self.compact(number)

@@ -7,17 +7,15 @@ from lgg_monai.engines.config_check import (
     check_keys,
     check_numbers,
     check_parts,
-    check_patch,
     check_paths,
     check_switches,
-    slice_divisor,
-    slice_smallest,
 )
 from lgg_monai.engines.evaluation import EvaluationWriter
 from lgg_monai.engines.final_weights import FinalWeights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.interruption import run_until_interrupted, tell_interruption
+from lgg_monai.engines.network_check import check_loss, check_patch, check_slices, slice_divisor, slice_smallest
 from lgg_monai.engines.package_check import begin_with, check_patients, check_places, check_volumes
 from lgg_monai.engines.pooled_iou import PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, select_device
@@ -66,12 +64,14 @@ __all__ = [
     "can_resume",
     "check_early_stop",
     "check_keys",
+    "check_loss",
     "check_numbers",
     "check_parts",
     "check_patch",
     "check_paths",
     "check_patients",
     "check_places",
+    "check_slices",
     "check_switches",
     "check_volumes",
     "default_checkpoint",

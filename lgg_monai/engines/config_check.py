@@ -9,12 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.networks.strides import SMALLEST_DIVISOR, divisor, smallest_side
 
 # Keys that MONAI or this project reads by name, so that no `@key` in a config has to mention them.
 RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "name", "description", "workflow_type"}
@@ -161,10 +159,10 @@ def check_parts(*names: str) -> None:
         except Exception as error:  # whatever a network or a transform may raise
             reason = root_cause(error)
             kind = "" if isinstance(reason, LggError) else f"{type(reason).__name__}: "
-            missing = _MISSING.search(str(reason))
-            if missing:  # MONAI's own message goes on with a traceback
+            package = missing_package(reason)
+            if package:  # MONAI's own message goes on with a traceback
                 raise LggError(
-                    f"{name} needs a package that is not installed ({missing[1]}): install it, or give another --{name}"
+                    f"{name} needs a package that is not installed ({package}): install it, or give another --{name}"
                 ) from error
             message = f"cannot build {name} from the config ({kind}{' '.join(str(reason).split())[:300]}): correct it"
             raise LggError(message) from error
@@ -186,63 +184,10 @@ def check_early_stop(early_stop: int, fold: int | str, validation_fraction: floa
         raise LggError(f"early_stop is {early_stop}, but no patient validates an epoch: leave it at 0")
 
 
-@exits_with_one_line
-def check_patch(network: torch.nn.Module, patch_size: int) -> None:
-    """Show the network one patch of zeros before data are read: not every network takes every size.
-
-    What it gives while it learns is left to the loss, which takes the lists of deep supervision too.
-
-    Args:
-        network: in training; neither its mode nor its statistics change.
-        patch_size: pixels.
-
-    Raises:
-        SystemExit: with one line, where it cannot take such a patch, lacks a package, or does not give one logit a
-            pixel when it is evaluated.
-    """
-    definition = effective_config().get("network_def")
-    channels = definition.get("in_channels", 3) if isinstance(definition, dict) else 3
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    training = network.training
-    try:
-        with torch.no_grad():
-            output = network.eval()(torch.zeros(1, channels, patch_size, patch_size, device=device))
-    except ImportError as error:  # of MONAI's optional packages, at the first use
-        missing = _MISSING.search(str(error))
-        package = missing[1] if missing else " ".join(str(error).split())[:200]
-        raise LggError(
-            f"the network needs a package that is not installed ({package}): install it, or give another --network_def"
-        ) from error
-    except Exception as error:  # whatever a network may raise
-        reason = " ".join(str(error).split())[:200]
-        message = (
-            f"the network takes no patches of {patch_size} pixels ({reason}): give another --patch_size, such as 160"
-        )
-        raise LggError(message) from error
-    finally:
-        network.train(training)
-    if not isinstance(output, torch.Tensor):
-        raise LggError(
-            f"the network gives a {type(output).__name__} when it is evaluated, not one logit a pixel: "
-            "give another --network_def"
-        )
-    if output.shape != (1, 1, patch_size, patch_size):
-        raise LggError(
-            f"the network gives {list(output.shape)} for one patch of {patch_size} pixels, not one logit a pixel "
-            f"({[1, 1, patch_size, patch_size]}): correct --network_def, such as its out_channels"
-        )
-
-
-def slice_divisor() -> int:
-    """Return what the sides of the config's slices are padded to a multiple of, so that its network can take them."""
-    definition = effective_config().get("network_def")
-    return divisor(definition) if isinstance(definition, dict) else SMALLEST_DIVISOR
-
-
-def slice_smallest() -> int:
-    """Return the pixels that sides of the config's slices are padded to at least, so that its network can take them."""
-    definition = effective_config().get("network_def")
-    return smallest_side(definition) if isinstance(definition, dict) else SMALLEST_DIVISOR
+def missing_package(error: BaseException) -> str | None:
+    """Return the package for lack of which something failed; None where that is not the reason."""
+    found = _MISSING.search(str(error))
+    return found[1] if found else None
 
 
 def root_cause(error: BaseException) -> BaseException:

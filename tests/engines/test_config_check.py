@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from monai.networks.nets import BasicUNetPlusPlus, UNet
-from monai.utils import optional_import
 
 from lgg_monai.engines.config_check import (
     check_keys,
@@ -23,8 +20,6 @@ from lgg_monai.engines.config_check import (
     current_parser,
     effective_config,
 )
-from lgg_monai.engines.precision import SlicewiseInferer
-from lgg_monai.networks import PSPNet
 
 CONFIG = {
     "imports": ["$import lgg_monai.engines as engines"],
@@ -242,106 +237,3 @@ def test_a_weight_is_a_number_from_0_up(value: object) -> None:
         check_numbers(counts={}, amounts={}, weights={"weight_decay": value})
     message = f"lgg-monai: error: weight_decay is {value!r}: give a number from 0 up with --weight_decay"
     assert str(caught.value) == message
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_a_patch_is_shown_to_the_network_and_leaves_it_as_it_was(training: bool) -> None:
-    config = ConfigParser({**PARTS, "size": 48, "patch": "$engines.check_patch(@network_def, @size)"})
-    network = config.get_parsed_content("network_def").train(training)
-    before = copy.deepcopy(network.state_dict())
-    config.get_parsed_content("patch")
-    assert network.training is training
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("definition", "size", "message"),
-    [
-        ({"_target_": "lgg_monai.networks.PSPNet", "in_channels": 3, "out_channels": 1}, 48, "64"),
-        ({"_target_": "UNet", "channels": [4, 8, 8], "strides": [2, 2]}, 50, "Sizes of tensors must match"),
-    ],
-)
-def test_a_patch_that_the_network_cannot_take_is_one_line(definition: dict, size: int, message: str) -> None:
-    unet = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1} if definition["_target_"] == "UNet" else {}
-    content = {**PARTS, "network_def": definition | unet, "patch": f"$engines.check_patch(@network_def, {size})"}
-    with pytest.raises(SystemExit, match=rf"no patches of {size} pixels \(.*{message}.*\): give another") as caught:
-        ConfigParser(content).get_parsed_content("patch")
-    assert "\n" not in str(caught.value)
-
-
-def check_patch_of(network: torch.nn.Module) -> None:
-    content = {"imports": PARTS["imports"], "network": network, "patch": "$engines.check_patch(@network, 64)"}
-    ConfigParser(content).get_parsed_content("patch")
-
-
-def test_a_package_that_the_network_lacks_is_named() -> None:
-    class Needy(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            rearrange, _ = optional_import("no_such_package.of_ours", name="rearrange")
-            return rearrange(x)
-
-    with pytest.raises(SystemExit, match=r"a package that is not installed \(no_such_package\): install it") as caught:
-        check_patch_of(Needy())
-    assert "\n" not in str(caught.value)
-    assert "patch_size" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (lambda: BasicUNetPlusPlus(2, 3, 1, features=[4] * 6), "gives a list when it is evaluated, not one logit"),
-        (lambda: UNet(2, 3, 2, channels=(4, 8), strides=(2,)), r"gives \[1, 2, 64, 64\] for one patch of 64 pixels"),
-        (lambda: torch.nn.Conv2d(3, 1, 2, stride=2), r"gives \[1, 1, 32, 32\] for one patch of 64 pixels"),
-    ],
-)
-def test_a_network_without_one_logit_a_pixel_is_refused(network: Callable[[], torch.nn.Module], message: str) -> None:
-    with pytest.raises(SystemExit, match=f"^lgg-monai: error: the network {message}") as caught:
-        check_patch_of(network())
-    assert "\n" not in str(caught.value)
-
-
-def test_a_network_may_give_several_outputs_while_it_learns() -> None:
-    network = PSPNet(features=8)
-    assert isinstance(network(torch.zeros(2, 3, 64, 64)), list)
-    check_patch_of(network)
-
-
-def test_slices_are_padded_to_what_the_configs_network_halves() -> None:
-    content = {**PARTS, "divisor": "$engines.slice_divisor()"}
-    assert ConfigParser(content).get_parsed_content("divisor") == 16
-    content["network_def"] = {"_target_": "UNet", "strides": [2, 2, 2, 2, 2]}
-    assert ConfigParser(content).get_parsed_content("divisor") == 32
-    content["network_def"] = "$torch.nn.Identity()"
-    assert ConfigParser(content).get_parsed_content("divisor") == 16
-
-
-@pytest.mark.parametrize(
-    "definition",
-    [
-        # As nnU-Net writes it: a stride for each axis, the first one halves nothing.
-        {"_target_": "DynUNet", "kernel_size": [3] * 6, "strides": [[1, 1], [2, 2], [2, 2], [2, 1], [2, 2], [2, 2]],
-         "upsample_kernel_size": [[2, 2], [2, 2], [2, 1], [2, 2], [2, 2]], "filters": [4] * 6},
-        {"_target_": "SegResNet", "init_filters": 8, "blocks_down": [1] * 6, "blocks_up": [1] * 5},
-    ],
-)  # fmt: skip
-def test_slices_of_any_size_fit_a_deep_network(definition: dict) -> None:
-    network = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1} | definition
-    config = ConfigParser({**PARTS, "network_def": network, "divisor": "$engines.slice_divisor()"})
-    assert config.get_parsed_content("divisor") == 32
-    inferer = SlicewiseInferer(divisor=config.get_parsed_content("divisor"))
-    output = inferer(torch.zeros(1, 3, 72, 88, 1), config.get_parsed_content("network_def").eval())
-    assert output.shape == (1, 1, 72, 88, 1)
-
-
-INFERERS = {"train": "validate#inferer", "evaluate": "evaluation#evaluator#inferer", "inference": "inferer"}
-
-
-@pytest.mark.parametrize("config", INFERERS)
-def test_volumes_narrower_than_the_network_takes_are_padded(config: str, in_repository: Path) -> None:
-    parser = ConfigParser()
-    parser.read_config(["bundles/pspnet.yaml", *([] if config == "train" else [f"configs/{config}.yaml"])])
-    parser["device"], parser["precision"] = "cpu", "fp32"
-    parser["network_def"] = {"_target_": "lgg_monai.networks.PSPNet", "features": 8}
-    inferer, network = (parser.get_parsed_content(key) for key in (INFERERS[config], "network_def"))
-    with torch.no_grad():
-        assert inferer(torch.zeros(1, 3, 40, 72, 2), network.eval()).shape == (1, 1, 40, 72, 2)
