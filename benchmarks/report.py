@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from lgg_monai.engines.run_folder import commit, versions
 from lgg_monai.files import write_json
+from lgg_monai.provenance import commit, versions
 
 # The instruction sets that decide which kernels run.
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "asimd", "sve")

@@ -14,10 +14,11 @@ from lgg_monai.data.seen import DATALIST, read_datalist
 from lgg_monai.data.split import PARTS
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.history import HISTORY, read_history
-from lgg_monai.engines.run_folder import RUN, commit, has_ended, versions
+from lgg_monai.engines.run_folder import RUN, has_ended
 from lgg_monai.engines.summary import IDENTITY, METRICS
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
+from lgg_monai.provenance import commit, versions
 
 POOLED = tuple(name for name, metric in METRICS.items() if metric.weight and metric.numerator)
 """Metrics that are made of counts, and need no column of their own."""

@@ -20,11 +20,12 @@ from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction, write_prediction
-from lgg_monai.engines.run_folder import RUN, commit, describe_device, has_ended, trained_config, versions
+from lgg_monai.engines.run_folder import RUN, has_ended, trained_config
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import format_summary, summarise, write_patients_csv
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import WaitingFolder, read_object, replacing_folder, told_in_one_line, write_json
+from lgg_monai.provenance import commit, describe_device, versions
 
 logger = logging.getLogger(__name__)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
-import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,12 +22,12 @@ from lgg_monai.engines.settings import FIRST_WEIGHTS, FREE_IN_RESUMING, differen
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_object, told_in_one_line, writable_folder, write_json
 from lgg_monai.locks import is_lock_of, lock
+from lgg_monai.provenance import commit, describe_device, versions
 
 logger = logging.getLogger(__name__)
 
 RUN = "run.json"
 LOCK = ".lock"
-PACKAGES = ("lgg-monai", "monai", "torch", "pytorch-ignite", "nibabel", "scikit-image", "numpy")
 
 
 _held: dict[Path, int] = {}
@@ -256,37 +253,6 @@ class RunRecord:
             elif not has_ended(self._earlier):  # interrupted between its last epoch and its end
                 write_json(self.path, self._earlier | ended)
         release_run_folder(self.path.parent)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def commit() -> str | None:
-    """Return the repository's commit, marked where files differ from it; None outside a repository."""
-    here = Path(__file__).resolve().parent
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip() or None
-
-
-def describe_device(device: torch.device) -> str:
-    """Name the processor, not the machine: ``cuda:0 (NVIDIA H200)`` or ``cpu (2 cores, AVX2)``."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()})"
 
 
 def _now() -> str:

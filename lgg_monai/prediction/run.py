@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 import lgg_monai
-from lgg_monai.engines.run_folder import commit, describe_device, versions
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
 from lgg_monai.prediction import earlier, outputs
@@ -22,6 +21,7 @@ from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import Prepared, Segmenter
 from lgg_monai.prediction.settings import require_same_settings, settings_digests, settings_of
 from lgg_monai.prediction.steps import Drawn, assess, draw, read
+from lgg_monai.provenance import commit, describe_device, versions
 
 Progress = Callable[[int, int, str], object]
 

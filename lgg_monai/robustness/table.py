@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.analysis.paired import RESAMPLES, SEED, paired_difference
-from lgg_monai.engines.run_folder import commit, versions
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.files import write_json
+from lgg_monai.provenance import commit, versions
 from lgg_monai.robustness.charts import draw, require_matplotlib, robustness_chart
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
 from lgg_monai.robustness.degrade import Degradation, degrade, restore

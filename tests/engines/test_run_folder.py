@@ -18,7 +18,7 @@ from torch import nn
 
 from lgg_monai.engines import RunRecord, prepare_run_folder, run_folder
 from lgg_monai.engines.history import COLUMNS, write_history
-from lgg_monai.engines.run_folder import LOCK, describe_device, require_same_training, versions
+from lgg_monai.engines.run_folder import LOCK, require_same_training
 from lgg_monai.errors import LggError
 from lgg_monai.files import sha256
 from lgg_monai.locks import lock
@@ -322,14 +322,3 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(run_folder, "write_json", full)
     with pytest.raises(SystemExit, match=r"record .*run\.json \(No space left on device\): free space, then the same"):
         run(tmp_path, epochs=1, max_epochs=1)
-
-
-def test_versions_name_what_the_numbers_depend_on() -> None:
-    found = versions()
-    assert found["torch"] == torch.__version__
-    assert {"python", "monai", "pytorch-ignite", "nibabel", "scikit-image", "numpy", "lgg-monai"} <= set(found)
-
-
-def test_a_device_is_described_without_the_name_of_the_machine() -> None:
-    assert describe_device(torch.device("cpu")).startswith(f"cpu ({os.cpu_count()} cores")
-    assert os.uname().nodename not in describe_device(torch.device("cpu"))
