@@ -92,7 +92,8 @@ def require_same_training(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         LggError: names the settings that differ.
     """
-    before = trained_config(folder)
+    record = read_object(folder / RUN, "run record") if (folder / RUN).is_file() else {}
+    before = record.get("config", {})
     if not before or not config:
         return
     weights = read_datalist(folder / DATALIST).get(WEIGHTS) if (folder / DATALIST).is_file() else None
@@ -102,9 +103,11 @@ def require_same_training(folder: Path, config: Mapping[str, Any]) -> None:
     )
     differences = different_trainings(one, other, weights, digest_of(config.get(FIRST_WEIGHTS)))
     if differences:
+        began, now = record.get("commit"), commit()
+        other_code = f" and with the code of then (commit {began}, now {now})" if began and now and began != now else ""
         message = (
             f"the run in {folder} began with other settings ({', '.join(differences[:5])}): "
-            "resume with those that its run.json tells, or choose another --output_dir"
+            f"resume with those that its run.json tells{other_code}, or choose another --output_dir"
         )
         raise LggError(message)
 
@@ -156,6 +159,11 @@ def has_ended(record: Mapping[str, Any]) -> bool:
     """
     stopped_early = bool(record.get("ended")) and bool((record.get("config") or {}).get("early_stop"))
     return bool(record.get("finished")) or stopped_early
+
+
+def made_with(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training's numbers depend on beside its settings: processor, precision, code and versions."""
+    return {key: record.get(key) for key in ("device", "precision", "threads", "commit")} | record.get("versions", {})
 
 
 class RunRecord:
@@ -227,8 +235,19 @@ class RunRecord:
         if self._earlier is not None:
             started, resumed = self._earlier["started"], self._earlier.get("resumed", [])
             self.content |= {"started": started, "resumed": [*resumed, self.content["started"]]}
+            self._keep_what_made(self._earlier)
             self._earlier = None
             self._write()
+
+    def _keep_what_made(self, earlier: dict[str, Any]) -> None:
+        """Keep what made the earlier part of a resumed run, where something else makes its other part."""
+        before, now = made_with(earlier), made_with(self.content)
+        changed = {name: value for name, value in before.items() if now.get(name) != value}
+        if changed:
+            text = ", ".join(f"{name} {now.get(name)} in place of {value}" for name, value in changed.items())
+            logger.warning("resumed with %s: numbers may differ from those of an uninterrupted training", text)
+        kept = [*earlier.get("made_with_before", []), *([changed] if changed else [])]
+        self.content |= {"made_with_before": kept} if kept else {}
 
     def _write(self) -> None:
         with told_in_one_line(f"the record {self.path}", FREE_AND_RESUME):

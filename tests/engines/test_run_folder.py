@@ -293,6 +293,28 @@ def test_a_resumed_run_keeps_its_beginning(tmp_path: Path) -> None:
     assert third["finished"] is True
 
 
+def test_a_run_resumed_with_other_versions_says_so_and_keeps_the_first_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run(tmp_path, epochs=1, max_epochs=4)
+    assert "made_with_before" not in run(tmp_path, epochs=2, max_epochs=4, begin=1)
+    assert not caplog.messages
+    elsewhere = {"versions": first["versions"] | {"torch": "1.0"}, "device": "cuda:0 (another)"}
+    (tmp_path / "run.json").write_text(json.dumps(first | elsewhere))
+    resumed = run(tmp_path, epochs=3, max_epochs=4, begin=2)
+    assert resumed["made_with_before"] == [{"device": "cuda:0 (another)", "torch": "1.0"}]
+    assert (resumed["versions"], resumed["device"]) == (first["versions"], first["device"])
+    assert f"torch {torch.__version__} in place of 1.0: numbers may differ" in caplog.text
+    assert run(tmp_path, epochs=4, max_epochs=4, begin=3)["made_with_before"] == resumed["made_with_before"]
+
+
+def test_a_run_of_other_code_names_the_commit_to_resume_with(tmp_path: Path) -> None:
+    begun = {"config": {"train": {"handlers": []}}, "commit": "abc123"}
+    (tmp_path / "run.json").write_text(json.dumps(begun))
+    with pytest.raises(LggError, match=r"settings \(train\): .* tells and with the code of then \(commit abc123, now "):
+        require_same_training(tmp_path, {"train": {"handlers": ["new"]}})
+
+
 @pytest.mark.parametrize("config", [{}, {"early_stop": 1}], ids=["finished", "stopped early"])
 def test_resuming_with_nothing_to_do_leaves_the_record_alone(tmp_path: Path, config: dict[str, Any]) -> None:
     epochs = 2 if config else 3
