@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class HistoryWriter:
         """Complete the row after validation; called by :class:`HistoryRow`."""
         state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
         metrics = validation_metrics(self.evaluator, state.epoch)
-        self.row |= {name: metrics[name] for name in COLUMNS if name in metrics}
+        self.row |= _numbers(metrics)
         self.row["seconds"] = time.perf_counter() - self._epoch_start
         before = self.rows[-1]["elapsed_seconds"] if self.rows else 0.0
         self.row["elapsed_seconds"] = float(before) + self.row["seconds"]
@@ -115,8 +116,7 @@ class HistoryWriter:
         self.row = {
             "epoch": engine.state.epoch,
             "loss": loss,
-            "iou": engine.state.metrics["iou"],
-            "tumour_slice_iou": engine.state.metrics.get("tumour_slice_iou"),
+            **_numbers(engine.state.metrics),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "slices_per_second": self._slices / seconds,
         }
@@ -156,12 +156,16 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows; numbers keep nine significant digits, enough to tell float32 results apart."""
+    """Write all rows; numbers keep nine significant digits, enough to tell float32 results apart.
+
+    Metrics that a recipe of one's own adds come behind the columns that each history has.
+    """
+    columns = dict.fromkeys((*COLUMNS, *(key for row in rows for key in row)))
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: _cell(row.get(key)) for key in COLUMNS})
+        writer.writerow({key: _cell(row.get(key)) for key in columns})
     write_text(path, text.getvalue())
 
 
@@ -173,6 +177,12 @@ def peak_memory_mb(device: torch.device) -> float | None:
     return None if peak is None else peak / 1e6
 
 
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics that are one number each."""
+    single = {name: value for name, value in metrics.items() if getattr(value, "ndim", 0) == 0}
+    return {name: float(value) for name, value in single.items() if hasattr(value, "__float__")}
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
@@ -182,8 +192,9 @@ def _cell(value: Any) -> str:
 def _line(row: dict[str, Any], epochs: int) -> str:
     parts = ["the weights it begins with"] if row["epoch"] == 0 else [f"epoch {row['epoch']}/{epochs}"]
     if row["epoch"] > 0:
-        parts += [f"loss {row['loss']:.4f}", f"iou {row['iou']:.3f}"]
-    for name in ("val_loss", "val_iou", "val_volume_iou", "val_volume_dice"):
+        parts.append(f"loss {row['loss']:.4f}")
+    own = (name for name in row if name not in COLUMNS)
+    for name in ("iou", "val_loss", "val_iou", "val_volume_iou", "val_volume_dice", *own):
         if row.get(name) is not None:
             parts.append(f"{name} {row[name]:.3f}")
     if row["epoch"] > 0:

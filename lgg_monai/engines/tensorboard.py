@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lgg_monai.analysis.overlays import draw_overlay
 from lgg_monai.data.sequences import shown_channel
 from lgg_monai.engines.checkpoints import FREE_AND_RESUME
-from lgg_monai.engines.history import HistoryWriter
+from lgg_monai.engines.history import COLUMNS, HistoryWriter
 from lgg_monai.errors import exits_with_one_line
 from lgg_monai.files import told_in_one_line
 
@@ -104,7 +104,8 @@ class TensorBoardWriter:
             return
         row = self.history.rows[-1]
         with self._told():
-            for name, tag in TAGS.items():
+            own = {name: f"metrics/{name}" for name in row if name not in COLUMNS}
+            for name, tag in (TAGS | own).items():
                 if row.get(name) is not None:
                     self.writer.add_scalar(tag, row[name], row["epoch"])
             self.writer.flush()

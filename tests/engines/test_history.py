@@ -53,7 +53,12 @@ def trainer(tmp_path: Path, losses: dict[int, list[float]], validated: tuple[int
     def validate(engine: Engine) -> None:
         if engine.state.epoch in validated:
             state.iteration, state.epoch = 2, engine.state.epoch
-            state.metrics = {"val_iou": 0.75, "val_loss": 0.1 * engine.state.epoch, "not_a_column": 1.0}
+            state.metrics = {
+                "val_iou": 0.75,
+                "val_loss": 0.1 * engine.state.epoch,
+                "own_metric": torch.tensor(1.5),
+                "a_matrix": torch.zeros(2, 2),
+            }
 
     HistoryRow(history).attach(engine)
     return engine
@@ -62,7 +67,8 @@ def trainer(tmp_path: Path, losses: dict[int, list[float]], validated: tuple[int
 def test_a_row_holds_the_numbers_of_its_own_epoch(tmp_path: Path) -> None:
     trainer(tmp_path, {1: [1.0, 3.0], 2: [0.5, 0.25]}, validated=(2,)).run([0, 1], max_epochs=2)
     first, second = read_history(tmp_path / "history.csv")
-    assert tuple(first) == COLUMNS
+    assert tuple(first) == (*COLUMNS, "own_metric")
+    assert (first["own_metric"], second["own_metric"]) == (None, 1.5)  # of a recipe of one's own
     assert (first["epoch"], first["loss"], first["iou"], first["learning_rate"]) == (1, 2.0, 0.25, 0.125)
     assert (second["loss"], second["val_iou"], second["val_loss"]) == (0.375, 0.75, 0.2)
     assert first["val_iou"] is None
@@ -94,7 +100,7 @@ def test_the_log_has_one_line_an_epoch(tmp_path: Path, caplog: pytest.LogCapture
     assert len(lines) == 2
     assert lines[0].startswith("PHANTOM epoch 1/2  loss 1.0000  iou 0.250  ")
     assert "val" not in lines[0]
-    assert "val_loss 0.200  val_iou 0.750" in lines[1]
+    assert "val_loss 0.200  val_iou 0.750  own_metric 1.500" in lines[1]
 
 
 def test_a_resumed_run_drops_rows_after_its_checkpoint_and_goes_on_counting_time(tmp_path: Path) -> None:
