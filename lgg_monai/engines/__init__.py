@@ -8,6 +8,7 @@ from lgg_monai.engines.config_check import (
     check_numbers,
     check_parts,
     check_paths,
+    check_processes,
     check_switches,
 )
 from lgg_monai.engines.evaluation import EvaluationWriter
@@ -71,6 +72,7 @@ __all__ = [
     "check_paths",
     "check_patients",
     "check_places",
+    "check_processes",
     "check_slices",
     "check_switches",
     "check_volumes",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 
@@ -171,6 +173,22 @@ def check_parts(*names: str) -> None:
                 f"{name} is {repr(built)[:200]}, which builds nothing: give a definition with _target_, "
                 f"as of {name} in bundles/*.yaml or configs/*.yaml"
             )
+
+
+@exits_with_one_line
+def check_processes() -> None:
+    """Refuse several processes, each of which would train the whole network by itself.
+
+    Raises:
+        SystemExit: with one line, where a launcher started several and nothing of the config lets them work together.
+    """
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    count = os.environ.get("WORLD_SIZE", "1")  # as torchrun tells it
+    if not together and count != "1":
+        raise LggError(
+            f"{count} processes were started (WORLD_SIZE), but this training is of one process: start it without "
+            "torchrun, or train a packaged bundle on several GPUs (configs/multi_gpu_train.yaml in it)"
+        )
 
 
 @exits_with_one_line

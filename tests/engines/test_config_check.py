@@ -16,6 +16,7 @@ from lgg_monai.engines.config_check import (
     check_numbers,
     check_parts,
     check_paths,
+    check_processes,
     check_switches,
     current_parser,
     effective_config,
@@ -237,3 +238,13 @@ def test_a_weight_is_a_number_from_0_up(value: object) -> None:
         check_numbers(counts={}, amounts={}, weights={"weight_decay": value})
     message = f"lgg-monai: error: weight_decay is {value!r}: give a number from 0 up with --weight_decay"
     assert str(caught.value) == message
+
+
+def test_processes_that_would_each_train_by_themselves_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_processes()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit, match=r"^lgg-monai: error: 2 processes were started \(WORLD_SIZE\)") as caught:
+        check_processes()
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    check_processes()

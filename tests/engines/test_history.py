@@ -58,6 +58,7 @@ def trainer(tmp_path: Path, losses: dict[int, list[float]], validated: tuple[int
                 "val_loss": 0.1 * engine.state.epoch,
                 "own_metric": torch.tensor(1.5),
                 "a_matrix": torch.zeros(2, 2),
+                "several": {"a": 1},
             }
 
     HistoryRow(history).attach(engine)
