@@ -15,6 +15,7 @@ from lgg_monai.sharing.scripts import closure, modules_named, script_files
 def test_imports_are_followed() -> None:
     assert closure(["lgg_monai.networks.pspnet"]) == [
         "lgg_monai.errors",
+        "lgg_monai.networks.cpu_layers",
         "lgg_monai.networks.efficientnet_lite",
         "lgg_monai.networks.pspnet",
         "lgg_monai.networks.resnet",
