@@ -1,4 +1,4 @@
-"""Sharing patients out over the processes that torchrun starts."""
+"""Sharing patients out over the processes that torchrun starts, and keeping other predictions out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
 
+from lgg_monai.errors import LggError
+from lgg_monai.locks import lock
+from lgg_monai.prediction.failures import cannot_write
+
+LOCK = ".lock"
 # One process may have much more to do than the others.
 PATIENCE = timedelta(days=7)
 
@@ -58,6 +64,28 @@ def processes() -> Iterator[Processes]:
         yield Processes(torch.distributed.get_rank(), count)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def alone_in(output: Path, processes: Processes) -> Iterator[None]:
+    """Hold an output folder for these processes: another prediction would take files of theirs for interrupted ones.
+
+    Raises:
+        LggError: another prediction is writing to the folder, or it cannot be written to.
+    """
+    held = None
+    if processes.first:
+        try:
+            held = lock(output / LOCK)
+        except OSError as error:
+            raise cannot_write(output / LOCK, error) from error
+    try:
+        if any(processes.gather(processes.first and held is None)):
+            raise LggError(f"another prediction is writing to {output}: wait for its end, or choose another --output")
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def own_device(device: str | None) -> str | None:

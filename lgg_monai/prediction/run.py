@@ -15,7 +15,7 @@ from lgg_monai.files import write_json
 from lgg_monai.prediction import earlier, outputs
 from lgg_monai.prediction.failures import in_one_line, output_folder, reason_of, saving
 from lgg_monai.prediction.pipeline import overlapped, quiet_libraries
-from lgg_monai.prediction.processes import Processes
+from lgg_monai.prediction.processes import Processes, alone_in
 from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, embed_result, write_report_page
 from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import Prepared, Segmenter
@@ -58,94 +58,94 @@ def predict(
         What became of the scans, those of other processes included.
 
     Raises:
-        LggError: the output folder holds other results, cannot be written or is full.
+        LggError: the output folder holds other results, cannot be written, is full, or another prediction writes to it.
     """
     processes = processes or Processes()
     settings = settings_of(segmenter)
     digests = settings_digests(settings)
     output = output_folder(output)
     require_same_settings(output, settings, {source.name for source in sources}, overwrite)
-    processes.gather(None)  # nobody writes before all have looked
-    record = {
-        "lgg_monai": lgg_monai.__version__,
-        "notice": RESEARCH_USE,
-        "settings": settings,
-        "options": {"probabilities": probabilities, "report": report, "processes": processes.count},
-        "device": describe_device(segmenter.device),
-        "versions": versions(),
-        "commit": commit(),
-        "started": _now(),
-        "ended": None,
-    }
-    if processes.first:
-        saving(lambda: write_json(output / outputs.SETTINGS, record))
+    with alone_in(output, processes):  # for which all wait, so nobody writes before all have looked
+        record = {
+            "lgg_monai": lgg_monai.__version__,
+            "notice": RESEARCH_USE,
+            "settings": settings,
+            "options": {"probabilities": probabilities, "report": report, "processes": processes.count},
+            "device": describe_device(segmenter.device),
+            "versions": versions(),
+            "commit": commit(),
+            "started": _now(),
+            "ended": None,
+        }
+        if processes.first:
+            saving(lambda: write_json(output / outputs.SETTINGS, record))
 
-    outcome = Outcome()
-    todo = []
-    own = processes.share(sources)
-    for source in own:
-        try:
-            folder = outputs.patient_folder(output, source.name)
-            # What is asked for now may not have been then.
-            wanted = [outputs.MASK] + [outputs.SEG] * source.seg
-            wanted += [outputs.PROBABILITY] * probabilities + [outputs.FLAIR_VOLUME] * report
-            complete = all((folder / name).is_file() for name in wanted)
-            if not overwrite and earlier.is_done(folder, source, digests) and complete:
-                outcome.skipped.append(source.name)
-            else:
-                earlier.require_free(folder, source)
-                todo.append(source)
-        except (LggError, OSError) as error:
-            outcome.failed[source.name] = in_one_line(str(error), source, keep_identity)
-    finished = len(own) - len(todo)
-    phantom = any(source.phantom for source in sources)
-
-    def read_all(source: ScanSource) -> tuple[str, Prepared, np.ndarray | None]:
-        inputs = earlier.inputs_digest(source)  # before it is read: what replaces it meanwhile was not segmented
-        return inputs, *read(source, segmenter)
-
-    def work(scan: tuple[str, Prepared, np.ndarray | None]) -> tuple[str, Drawn, np.ndarray | None]:
-        inputs, prepared, label = scan
-        return inputs, draw(segmenter, prepared), label
-
-    def write(source: ScanSource, scan: tuple[str, Drawn, np.ndarray | None]) -> bool:
-        inputs, drawn, label = scan
-        prediction = assess(drawn, label, segmenter.seen)
-        folder = outputs.patient_folder(output, source.name)
-        made_from = {"source": earlier.source_digest(source), "inputs": inputs, "settings": digests[0]}
-        result = outputs.write_prediction(
-            folder, source, prediction, made_from, probabilities=probabilities, viewed=report
-        )  # fmt: skip
-        if report:
-            embed_result(output, result, phantom)
-        return bool(prediction.warnings)
-
-    with quiet_libraries():
-        for source, written in overlapped(todo, read_all, work, write, readers=max(workers, 1), writers=1):
+        outcome = Outcome()
+        todo = []
+        own = processes.share(sources)
+        for source in own:
             try:
-                if written.result():
-                    outcome.warned.append(source.name)
-                outcome.done.append(source.name)
-            except Exception as error:  # one bad scan must not stop the others
-                outcome.failed[source.name] = reason_of(error, source, output, keep_identity)
-            finished += 1
-            if progress is not None:
-                progress(finished, len(own), source.name)
+                folder = outputs.patient_folder(output, source.name)
+                # What is asked for now may not have been then.
+                wanted = [outputs.MASK] + [outputs.SEG] * source.seg
+                wanted += [outputs.PROBABILITY] * probabilities + [outputs.FLAIR_VOLUME] * report
+                complete = all((folder / name).is_file() for name in wanted)
+                if not overwrite and earlier.is_done(folder, source, digests) and complete:
+                    outcome.skipped.append(source.name)
+                else:
+                    earlier.require_free(folder, source)
+                    todo.append(source)
+            except (LggError, OSError) as error:
+                outcome.failed[source.name] = in_one_line(str(error), source, keep_identity)
+        finished = len(own) - len(todo)
+        phantom = any(source.phantom for source in sources)
 
-    outcome = _merged(processes.gather(outcome))
-    if processes.first:
-        results = outputs.read_results(output, digests)
+        def read_all(source: ScanSource) -> tuple[str, Prepared, np.ndarray | None]:
+            inputs = earlier.inputs_digest(source)  # before it is read: what replaces it meanwhile was not segmented
+            return inputs, *read(source, segmenter)
 
-        def write_all() -> None:
-            outputs.write_table(output, [_with_failure(result, outcome) for result in results])
+        def work(scan: tuple[str, Prepared, np.ndarray | None]) -> tuple[str, Drawn, np.ndarray | None]:
+            inputs, prepared, label = scan
+            return inputs, draw(segmenter, prepared), label
+
+        def write(source: ScanSource, scan: tuple[str, Drawn, np.ndarray | None]) -> bool:
+            inputs, drawn, label = scan
+            prediction = assess(drawn, label, segmenter.seen)
+            folder = outputs.patient_folder(output, source.name)
+            made_from = {"source": earlier.source_digest(source), "inputs": inputs, "settings": digests[0]}
+            result = outputs.write_prediction(
+                folder, source, prediction, made_from, probabilities=probabilities, viewed=report
+            )  # fmt: skip
             if report:
-                write_report_page(output, results, outcome, segmenter, sources)
-            counts = {name: len(getattr(outcome, name)) for name in ("done", "skipped", "failed", "warned")}
-            write_json(output / outputs.SETTINGS, {**record, "ended": _now(), **counts, "failures": outcome.failed})
+                embed_result(output, result, phantom)
+            return bool(prediction.warnings)
 
-        saving(write_all)
-    processes.gather(None)
-    return outcome
+        with quiet_libraries():
+            for source, written in overlapped(todo, read_all, work, write, readers=max(workers, 1), writers=1):
+                try:
+                    if written.result():
+                        outcome.warned.append(source.name)
+                    outcome.done.append(source.name)
+                except Exception as error:  # one bad scan must not stop the others
+                    outcome.failed[source.name] = reason_of(error, source, output, keep_identity)
+                finished += 1
+                if progress is not None:
+                    progress(finished, len(own), source.name)
+
+        outcome = _merged(processes.gather(outcome))
+        if processes.first:
+            results = outputs.read_results(output, digests)
+
+            def write_all() -> None:
+                outputs.write_table(output, [_with_failure(result, outcome) for result in results])
+                if report:
+                    write_report_page(output, results, outcome, segmenter, sources)
+                counts = {name: len(getattr(outcome, name)) for name in ("done", "skipped", "failed", "warned")}
+                write_json(output / outputs.SETTINGS, {**record, "ended": _now(), **counts, "failures": outcome.failed})
+
+            saving(write_all)
+        processes.gather(None)
+        return outcome
 
 
 def _with_failure(result: dict[str, Any], outcome: Outcome) -> dict[str, Any]:

@@ -551,6 +551,21 @@ def test_processes_share_the_patients_out(cohort: Path, tmp_path: Path) -> None:
     assert [row["patient"] for row in table(output)] == ["a", "b", "c"]
 
 
+def test_two_predictions_do_not_write_to_one_folder_at_once(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    refused: list[str] = []
+
+    def another(*_: object) -> None:
+        with pytest.raises(LggError) as error:
+            run(cohort, output)
+        refused.append(str(error.value))
+
+    outcome = run(cohort, output, progress=another)
+    assert refused == [f"another prediction is writing to {output}: wait for its end, or choose another --output"] * 4
+    assert outcome.done == ["a", "b", "c"]
+    assert run(cohort, output).skipped == ["a", "b", "c"]  # once it has ended
+
+
 def test_what_is_unlike_training_is_flagged() -> None:
     def found(image: np.ndarray, grid: np.ndarray = LPS, **options: Any) -> str:
         volume = scan(image, grid, **options)
