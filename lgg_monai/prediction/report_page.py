@@ -63,7 +63,9 @@ def write_report_page(
         f"connected parts of up to {SMALLEST_COMPONENT} voxels, or {SMALLEST_SHARE:.0%} of the largest, are removed.",
     ]
     known_spacing = {result["spacing_known"] for result in results}
-    if False in known_spacing:
+    if known_spacing == {True}:
+        notes.append("Diameters are in mm.")
+    elif known_spacing:
         others = ", of the others in mm" if True in known_spacing else ""
         notes.append(f"Diameters are in pixels where the files record no spacing{others}.")
     write_report(

@@ -231,6 +231,16 @@ def test_what_cannot_be_drawn_for_the_page_is_segmented_all_the_same(
     assert (output / "report.html").read_text(encoding="utf-8").count("data-volumes=") == 3
 
 
+def test_the_page_tells_the_unit_of_diameters(tmp_path: Path) -> None:
+    def page(name: str, grid: np.ndarray) -> str:
+        save(tmp_path / "in" / f"{name}_flair.nii.gz", blob()[1], grid)
+        run(tmp_path / "in", tmp_path / "out", report=True)
+        return (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+    assert "Diameters are in mm." in page("measured", LPS)
+    assert "Diameters are in pixels where the files record no spacing, of the others in mm." in page("not", np.eye(4))
+
+
 def test_names_that_are_no_text_cost_nothing(cohort: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(b"M\xfcller.nii.gz")
     try:
