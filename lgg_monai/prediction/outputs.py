@@ -176,7 +176,8 @@ def read_results(output: Path, settings: Container[str]) -> list[dict[str, Any]]
         if result.get("settings") not in settings:
             continue
         if is_changed(path.parent, result):
-            note = f"{MASK} was changed after it was written: measurements are of the mask before"
+            others = f" and {SEG}" if (path.parent / SEG).is_file() else ""
+            note = f"{MASK} was changed after it was written: measurements{others} are of the mask before"
             result["warnings"] = [*result["warnings"], note]
         found.append({**result, "folder": path.parent})
     return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
@@ -14,9 +14,7 @@ from lgg_monai.prediction.measurements import DEFINITIONS
 from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
 from lgg_monai.transforms.components import SMALLEST_COMPONENT, SMALLEST_SHARE
-
-if TYPE_CHECKING:
-    from lgg_monai.viewer import ReportPatient
+from lgg_monai.viewer import ReportPatient
 
 RESEARCH_USE = "For research use only. Not a medical device: not for diagnosis or treatment."
 
@@ -50,7 +48,7 @@ def write_report_page(
     output: Path, results: list[dict[str, Any]], outcome: Outcome, segmenter: Segmenter, sources: list[ScanSource]
 ) -> None:
     """Write ``report.html`` over all results, and the scans that failed now."""
-    from lgg_monai.viewer import ReportPatient, write_report
+    from lgg_monai.viewer import write_report
 
     # What fails now may have an older result, which stays.
     patients = [replace(_report_patient(r), error=outcome.failed.get(r["patient"])) for r in results]
@@ -68,17 +66,14 @@ def write_report_page(
     elif known_spacing:
         others = ", of the others in mm" if True in known_spacing else ""
         notes.append(f"Diameters are in pixels where the files record no spacing{others}.")
-    write_report(
-        output, patients, title="Predicted masks", phantom=phantom, notes=notes, definitions=DEFINITIONS
-    )  # fmt: skip
+    write_report(output, patients, title="Predicted masks", phantom=phantom, notes=notes, definitions=DEFINITIONS)
 
 
 def _report_patient(result: dict[str, Any]) -> ReportPatient:
-    from lgg_monai.viewer import ReportPatient
-
     folder = result["folder"]
-    paths = {name: folder / name for name in (outputs.FLAIR_VOLUME, outputs.REFERENCE, outputs.PROBABILITY)}
-    there: Mapping[str, Path | None] = {name: path if path.is_file() else None for name, path in paths.items()}
+    there: Mapping[str, Path | None] = {
+        name: path if (path := folder / name).is_file() else None for name in outputs.WRITTEN
+    }
     measured = {name: value for name, value in result["measurements"].items() if name != "dice" or value is not None}
     return ReportPatient(
         name=result["patient"],
@@ -86,6 +81,7 @@ def _report_patient(result: dict[str, Any]) -> ReportPatient:
         mask=folder / outputs.MASK,
         truth=there[outputs.REFERENCE],
         probability=there[outputs.PROBABILITY],
+        seg=there[outputs.SEG],
         measurements=measured,
         warnings=result["warnings"],
         spacing_known=result["spacing_known"],

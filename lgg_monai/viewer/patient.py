@@ -20,6 +20,7 @@ class ReportPatient:
         mask: NIfTI of the predicted mask on the same grid; None where there is none.
         truth: NIfTI of a reference mask on the same grid, where one is known.
         probability: NIfTI of the tumour's probability, 0 to 1, on the same grid, where it was asked for.
+        seg: DICOM SEG of the predicted mask, to be offered as a file.
         measurements: name to value, in the order of their columns: a number, a text, a bool or None.
         warnings: what a reader of the results should know, one line each.
         spacing_known: False where the volumes' voxels have no known size; proportions on the page are then a guess.
@@ -31,6 +32,7 @@ class ReportPatient:
     mask: Path | None = None
     truth: Path | None = None
     probability: Path | None = None
+    seg: Path | None = None
     measurements: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     spacing_known: bool = True

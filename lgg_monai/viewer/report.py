@@ -172,9 +172,10 @@ def _shown(embedded: Embedded | None) -> dict[str, Any]:
 
 
 def _files(folder: Path, patient: ReportPatient) -> list[dict[str, str]]:
-    """List the volumes that lie in the folder of the page, with their addresses relative to it."""
+    """List the files that lie in the folder of the page, with their addresses relative to it."""
     found = []
-    for role, path in (("mask", patient.mask), ("probability", patient.probability), ("FLAIR", patient.image)):
+    volumes = {"mask": patient.mask, "probability": patient.probability, "FLAIR": patient.image}
+    for role, path in {**volumes, "DICOM SEG": patient.seg}.items():
         if path is not None and Path(path).absolute().is_relative_to(folder.absolute()):
             relative = Path(path).absolute().relative_to(folder.absolute()).as_posix()
             # As bytes: a name may be no text in the language of this process.

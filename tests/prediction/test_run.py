@@ -215,6 +215,22 @@ def test_flair_in_several_files_of_many_frames_costs_the_seg_alone(tmp_path: Pat
     assert predict(find_scans([tmp_path / "in"]), segmenter(), output, report=False).skipped
 
 
+def test_the_page_offers_the_seg_and_tells_when_it_is_older_than_the_mask(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    synthesise_series(tmp_path / "in", (blob((48, 40, 6))[1] * 10).astype(int), LPS, "AX FLAIR", 5)
+    output = tmp_path / "out"
+
+    def page() -> str:
+        predict(find_scans([tmp_path / "in"]), segmenter(), output)
+        return (output / "report.html").read_text(encoding="utf-8")
+
+    assert re.search(r'href="study-\w+/seg\.dcm" download hidden>DICOM SEG</a>', page())
+    (mask,) = output.glob("study-*/mask.nii.gz")
+    drawn = nibabel.load(mask)
+    save(mask, np.zeros(drawn.shape, np.uint8), drawn.affine)
+    assert "measurements and seg.dcm are of the mask before" in page()
+
+
 @pytest.mark.parametrize("error", [ValueError("too high"), OSError(errno.EIO, "Input/output error")])
 def test_what_cannot_be_drawn_for_the_page_is_segmented_all_the_same(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
