@@ -140,6 +140,8 @@ def predict(
                 outputs.write_table(output, [_with_failure(result, outcome) for result in results])
                 if report:
                     write_report_page(output, results, outcome, segmenter, sources)
+                elif outcome.done:
+                    (output / outputs.REPORT).unlink(missing_ok=True)  # it would show the masks of before
                 counts = {name: len(getattr(outcome, name)) for name in ("done", "skipped", "failed", "warned")}
                 write_json(output / outputs.SETTINGS, {**record, "ended": _now(), **counts, "failures": outcome.failed})
 

@@ -110,6 +110,15 @@ def test_done_scans_are_skipped_and_interrupted_ones_are_not(cohort: Path, tmp_p
     assert run(cohort, output, report=True).skipped == ["a", "b", "c"]
 
 
+def test_a_page_does_not_outlive_the_masks_that_it_shows(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output, report=True)
+    run(cohort, output, report=False)
+    assert (output / "report.html").is_file()  # nothing was drawn anew
+    run(cohort, output, report=False, overwrite=True)
+    assert not (output / "report.html").exists()
+
+
 def test_a_scan_whose_files_changed_is_segmented_again(cohort: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     run(cohort, output)
