@@ -175,19 +175,26 @@ def serve(folder: Path, port: int = 0, ready: Callable[[str], None] = lambda add
     """Serve the page of a folder until interrupted.
 
     Args:
-        folder: that holds ``report.html``.
+        folder: that holds ``report.html``, or that page itself.
         port: 0 for any free one.
         ready: called with the page's address once requests are answered.
 
     Raises:
         LggError: there is no page in the folder, or the port is taken.
     """
+    folder = Path(folder)
+    if folder.name == PAGE:
+        folder = folder.parent
     try:
-        there = (Path(folder) / PAGE).is_file()
+        there = (folder / PAGE).is_file()
     except OSError as error:
         raise LggError(f"cannot read {folder} ({error.strerror}): give a folder that you may read") from error
     if not there:
-        raise LggError(f"there is no {PAGE} in {folder}: give the output folder of `lgg-monai predict`")
+        message = (
+            f"there is no {PAGE} in {folder}: give the output folder of `lgg-monai predict`, which writes it at its "
+            "end unless by --no-report"
+        )
+        raise LggError(message)
     try:
         server = FolderServer(folder, port)
     except OSError as error:

@@ -186,7 +186,8 @@ def test_a_taken_port_and_a_folder_without_a_page_are_told_in_one_line(server: F
         serve(tmp_path)
 
 
-def test_the_command_says_the_address_and_opens_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("named", ["", "report.html"])
+def test_the_command_says_the_address_and_opens_it(folder: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
 
@@ -194,7 +195,7 @@ def test_the_command_says_the_address_and_opens_it(folder: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FolderServer, "serve_forever", interrupt)
-    result = CliRunner().invoke(app, ["view", str(folder)])
+    result = CliRunner().invoke(app, ["view", str(folder / named)])
     assert result.exit_code == 0
     address = result.output.split()[0]
     assert opened == [address]
