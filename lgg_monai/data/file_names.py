@@ -17,9 +17,9 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?<>|\ud800-\udfff]")
 Role = Literal["pre", "flair", "post", "mask", "other", "unknown"]
 
 # Words that name a sequence wherever they stand in a file name.
-_FLAIR = re.compile(r"(?!(3d)?t1w?flair)\w*flair\w*|t2f|tirm|darkfluid")
+_FLAIR = re.compile(r"(?!(3d)?t1w?flair)\w*flair\w*|t2f|tirm|darkfluid|da[_-]fl")
 _T1_FLAIR = re.compile(r"(3d)?t1w?flair")
-_T1 = re.compile(rf"t1(w|wi|n)?|mprage|t1mprage|bravo|spgr|{_T1_FLAIR.pattern}")
+_T1 = re.compile(rf"t1(w|wi|n)?|st1w|mprage|t1mprage|bravo|f?spgr|{_T1_FLAIR.pattern}")
 _T1_POST = re.compile(r"t1w?(c|ce|gd|gad|post|km|contrast)\+?|(c|ce|gd)t1w?")
 _T1_PRE = re.compile(r"t1w?((c|gd|gado?|km)-|pre|nativ|native)")
 _T2 = re.compile(r"t2(w|wi)?|pdw?|dwi|adc|swi|dti|fa|md|asl|cb[fv]|mtt|ttp|tmax|bold|tof|dsc|dce|perf(usion)?|phase|ct")
@@ -37,9 +37,11 @@ _MASK = re.compile(
 _ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?")
 _BESIDE = re.compile(
     r"ax|axial|tra|transversal|sag|sagittal|cor|coronal|3d|2d|dark|fluid|space|tse|fse|mri|mr|image|img"
-    r"|weighted"
+    r"|weighted|spc|cube|vista|vibe|blade|propeller|fat_?sat"
 )
-_WORD = re.compile(r"(?<![^\W_])((t1w?)?(c|gd|gado?|km)[+-]|w[_-]o)(?![^\W_])|[^\W_]+", re.I)
+# As scanners write them behind the sequence; before it they may be a patient's initials.
+_TECHNIQUE = re.compile(rf"se|gre|tfe|ffe|f?spgr|mpr|fs|spir|spair|iso|p\d_iso|\d+mm|({_AGENT})\+?")
+_WORD = re.compile(r"(?<![^\W_])((t1w?)?(c|gd|gado?|km)[+-]|w[_-]o|da[_-]fl|p\d_iso|fat_sat)(?![^\W_])|[^\W_]+", re.I)
 # Of contrast only behind T1 or before another such word; just before T1 they may be anything.
 _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
 # Folders below a patient's that do not name him.
@@ -149,7 +151,12 @@ def _extent(words: list[str], core: int) -> tuple[int, int]:
         # Beside a T1 that says it is enhanced, pre is the time of the scan: before an operation.
         return _belongs(word, named) and not (enhanced and word == "pre")
 
-    while end + 1 < len(words) and belongs(words[end + 1], bool(_T1_POST.fullmatch(named))):
+    def is_technique(word: str) -> bool:
+        return bool(_TECHNIQUE.fullmatch(word)) and not _MASK.fullmatch(named)
+
+    while end + 1 < len(words) and (
+        is_technique(words[end + 1]) or belongs(words[end + 1], bool(_T1_POST.fullmatch(named)))
+    ):
         end += 1
     contrast = {_contrast_of(word) for word in words[core : end + 1]} - {""}
     enhanced = contrast == {"post"} and not _POST.fullmatch(named)

@@ -30,7 +30,7 @@ class Kind:
 
 
 # Matched against descriptions in lower case whose separators have become single blanks: " ax t2 flair +c ".
-_FLAIR = re.compile(r"flair|dark ?fluid|fluid att")
+_FLAIR = re.compile(r"flair|dark ?fluid|(?<![a-z0-9])da fl(?![a-z0-9])|fluid att")
 _T1 = re.compile(r"(?<![a-z0-9])(s|[23]d)?t1(?![0-9])|mp ?rage|bravo|spgr")
 _T2 = re.compile(r"(?<![a-z0-9])(s|[23]d)?t2(?![0-9])")
 _OPERATION = re.compile(

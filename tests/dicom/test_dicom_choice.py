@@ -40,6 +40,7 @@ def taken(scan: Scan) -> list[int]:
     [
         ("AX T2 FLAIR", {}, "flair"),
         ("t2_tirm_tra_dark-fluid", {}, "flair"),
+        ("t2_spc_da-fl_sag_p2_iso", {}, "flair"),
         ("t2_tirm_tra", {"InversionTime": 2500, "EchoTime": 85, "RepetitionTime": 9000}, "flair"),
         ("t2_tirm_cor", {"InversionTime": 150, "EchoTime": 85, "RepetitionTime": 5000}, None),
         ("t2_space_dir_tra", {"InversionTime": 3000, "EchoTime": 320, "RepetitionTime": 7500}, None),

@@ -73,6 +73,18 @@ from lgg_monai.prediction.scan import Scan
         ("P01_pre_T1_Gd.nii.gz", "post", "P01_pre"),
         ("P01_pre_FLAIR.nii.gz", "flair", "P01_pre"),
         ("P01_pre_gd_T1.nii.gz", "pre", "P01"),
+        # Techniques, as scanners write them.
+        ("AX_T2_FLAIR_FS.nii.gz", "flair", ""),
+        ("AX_T1_FS_+C.nii.gz", "post", ""),
+        ("P01_AX_T1_SE_GD.nii.gz", "post", "P01"),
+        ("t1_mprage_sag_p2_iso_KM.nii.gz", "post", ""),
+        ("t2_spc_da-fl_sag_p2_iso.nii.gz", "flair", ""),
+        ("Sag_CUBE_T2_FLAIR_Gd.nii.gz", "flair", ""),
+        ("sT1W_3D_TFE.nii.gz", "pre", ""),
+        ("SAG_T1_3D_FSPGR.nii.gz", "pre", ""),
+        ("P01_T1_tra_5mm.nii.gz", "pre", "P01"),
+        ("SE_flair.nii.gz", "flair", "SE"),  # a patient's initials
+        ("FLAIR_p2.nii.gz", "flair", "p2"),
         # As dataset.json may call channels.
         ("T1-weighted post-contrast", "post", ""),
         ("contrast-enhanced T1-weighted", "post", ""),
