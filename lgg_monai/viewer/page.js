@@ -46,7 +46,7 @@
       row.hidden = !(words.every((word) => text.includes(word)) && (!flagged || warnings.dataset.key !== ""));
       shown += !row.hidden;
     }
-    find("count").textContent = shown === rows.length ? "" : `${shown} of ${rows.length} patients`;
+    find("count").textContent = shown === rows.length ? "" : `${shown} of ${rows.length} scans`;
   }
 
   find("tools").hidden = false;

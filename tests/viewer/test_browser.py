@@ -107,7 +107,7 @@ def test_the_table_sorts_and_filters_by_mouse_and_keyboard(start: Start, folder:
     assert names(browser)[:2] == ["</script><b>é'\"", "p2"]  # those without a value stay last
     one(browser, "#filter").send_keys("ODD")
     assert names(browser) == ["p2"]
-    assert one(browser, "#count").text == "1 of 4 patients"
+    assert one(browser, "#count").text == "1 of 4 scans"
     one(browser, "#filter").clear()
     one(browser, "#filter").send_keys("p")
     one(browser, "#flagged").click()

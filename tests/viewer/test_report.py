@@ -78,6 +78,7 @@ def test_a_page_says_what_it_is_and_what_it_is_not(make_patient: MakePatient, tm
     page = write(tmp_path / "a", [make_patient()])
     assert "not a medical device" in page
     assert "PHANTOM" not in page
+    assert "<strong>1 scan</strong>" in page  # of which a patient may have several
     page = write(tmp_path / "b", [make_patient()], phantom=True)
     assert page.count("PHANTOM") >= 3
     assert "PHANTOM" in re.search("<title>(.*)</title>", page).group(1)  # type: ignore[union-attr]
