@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.dicom.search import dicom_files
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.scan import ScanSource
+from lgg_monai.prediction.scan import ScanSource, refused
 
 if TYPE_CHECKING:
     from lgg_monai.dicom.headers import Series
@@ -90,7 +90,7 @@ def _study_source(
     try:
         selection = select(study, choices)
     except LggError as error:
-        return ScanSource(name, "dicom", _folder(study, keep_identity), partial(_refuse, str(error)))
+        return refused(_folder(study, keep_identity), str(error), name, "dicom")
     folders = {frame.path.parent for one in study for frame in one.frames}
     damaged = sum(file.parent in folders for file in unreadable)
     if damaged:
@@ -131,17 +131,11 @@ def _unreadable_sources(unreadable: Iterable[Path], series: list[Series]) -> lis
         if file.parent not in readable:
             counts[file.parent] = counts.get(file.parent, 0) + 1
     return [
-        ScanSource(
+        refused(
+            folder,
+            f"damaged or incomplete DICOM files ({count}) in a folder without others: copy them again",
             pseudonym(str(folder)).replace("study", "damaged"),
             "dicom",
-            folder,
-            partial(
-                _refuse, f"damaged or incomplete DICOM files ({count}) in a folder without others: copy them again"
-            ),
         )
         for folder, count in counts.items()
     ]
-
-
-def _refuse(reason: str) -> NoReturn:
-    raise LggError(reason)

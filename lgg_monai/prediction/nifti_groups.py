@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import nibabel
 
@@ -19,7 +19,7 @@ from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.converted import Converted, converted_series, preference
 from lgg_monai.prediction.nifti import load_sequences, load_volume
-from lgg_monai.prediction.scan import ScanSource
+from lgg_monai.prediction.scan import ScanSource, refused
 
 _NNUNET_CHANNEL = re.compile(r"^(?P<patient>.+)_(?P<channel>\d{4})$")
 
@@ -211,12 +211,3 @@ def explicit_source(files: Mapping[str, Path]) -> ScanSource:
     name = safe_name(parsed.patient or folder_name(flair.parent))
     load = partial(load_sequences, name, dict(files))
     return ScanSource(name, "nifti", flair, load, None, is_phantom(flair.parent), tuple(files.values()), _roles(files))
-
-
-def refused(path: Path, reason: str, name: str | None = None) -> ScanSource:
-    """List what cannot be used, so that the reason is told with those of other scans, and does not stop them."""
-    return ScanSource(name or safe_name(path.absolute().name), "unknown", path, partial(_refuse, reason))
-
-
-def _refuse(reason: str) -> NoReturn:
-    raise LggError(reason)

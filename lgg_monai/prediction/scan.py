@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+
+from lgg_monai.data.file_names import safe_name
+from lgg_monai.errors import LggError
 
 
 @dataclass
@@ -60,3 +64,12 @@ class ScanSource:
     roles: str = field(default="", repr=False)
     seg: bool = False
     person: str = field(default="", repr=False)
+
+
+def refused(path: Path, reason: str, name: str | None = None, kind: str = "unknown") -> ScanSource:
+    """List what cannot be used, so that the reason is told with those of other scans, and does not stop them."""
+    return ScanSource(name or safe_name(path.absolute().name), kind, path, partial(_refuse, reason))
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise LggError(reason)
