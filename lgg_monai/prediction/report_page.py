@@ -38,17 +38,17 @@ class Outcome:
 
 def embed_result(output: Path, result: dict[str, Any], phantom: bool) -> None:
     """Write what the page shows of one scan, ahead of the page; where that cannot be, the page will say why."""
-    from lgg_monai.viewer import embed_patient
+    from lgg_monai.viewer.data import embed
 
     with suppress(LggError, OSError):
-        embed_patient(output, _report_patient(result), phantom)
+        embed(output, _report_patient(result), phantom)
 
 
 def write_report_page(
     output: Path, results: list[dict[str, Any]], outcome: Outcome, segmenter: Segmenter, sources: list[ScanSource]
 ) -> None:
     """Write ``report.html`` over all results, and the scans that failed now."""
-    from lgg_monai.viewer import write_report
+    from lgg_monai.viewer.report import write_report
 
     # What fails now may have an older result, which stays.
     patients = [replace(_report_patient(r), error=outcome.failed.get(r["patient"])) for r in results]

@@ -91,18 +91,6 @@ def write_report(
     return folder / PAGE
 
 
-def embed_patient(folder: Path, patient: ReportPatient, phantom: bool) -> None:
-    """Write one patient's data beside the page ahead of `write_report`, which then finds them done.
-
-    For programs with several workers; calling it is never needed.
-
-    Raises:
-        LggError: the volumes cannot be read or shown.
-        OSError: the disk is full, or cannot be written to.
-    """
-    embed(folder, patient, phantom)
-
-
 def format_value(value: Any) -> Cell:
     """Write a measurement with three significant digits or more."""
     if hasattr(value, "item"):  # numpy's scalars

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 from report_patients import MakePatient
 
-from lgg_monai.viewer import ReportPatient, write_report
+from lgg_monai.viewer import ReportPatient
+from lgg_monai.viewer.report import write_report
 from lgg_monai.viewer.server import FolderServer
 
 webdriver = pytest.importorskip("selenium.webdriver")

@@ -24,9 +24,9 @@ from PIL import Image, ImageFont
 from report_patients import OBLIQUE, MakePatient, save
 
 from lgg_monai.errors import LggError
-from lgg_monai.viewer import ReportPatient, embed_patient, write_report
-from lgg_monai.viewer.data import identity_of
-from lgg_monai.viewer.report import format_value
+from lgg_monai.viewer import ReportPatient
+from lgg_monai.viewer.data import embed, identity_of
+from lgg_monai.viewer.report import format_value, write_report
 from lgg_monai.viewer.templates import SHARED
 
 TITLE = ImageFont.load_default(14)
@@ -189,7 +189,7 @@ def test_slices_are_numbered_as_in_the_file(make_patient: MakePatient, tmp_path:
 def test_only_what_changed_is_written_again(make_patient: MakePatient, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     first, second = make_patient("first"), make_patient("second")
-    embed_patient(folder, first, False)
+    embed(folder, first, False)
     scripts = [folder / "viewer" / identity_of(name) / "volumes.js" for name in ("first", "second")]
     before = scripts[0].stat().st_mtime_ns
     page = write(folder, [first, second])
