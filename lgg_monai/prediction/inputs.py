@@ -26,7 +26,7 @@ from lgg_monai.prediction.scan_names import with_own_names
 LOGGER = logging.getLogger(__name__)
 
 RESULT, SETTINGS = "result.json", "settings.json"
-"""Marks a patient's folder of an earlier prediction, which is no input."""
+"""What marks a patient's folder of an earlier prediction, which is no input, and the folder of all."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 

@@ -16,16 +16,17 @@ from lgg_monai.data.sequences import FLAIR
 from lgg_monai.data.tiff_stack import TiffStackReader, image_files, mask_files
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, read_json, replacing, sha256, write_json
-from lgg_monai.prediction.inputs import RESULT
+from lgg_monai.prediction.inputs import RESULT, SETTINGS
 from lgg_monai.prediction.masks import load_mask
 from lgg_monai.prediction.measurements import DEFINITIONS
 from lgg_monai.prediction.nifti import write_volume
 from lgg_monai.prediction.scan import Scan, ScanSource
+from lgg_monai.viewer import PAGE
 
 MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG = (
     "mask.nii.gz", "probability.nii.gz", "flair.nii.gz", "reference.nii.gz", "seg.dcm",
 )  # fmt: skip
-MEASUREMENTS, SETTINGS, REPORT = "measurements.csv", "settings.json", "report.html"
+MEASUREMENTS, REPORT = "measurements.csv", PAGE
 WRITTEN = (RESULT, MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG)
 """What a patient's folder may hold."""
 # Names that the output folder gives to something else.

@@ -14,6 +14,7 @@ from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
 from lgg_monai.prediction import earlier, outputs
 from lgg_monai.prediction.failures import in_one_line, output_folder, reason_of, saving
+from lgg_monai.prediction.inputs import SETTINGS
 from lgg_monai.prediction.pipeline import overlapped, quiet_libraries
 from lgg_monai.prediction.processes import Processes, alone_in
 from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, embed_result, write_report_page
@@ -78,7 +79,7 @@ def predict(
             "ended": None,
         }
         if processes.first:
-            saving(lambda: write_json(output / outputs.SETTINGS, record))
+            saving(lambda: write_json(output / SETTINGS, record))
 
         outcome = Outcome()
         todo = []
@@ -143,7 +144,7 @@ def predict(
                 elif outcome.done:
                     (output / outputs.REPORT).unlink(missing_ok=True)  # it would show the masks of before
                 counts = {name: len(getattr(outcome, name)) for name in ("done", "skipped", "failed", "warned")}
-                write_json(output / outputs.SETTINGS, {**record, "ended": _now(), **counts, "failures": outcome.failed})
+                write_json(output / SETTINGS, {**record, "ended": _now(), **counts, "failures": outcome.failed})
 
             saving(write_all)
         processes.gather(None)

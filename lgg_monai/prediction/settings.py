@@ -11,9 +11,9 @@ from typing import Any
 from lgg_monai.data.identity import short_hash
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, read_object
-from lgg_monai.prediction.inputs import RESULT
+from lgg_monai.prediction.inputs import RESULT, SETTINGS
 from lgg_monai.prediction.models import preprocessing_config
-from lgg_monai.prediction.outputs import MEASUREMENTS, REPORT, SETTINGS
+from lgg_monai.prediction.outputs import MEASUREMENTS, REPORT
 from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
 from lgg_monai.transforms.components import SMALLEST_COMPONENT, SMALLEST_SHARE
 
