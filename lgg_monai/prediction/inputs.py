@@ -63,20 +63,10 @@ def find_scans(
     others: Counter[str] = Counter()
     left: list[Path] = []
     for path in paths:
-        try:
-            there = path.exists()
-        except OSError as error:
-            raise LggError(f"cannot read {path} ({error.strerror}): give a path that you may read") from error
-        if there and leave_out is not None and path.resolve() == leave_out.resolve():
-            if not path.is_dir():
-                raise LggError(f"{path} is an input and the --output too: give a folder to write to")
-            if len(paths) > 1 and ((path / SETTINGS).is_file() or not any(path.iterdir())):
-                continue  # as where a shell's * names it beside the scans
-            raise LggError(f"{path} is the output folder too: choose another --output, such as {path / 'masks'}")
-        if not there:
-            what = "a broken link" if path.is_symlink() else "no such file or folder"
-            raise LggError(f"{what}: {path}: give the path of a scan")
-        if path.is_dir():
+        _require_there(path)
+        if leave_out is not None and path.resolve() == leave_out.resolve():
+            _require_named_in_passing(path, paths)
+        elif path.is_dir():
             maybe_dicom.append(path)
             sources += _search(path, leave_out, others, left)
         elif is_nifti(path.name):
@@ -101,6 +91,24 @@ def find_scans(
         files_are = "1 NIfTI file that is" if len(left) == 1 else f"{len(left)} NIfTI files that are"
         LOGGER.warning("left out: %s no FLAIR nor beside one by name, such as %s", files_are, left[0])
     return with_own_names(sources)
+
+
+def _require_there(path: Path) -> None:
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise LggError(f"cannot read {path} ({error.strerror}): give a path that you may read") from error
+    if not there:
+        what = "a broken link" if path.is_symlink() else "no such file or folder"
+        raise LggError(f"{what}: {path}: give the path of a scan")
+
+
+def _require_named_in_passing(output: Path, paths: list[Path]) -> None:
+    """Refuse the output among the inputs, but where a shell's ``*`` names it beside the scans."""
+    if not output.is_dir():
+        raise LggError(f"{output} is an input and the --output too: give a folder to write to")
+    if len(paths) == 1 or not ((output / SETTINGS).is_file() or not any(output.iterdir())):
+        raise LggError(f"{output} is the output folder too: choose another --output, such as {output / 'masks'}")
 
 
 def _what_instead(left: list[Path], others: Counter[str]) -> str:
