@@ -153,7 +153,7 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.tumour_voxels = int(tumour.sum())
     report.copied = tuple(SEQUENCES[c] for c in OTHERS if np.array_equal(image[c], image[FLAIR]))
     report.warnings = _lost_slices(patient, image)
-    by_slice = np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    by_slice = np.ascontiguousarray(np.moveaxis(_in_one_type(image), -1, 0))
     hashes = [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
     blank = [picture.min() == picture.max() for picture in by_slice]
     report.digests = frozenset(h for h, skip in zip(hashes, blank, strict=True) if not skip)
@@ -161,6 +161,15 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.fingerprint = hashlib.sha256(" ".join([*hashes, mask_hash]).encode()).hexdigest()
     report.image_fingerprint = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     return report
+
+
+def _in_one_type(image: np.ndarray) -> np.ndarray:
+    """Give values in a type that depends on them alone: an export as float32 shows the same pixels as one as int16."""
+    if image.dtype == np.uint8:
+        return image
+    values = image.astype("<f4") + np.float32(0)  # which makes 0 of -0
+    whole = values.min() >= 0 and values.max() <= 255 and np.array_equal(values, np.rint(values))
+    return values.astype(np.uint8) if whole else values
 
 
 def require_sound_images(patients: Iterable[Patient]) -> None:

@@ -458,6 +458,22 @@ def test_fingerprint_tells_pixels_masks_and_names_but_not_places(phantom: Path, 
     assert len(seen) == 4
 
 
+@pytest.mark.parametrize("dtype", ["int16", ">i2", "float32", "float64"])
+@pytest.mark.parametrize("offset", [0, -7])
+def test_the_same_pixels_are_known_in_any_type(own_nifti: Path, dtype: str, offset: int) -> None:
+    """Programs export one scan in types of their own, and two exports must not be taken for two patients."""
+    one, twin = (own_nifti / "imagesTr" / f"{name}.nii.gz" for name in (ONE, TWIN))
+    picture = nibabel.Nifti1Image.from_filename(one)
+    values = np.asarray(picture.dataobj).astype(np.int16) + np.int16(offset)
+    nibabel.save(nibabel.Nifti1Image(values, picture.affine), one)
+    nibabel.save(nibabel.Nifti1Image(values.astype(dtype), picture.affine), twin)
+    shutil.copyfile(own_nifti / "labelsTr" / one.name, own_nifti / "labelsTr" / twin.name)
+    found = inspect_dataset(own_nifti)
+    first, second = (report for report in found.patients if report.patient.name in (ONE, TWIN))
+    assert first.image_fingerprint == second.image_fingerprint
+    assert any(f"patients {ONE} and {TWIN} share" in problem for problem in found.problems)
+
+
 def test_nifti_copy_has_the_same_fingerprint(phantom: Path, nifti: Path) -> None:
     assert inspect_dataset(nifti).fingerprint == inspect_dataset(phantom).fingerprint
 
