@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +38,8 @@ class Patient:
     """One patient's scan: where its image and its mask lie.
 
     Args:
-        name: folder or file name, such as ``TCGA_CS_4941_19960909`` (project, site, patient, date of the scan).
+        name: folder or file name, such as ``TCGA_CS_4941_19960909`` (project, site, patient, date of the scan); accents
+            are part of their letters in it (NFC), however the file system spells them.
         image: the folder of TIFF slices, or the NIfTI file.
         label: the folder of TIFF masks (the same one), the NIfTI mask, or None where there is none.
         format: ``"tiff"`` or ``"nifti"``.
@@ -210,7 +212,7 @@ def _unreadable(path: Path, error: Exception) -> LggError:
 
 
 def _tiff_patients(folder: Path, depth: int) -> list[Patient]:
-    found = [Patient(folder.absolute().name, folder, folder, "tiff")] if tiff_files(folder) else []
+    found = [Patient(_spelt_alike(folder.absolute().name), folder, folder, "tiff")] if tiff_files(folder) else []
     if depth:
         for child in sorted(folder.iterdir()):
             if child.is_dir() and not child.name.startswith("."):
@@ -228,16 +230,25 @@ def empty_patient_folders(folder: Path, depth: int = SEARCH_DEPTH) -> list[Path]
 
 
 def _nifti_patients(folder: Path) -> list[Patient]:
-    labels = {stem(path.name): path for path in nifti_labels(folder)}
+    labels = {_nifti_name(path): path for path in nifti_labels(folder)}
     images = [path for path in sorted((folder / "imagesTr").iterdir()) if is_nifti(path.name)]
     for image in images:
-        patient, channel = stem(image.name)[:-5], stem(image.name)[-5:]
+        patient, channel = _nifti_name(image)[:-5], _nifti_name(image)[-5:]
         if re.fullmatch(r"_\d{4}", channel) and patient in labels and patient + channel not in labels:
             raise LggError(
                 f"{image} is one of several files of {patient}, as nnU-Net's layout has them, expected one 4D file: "
                 f"`lgg-monai collect {folder} --output OUT` joins them"
             )
-    return [Patient(stem(image.name), image, labels.get(stem(image.name)), "nifti") for image in images]
+    return [Patient(_nifti_name(image), image, labels.get(_nifti_name(image)), "nifti") for image in images]
+
+
+def _nifti_name(path: Path) -> str:
+    return _spelt_alike(stem(path.name))
+
+
+def _spelt_alike(name: str) -> str:
+    """Spell accents as others do: a name that came by way of a Mac may look the same and be other characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def nifti_labels(folder: Path) -> list[Path]:

@@ -176,6 +176,18 @@ def test_a_name_that_is_no_text_is_refused(own_phantom: Path) -> None:
         find_patients(own_phantom)
 
 
+def test_accents_are_letters_however_they_are_spelt(phantom: Path, tmp_path: Path) -> None:
+    root = convert(phantom / "PHANTOM_AA_0001_20000101", tmp_path / "nifti")
+    (before,) = find_patients(root)
+    assert before.label is not None
+    before.image.rename(root / "imagesTr" / "M\u00fcller_20000101.nii.gz")
+    label = before.label.rename(root / "labelsTr" / "Mu\u0308ller_20000101.nii.gz")
+    (found,) = find_patients(root)
+    assert found.label == label
+    (slices,) = find_patients(shutil.copytree(phantom / before.name, tmp_path / "tiff" / "Mu\u0308ller_20010101"))
+    assert slices.person == found.person == "M\u00fcller"
+
+
 def test_damaged_nifti_is_refused_in_one_line(phantom: Path, tmp_path: Path) -> None:
     root = convert(phantom / "PHANTOM_AA_0001_20000101", tmp_path / "nifti")
     (found,) = find_patients(root)
