@@ -30,7 +30,9 @@ _TIME = (
     r"((ses|session|visit|time|timepoint|tp|day|week|month|year|fu|follow[-_ ]?up)[-_ ]?\d[\da-z-]*"
     r"|baseline|follow[-_ ]?up|(pre|post)[-_ ]?op)"
 )
-_OF_SCAN = re.compile(rf"_\d{{8}}$|[-_]{_TIME}$|^{_TIME}_", re.I)
+# A number of eight digits may be the person's own.
+_DATE = r"(19|20)\d\d(?P<between>[-.]?)(0[1-9]|1[0-2])(?P=between)(0[1-9]|[12]\d|3[01])"
+_OF_SCAN = re.compile(rf"[-_]{_DATE}$|[-_]{_TIME}$|^{_TIME}_", re.I)
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Patient:
 def person_of(name: str) -> str:
     """Give a scan's name without what tells it from other scans of the same person, such as date or session.
 
-    Known are ``_20010131``, BIDS (``sub-01_ses-2``), BraTS (``BraTS-GLI-00005-101``) and words for times such as
-    ``_FU007d``, ``_week-12``, ``_Timepoint_2`` or ``_baseline``.
+    Known are ``_20010131``, ``_2001-01-31``, BIDS (``sub-01_ses-2``), BraTS (``BraTS-GLI-00005-101``) and words for
+    times such as ``_FU007d``, ``_week-12``, ``_Timepoint_2`` or ``_baseline``.
     """
     for pattern in (_BIDS, _BRATS):
         if match := pattern.fullmatch(name):
