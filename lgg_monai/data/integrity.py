@@ -272,14 +272,18 @@ def _array_problems(patient: Patient, image: np.ndarray, label: np.ndarray | Non
             )
     if not is_binary(label):
         found = distinct_values(label)
-        problems.append(f"{patient.label} holds values other than 0 and 1 (or 255), namely {found}: make it binary")
+        way = f"make it binary, or {_collected(patient)}, where all that is not 0 is tumour"
+        problems.append(f"{patient.label} holds values other than 0 and 1 (or 255), namely {found}: {way}")
     return problems
 
 
 def _image_problems(patient: Patient, image: np.ndarray) -> list[str]:
     if image.ndim != 4 or image.shape[0] != len(SEQUENCES):
-        found = image.shape[0] if image.ndim == 4 else f"shape {image.shape}"
-        return [f"{patient.image} has {found} sequence(s), expected {len(SEQUENCES)}: join pre, FLAIR and post"]
+        found = f"{image.shape[0]} sequence(s)"
+        if image.ndim != 4:
+            found = " x ".join(map(str, image.shape[1:])) + " voxels"  # of more axes than four, one after another
+        way = f"join pre, FLAIR and post, or {_collected(patient)}"
+        return [f"{patient.image} has {found}, expected {len(SEQUENCES)} sequences: {way}"]
     if not image.size:
         return [f"{patient.image} holds no voxels: replace the file"]
     if not np.isfinite(image).all():
@@ -292,6 +296,10 @@ def _image_problems(patient: Patient, image: np.ndarray) -> list[str]:
         for channel, sequence in enumerate(image)
         if sequence.min() == sequence.max()
     ]
+
+
+def _collected(patient: Patient) -> str:
+    return f"let `lgg-monai collect {patient.image.parent.parent} --output OUT` write such a set"
 
 
 def _lost_slices(patient: Patient, image: np.ndarray) -> list[str]:

@@ -258,7 +258,8 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "several labels": (
         lambda root: rewrite(root, with_value(4), labels=True),
-        rf"labelsTr.{ONE}\.nii\.gz holds values other than 0 and 1 \(or 255\), namely 0.0, 1.0, 4.0: make it binary",
+        rf"labelsTr.{ONE}\.nii\.gz holds values other than 0 and 1 \(or 255\), namely 0.0, 1.0, 4.0: make it binary, "
+        r"or let `lgg-monai collect .*own_nifti --output OUT` write such a set, where all that is not 0 is tumour",
     ),
     "image without mask": (
         lambda root: (root / "labelsTr" / f"{ONE}.nii.gz").unlink(),
@@ -302,11 +303,15 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "two sequences": (
         lambda root: rewrite(root, lambda array: array[..., :2]),
-        rf"{ONE}\.nii\.gz has 2 sequence\(s\), expected 3: join pre, FLAIR and post",
+        rf"{ONE}\.nii\.gz has 2 sequence\(s\), expected 3 sequences: join pre, FLAIR and post",
     ),
     "one sequence": (
         lambda root: rewrite(root, lambda array: array[..., 0]),
-        rf"{ONE}\.nii\.gz has 1 sequence\(s\), expected 3: join pre, FLAIR and post",
+        rf"{ONE}\.nii\.gz has 1 sequence\(s\), expected 3 sequences: join pre, FLAIR and post",
+    ),
+    "a vector a voxel": (
+        lambda root: rewrite(root, lambda array: array[:, :, :, None]),
+        rf"{ONE}\.nii\.gz has 40 x 40 x \d x 1 x 3 voxels, expected 3 sequences: join .*, or let `lgg-monai collect",
     ),
     "FLAIR of one value": (
         lambda root: rewrite(root, lambda array: array * np.array([1, 0, 1], array.dtype)),
