@@ -10,6 +10,7 @@ from typing import Any
 
 from lgg_monai.data.file_names import parse
 from lgg_monai.data.sequences import SEQUENCES
+from lgg_monai.errors import LggError
 
 DATASET_JSON = "dataset.json"
 
@@ -44,7 +45,8 @@ def dataset_channels(images: Path) -> Channels:
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
             names = content.get("channel_names") or content.get("modality") or {}
-            found = {int(index): " ".join(str(name).split()) for index, name in names.items()}
+            pairs = enumerate(names) if isinstance(names, list) else names.items()
+            found = {int(index): " ".join(str(name).split()) for index, name in pairs}
         except (OSError, ValueError, AttributeError):
             continue
         return Channels(path, dict(sorted(found.items())))
@@ -56,10 +58,7 @@ def order_problems(dataset_dir: Path) -> list[str]:
 
     Names that say nothing of sequences are no problem.
     """
-    images = Path(dataset_dir) / "imagesTr"
-    if not images.is_dir():
-        return []
-    channels = dataset_channels(images)
+    channels = dataset_channels(Path(dataset_dir) / "imagesTr")
     if all(index == SEQUENCES.index(sequence) for sequence, index in channels.sequences.items()):
         return []
     return [
@@ -67,3 +66,13 @@ def order_problems(dataset_dir: Path) -> list[str]:
         f"order: `lgg-monai collect {dataset_dir} --output OUT` writes such a set (tumour is what is not 0), "
         "or correct the names where they are wrong"
     ]
+
+
+def require_order(dataset_dir: Path) -> None:
+    """Refuse a data set that `order_problems` tells of, as is known before a volume is read.
+
+    Raises:
+        LggError: names the channels.
+    """
+    for problem in order_problems(dataset_dir):
+        raise LggError(problem)

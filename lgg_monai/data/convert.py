@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import nibabel
 import numpy as np
 
-from lgg_monai.data.channels import DATASET_JSON, order_problems
+from lgg_monai.data.channels import DATASET_JSON, require_order
 from lgg_monai.data.integrity import inspect_patient
 from lgg_monai.data.patients import Patient, find_patients, load_nifti, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom
@@ -64,9 +64,7 @@ def convert(
     output_dir = Path(output_dir)
     require_empty(output_dir)
     patients = find_patients(dataset_dir)
-    for problem in order_problems(dataset_dir):
-        # The copy's own dataset.json would name the channels wrongly.
-        raise LggError(f"{dataset_dir} cannot be converted: {problem}")
+    require_order(dataset_dir)  # or the copy's own dataset.json would name the channels wrongly
     for patient in patients:
         # Before anything is written: masks of other slices than the images would look complete in the copy.
         problems = inspect_patient(patient).problems

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lgg_monai.data.channels import order_problems
+from lgg_monai.data.channels import require_order
 from lgg_monai.data.integrity import DatasetReport, PatientReport, require_sound_images
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.phantom import is_phantom, write_phantom
@@ -140,8 +140,7 @@ def inference_datalist(dataset_dir: str) -> list[dict[str, str]]:
             are in another order.
     """
     patients = find_patients(Path(dataset_dir))
-    for problem in order_problems(Path(dataset_dir)):
-        raise LggError(problem)
+    require_order(Path(dataset_dir))
     require_sound_images(patients)
     return [{"image": str(patient.image)} for patient in patients]
 

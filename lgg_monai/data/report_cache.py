@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.data.channels import require_order
 from lgg_monai.data.identity import code_state, files_state, short_hash
 from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, inspect_patient, require_sound
 from lgg_monai.data.lost_slices import lost_slices
@@ -99,6 +100,7 @@ def sound_report(dataset_dir: str | Path, cache_dir: str | Path | None) -> Datas
     Raises:
         LggError: names the problems.
     """
+    require_order(Path(dataset_dir))  # before thousands of patients are read
     report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
     require_sound(report)
     return report

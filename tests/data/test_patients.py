@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -15,6 +16,7 @@ from nibabel import orientations
 from lgg_monai.data.convert import convert
 from lgg_monai.data.integrity import inspect_dataset
 from lgg_monai.data.patients import Patient, find_patients, read_patient
+from lgg_monai.data.report_cache import sound_report
 from lgg_monai.errors import LggError
 
 
@@ -247,8 +249,11 @@ def test_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path, monkeypatch
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_dir", closed)
-    with pytest.raises(LggError, match=r"cannot list the files of .*Permission denied.*: give a folder that you may"):
-        find_patients(tmp_path / "locked" / "kaggle_3m")
+    for find in (find_patients, partial(sound_report, cache_dir=None)):
+        with pytest.raises(
+            LggError, match=r"cannot list the files of .*Permission denied.*: give a folder that you may"
+        ):
+            find(tmp_path / "locked" / "kaggle_3m")
 
 
 @pytest.mark.parametrize("suffix", [".TIF", ".tiff"])

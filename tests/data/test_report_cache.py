@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from lgg_monai.data.convert import convert
 from lgg_monai.data.datalist import evaluation_datalist, prepare_datalist
 from lgg_monai.data.integrity import DatasetReport, inspect_dataset
 from lgg_monai.data.patients import Patient
-from lgg_monai.data.report_cache import ReportCache
+from lgg_monai.data.report_cache import ReportCache, sound_report
+from lgg_monai.errors import LggError
 
 
 @pytest.fixture
@@ -85,6 +87,8 @@ def test_another_order_of_channels_is_found_in_cached_reports(phantom: Path, tmp
     (folder / "dataset.json").write_text(json.dumps({"modality": {"0": "FLAIR", "1": "T1w", "2": "T1gd"}}))
     (problem,) = inspected(folder, tmp_path / "cache").problems
     assert "names the channels FLAIR, T1w, T1gd, expected pre, FLAIR, post" in problem
+    with pytest.raises(LggError, match=re.escape(problem)):
+        sound_report(folder, None)
     assert read == []
 
 
