@@ -6,32 +6,16 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from lgg_monai.data.channels import order_problems
-from lgg_monai.data.lost_slices import lost_slices, written_runs
-from lgg_monai.data.patients import (
-    Patient,
-    empty_patient_folders,
-    find_patients,
-    load_nifti,
-    nifti_labels,
-    read_patient,
-)
+from lgg_monai.data.lost_slices import lost_slices
+from lgg_monai.data.patient_problems import array_problems, file_problems, image_problems, slice_problems
+from lgg_monai.data.patients import Patient, empty_patient_folders, find_patients, nifti_labels, read_patient
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
-from lgg_monai.data.tiff_stack import (
-    distinct_values,
-    image_files,
-    is_binary,
-    mask_files,
-    read_mask_slice,
-    read_slice,
-    shape_problem,
-    slices_name,
-)
+from lgg_monai.data.tiff_stack import image_files, slices_name
 from lgg_monai.errors import LggError
 
 Progress = Callable[[Iterable[Patient]], Iterable[Patient]]
@@ -134,16 +118,16 @@ def inspect_dataset(dataset_dir: Path, progress: Progress = iter, inspect: Inspe
 def inspect_patient(patient: Patient) -> PatientReport:
     """Read one patient and collect what is wrong, rather than stop at the first problem."""
     report = PatientReport(patient)
-    report.problems = _file_problems(patient)
+    report.problems = file_problems(patient)
     if report.problems:
-        report.problems += _slice_problems(patient)
+        report.problems += slice_problems(patient)
         return report
     try:
         image, label = read_patient(patient)
     except LggError as error:
-        report.problems = _slice_problems(patient) or [str(error)]
+        report.problems = slice_problems(patient) or [str(error)]
         return report
-    report.problems += _array_problems(patient, image, label)
+    report.problems += array_problems(patient, image, label)
     if report.problems or label is None:
         return report
     tumour = label[0] > 0
@@ -180,7 +164,7 @@ def require_sound_images(patients: Iterable[Patient]) -> None:
     """
     for patient in patients:
         image, _ = read_patient(replace(patient, label=None))
-        problems = _image_problems(patient, image)
+        problems = image_problems(patient, image)
         if problems:
             raise LggError(problems[0])
 
@@ -195,111 +179,6 @@ def require_sound(report: DatasetReport) -> None:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise LggError(f"{problems[0]}{more}; `lgg-monai check {report.folder}` lists all")
-
-
-def _file_problems(patient: Patient) -> list[str]:
-    """Find what is wrong with a patient's files before any is read: images without masks, gaps in the numbers."""
-    if patient.format == "nifti":
-        without = f"{patient.image} has no mask of the same name in labelsTr: add it, or remove the image"
-        return [without] if patient.label is None else []
-    try:
-        images, masks = image_files(patient.image), mask_files(patient.image)
-    except LggError as error:
-        return [str(error)]
-    if not masks:
-        return [f"{patient.image} has no masks: add a <patient>_<n>_mask.tif beside every slice"]
-    problems = [
-        f"{images[n]} has no mask beside it: add {images[n].stem}_mask.tif, all 0 where there is no tumour"
-        for n in sorted(images.keys() - masks.keys())
-    ]
-    problems += [
-        f"{masks[n]} has no image beside it: add it, or remove the mask" for n in sorted(masks.keys() - images.keys())
-    ]
-    names = [slices_name(next(iter(files.values()))) for files in (images, masks) if files]
-    if len(set(names)) > 1:
-        problems.append(
-            f"the masks of {patient.image} are named after {names[1]}, its slices after {names[0]}, so may be another "
-            "patient's: give those that belong to the slices, or rename them"
-        )
-    # Published slices count from 1; a later start means that the first ones were lost. 0 is another way to count.
-    gaps = [(a + 1, b - 1) for a, b in pairwise([0, *sorted(images.keys() | masks.keys())]) if b > a + 1]
-    if gaps:
-        missing = written_runs(gaps)
-        problems.append(f"slices {missing} are missing in {patient.image}: add them, or number all from 1 without gaps")
-    return problems
-
-
-def _slice_problems(patient: Patient) -> list[str]:
-    """List everything wrong with a patient's single slices; the reader itself stops at the first."""
-    if patient.format == "nifti":
-        return []
-    problems = []
-    for mask, find, read in ((False, image_files, read_slice), (True, mask_files, read_mask_slice)):
-        shapes = {}
-        try:
-            paths = find(patient.image)
-        except LggError:  # wrong file names are listed by _file_problems
-            continue
-        for path in paths.values():
-            try:
-                shapes[path] = read(path).shape
-            except LggError as error:
-                problems.append(str(error))
-        problem = shape_problem(patient.image, shapes, mask)
-        problems += [] if problem is None else [problem]
-    return problems
-
-
-def _array_problems(patient: Patient, image: np.ndarray, label: np.ndarray | None) -> list[str]:
-    if image.ndim != 4 or image.shape[0] != len(SEQUENCES):
-        return _image_problems(patient, image)
-    if label is None:
-        return [f"{patient.image} has no mask: add it"]
-    if label.shape[1:] != image.shape[1:]:
-        sizes = " and ".join(" x ".join(map(str, array.shape[1:])) for array in (image, label))
-        return [f"image and mask of {patient.image} differ in size ({sizes}): export them alike"]
-    problems = _image_problems(patient, image)
-    if not image.size:
-        return problems
-    if patient.format == "nifti" and patient.label is not None:
-        affines = [load_nifti(path).affine for path in (patient.image, patient.label)]
-        # Half a voxel at the far corner: quaternions round, other grids are further off.
-        corner, smallest = [*image.shape[1:], 1], np.linalg.norm(affines[0][:3, :3], axis=0).min()
-        if np.abs(affines[0] - affines[1]).dot(corner).max() > smallest / 2:
-            problems.append(
-                f"{patient.label} lies on another grid than its image (affines differ): copy the image's geometry "
-                "where the voxels lie alike, else resample the mask"
-            )
-    if not is_binary(label):
-        found = distinct_values(label)
-        way = f"make it binary, or {_collected(patient)}, where all that is not 0 is tumour"
-        problems.append(f"{patient.label} holds values other than 0 and 1 (or 255), namely {found}: {way}")
-    return problems
-
-
-def _image_problems(patient: Patient, image: np.ndarray) -> list[str]:
-    if image.ndim != 4 or image.shape[0] != len(SEQUENCES):
-        found = f"{image.shape[0]} sequence(s)"
-        if image.ndim != 4:
-            found = " x ".join(map(str, image.shape[1:])) + " voxels"  # of more axes than four, one after another
-        way = f"join pre, FLAIR and post, or {_collected(patient)}"
-        return [f"{patient.image} has {found}, expected {len(SEQUENCES)} sequences: {way}"]
-    if not image.size:
-        return [f"{patient.image} holds no voxels: replace the file"]
-    if not np.isfinite(image).all():
-        return [f"{patient.image} holds NaN or infinite values: replace them, or export the file anew"]
-    if image.min() == image.max():
-        return [f"{patient.image} is of one single value ({image.min()}), so no scan: replace or remove it"]
-    return [
-        f"{SEQUENCES[channel]} of {patient.image} is of one single value ({sequence.min()}), so no scan: give it, or "
-        + ("leave the patient out" if channel == FLAIR else "a copy of FLAIR where it was not acquired")
-        for channel, sequence in enumerate(image)
-        if sequence.min() == sequence.max()
-    ]
-
-
-def _collected(patient: Patient) -> str:
-    return f"let `lgg-monai collect {patient.image.parent.parent} --output OUT` write such a set"
 
 
 def _lost_slices(patient: Patient, image: np.ndarray) -> list[str]:

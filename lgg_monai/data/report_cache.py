@@ -12,6 +12,7 @@ from lgg_monai.data.channels import require_order
 from lgg_monai.data.identity import code_state, files_state, short_hash
 from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_dataset, inspect_patient, require_sound
 from lgg_monai.data.lost_slices import lost_slices
+from lgg_monai.data.patient_problems import image_problems
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.data.volume_cache import cache_folder, chosen_folder
@@ -38,7 +39,8 @@ class ReportCache:
     def __init__(self, folder: str | Path | None) -> None:
         folder = chosen_folder(folder)
         self.folder = None if folder is None else folder / REPORTS
-        self._code = "" if folder is None else code_state(inspect_patient, read_patient, TiffStackReader, lost_slices)
+        readers = (inspect_patient, image_problems, read_patient, TiffStackReader, lost_slices)  # one of each module
+        self._code = "" if folder is None else code_state(*readers)
 
     def report(self, patient: Patient) -> PatientReport:
         """Return what is known of a patient, or read it."""
