@@ -13,8 +13,16 @@ import numpy as np
 from lgg_monai.data.channels import order_problems
 from lgg_monai.data.lost_slices import lost_slices
 from lgg_monai.data.patient_problems import array_problems, file_problems, image_problems, slice_problems
-from lgg_monai.data.patients import Patient, empty_patient_folders, find_patients, nifti_labels, read_patient
+from lgg_monai.data.patients import (
+    Patient,
+    empty_patient_folders,
+    find_patients,
+    load_nifti,
+    nifti_labels,
+    read_patient,
+)
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
+from lgg_monai.data.spacing import Spacing, spacing_of, spacing_warnings
 from lgg_monai.data.tiff_stack import image_files, slices_name
 from lgg_monai.errors import LggError
 
@@ -28,6 +36,7 @@ class PatientReport:
     Args:
         patient: the patient that was read.
         size: columns and rows of a slice, in pixels.
+        spacing: of the voxels; None where it was not recorded.
         slices: number of slices.
         tumour_slices: slices with at least one tumour voxel.
         tumour_voxels: voxels of the mask.
@@ -41,6 +50,7 @@ class PatientReport:
 
     patient: Patient
     size: tuple[int, int] = (0, 0)
+    spacing: Spacing | None = None
     slices: int = 0
     tumour_slices: int = 0
     tumour_voxels: int = 0
@@ -70,8 +80,9 @@ class DatasetReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about patients that can be trained on all the same."""
-        return [warning for report in self.patients for warning in report.warnings]
+        """What is odd about patients and the whole set, which can be trained on all the same."""
+        own = [warning for report in self.patients for warning in report.warnings]
+        return own + spacing_warnings(self.folder, {report.patient.name: report.spacing for report in self.patients})
 
     @property
     def without_tumour(self) -> list[str]:
@@ -132,6 +143,7 @@ def inspect_patient(patient: Patient) -> PatientReport:
         return report
     tumour = label[0] > 0
     report.size = (int(image.shape[1]), int(image.shape[2]))
+    report.spacing = spacing_of(load_nifti(patient.image)) if patient.format == "nifti" else None
     report.slices = int(image.shape[3])
     report.tumour_slices = int(tumour.any(axis=(0, 1)).sum())
     report.tumour_voxels = int(tumour.sum())

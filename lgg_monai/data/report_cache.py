@@ -14,6 +14,7 @@ from lgg_monai.data.integrity import DatasetReport, PatientReport, inspect_datas
 from lgg_monai.data.lost_slices import lost_slices
 from lgg_monai.data.patient_problems import image_problems
 from lgg_monai.data.patients import Patient, read_patient
+from lgg_monai.data.spacing import spacing_of
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.data.volume_cache import cache_folder, chosen_folder
 from lgg_monai.files import write_json
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 REPORTS = "reports"
 KEPT = (
     *("size", "slices", "tumour_slices", "tumour_voxels", "copied", "digests", "fingerprint", "image_fingerprint"),
-    "warnings",
+    *("warnings", "spacing"),
 )
 
 
@@ -39,7 +40,14 @@ class ReportCache:
     def __init__(self, folder: str | Path | None) -> None:
         folder = chosen_folder(folder)
         self.folder = None if folder is None else folder / REPORTS
-        readers = (inspect_patient, image_problems, read_patient, TiffStackReader, lost_slices)  # one of each module
+        readers = (
+            inspect_patient,
+            image_problems,
+            read_patient,
+            TiffStackReader,
+            lost_slices,
+            spacing_of,
+        )  # one of each module
         self._code = "" if folder is None else code_state(*readers)
 
     def report(self, patient: Patient) -> PatientReport:
@@ -86,7 +94,7 @@ def _read(path: Path, patient: Patient) -> PatientReport | None:
         content = sealed["content"]
         if sealed["checksum"] != short_hash(json.dumps(content, sort_keys=True)):
             raise ValueError("checksum")
-        content |= {"size": tuple(content["size"]), "copied": tuple(content["copied"])}
+        content |= {name: tuple(content[name]) for name in ("size", "spacing", "copied") if content[name] is not None}
         content["digests"] = frozenset(content["digests"])
         return PatientReport(patient, **content)
     except FileNotFoundError:

@@ -6,8 +6,9 @@ import numpy as np
 
 from lgg_monai.data.lost_slices import lost_slices
 from lgg_monai.data.sequences import FLAIR, SEQUENCES
+from lgg_monai.data.spacing import PIXEL_MM
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.geometry import PIXEL_MM, Placement
+from lgg_monai.prediction.geometry import Placement
 from lgg_monai.prediction.scan import Scan
 
 LOWEST_MR = -900.0

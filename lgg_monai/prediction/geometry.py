@@ -12,15 +12,11 @@ from nibabel.affines import obliquity, voxel_sizes
 from scipy.ndimage import affine_transform
 
 from lgg_monai.data.patients import NETWORK_AXES
+from lgg_monai.data.spacing import PIXEL_MM, THICK_MM, Spacing, is_as_trained, thick_plane
 from lgg_monai.errors import LggError
 
-PIXEL_MM = 240 / 256
-"""A typical field of view over the training slices' columns; the training set itself records no spacing."""
-PIXEL_TOLERANCE = 0.2
-"""The training set's own pixels, and the scales of its augmentation, differ by about as much."""
 LARGEST_UNSCALED, UNKNOWN_COLUMNS = 320, 256
 LARGEST_SLICE_MM = 1000.0
-THICK_MM, THICK_RATIO = 2.0, 1.5
 OBLIQUE_DEGREES = 25.0
 _LPS = orientations.axcodes2ornt(NETWORK_AXES)
 
@@ -42,7 +38,7 @@ class Placement:
     turn_back: np.ndarray
     shape: tuple[int, int, int]
     size: tuple[int, int]
-    spacing: tuple[float, float, float]
+    spacing: Spacing
     notes: list[str] = field(default_factory=list)
 
     def turned(self, volume: np.ndarray) -> np.ndarray:
@@ -73,7 +69,7 @@ def place(shape: tuple[int, ...], affine: np.ndarray, spacing_known: bool = True
     """Decide how a volume is laid out for the network: nothing is resampled but in plane, and only where needed.
 
     The nearest of the 48 ways to turn and mirror the axes is taken. Pixels are resampled to `PIXEL_MM` where they
-    differ from it by more than `PIXEL_TOLERANCE`; without spacing, only slices of more than `LARGEST_UNSCALED` pixels.
+    differ from it noticeably; without spacing, only slices of more than `LARGEST_UNSCALED` pixels.
 
     Args:
         shape: X, Y, Z.
@@ -181,13 +177,11 @@ def covered(shape: tuple[int, ...], affine: np.ndarray, grid_shape: tuple[int, .
     return float(((places > -0.51) & (places < np.array(shape) - 0.49)).all(axis=1).mean())
 
 
-def _refuse_thick(spacing: tuple[float, float, float]) -> None:
-    thick = int(np.argmax(spacing))
-    others = [mm for axis, mm in enumerate(spacing) if axis != thick]
-    if thick != 2 and spacing[thick] > THICK_MM and spacing[thick] > THICK_RATIO * min(others):
-        plane = ("sagittal", "coronal")[thick]
+def _refuse_thick(spacing: Spacing) -> None:
+    plane = thick_plane(spacing)
+    if plane:
         message = (
-            f"{plane} slices of {spacing[thick]:.1f} mm: the network was trained on axial slices; "
+            f"{plane} slices of {max(spacing):.1f} mm: the network was trained on axial slices; "
             f"give an axial or a thin (up to {THICK_MM:.0f} mm) 3D acquisition"
         )
         raise LggError(message)
@@ -196,8 +190,7 @@ def _refuse_thick(spacing: tuple[float, float, float]) -> None:
 def _network_size(size: tuple[int, int], pixel: tuple[float, float], spacing_known: bool) -> tuple[int, int]:
     if spacing_known:
         columns, rows = (
-            n if abs(mm / PIXEL_MM - 1) <= PIXEL_TOLERANCE else max(1, round(n * mm / PIXEL_MM))
-            for n, mm in zip(size, pixel, strict=True)
+            n if is_as_trained(mm) else max(1, round(n * mm / PIXEL_MM)) for n, mm in zip(size, pixel, strict=True)
         )
         return columns, rows
     longest = max(size)

@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from nibabel import orientations
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,6 +22,7 @@ from lgg_monai.data.integrity import inspect_dataset, inspect_patient, require_s
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.phantom import write_phantom
 from lgg_monai.data.report import describe
+from lgg_monai.data.report_cache import sound_report
 from lgg_monai.data.tiff_stack import mask_files, read_slice
 from lgg_monai.errors import LggError
 
@@ -515,3 +517,33 @@ def test_an_empty_patient_folder_is_a_problem_and_another_empty_one_is_none(own_
     assert inspect_dataset(own_phantom).problems == [
         f"{lost} is named like a patient and is empty: copy its slices, or remove it"
     ]
+
+
+@pytest.mark.parametrize(
+    ("voxel", "warning"),
+    [
+        ((0.9, 1.0, 6.0), None),
+        ((1.0, 1.0, 1.0), None),
+        ((0.45, 0.45, 5.0), rf"^1 of 6 patients have pixels unlike .* \({ONE}: 0\.45 x 0\.45 mm, not 0\.94\).*collect"),
+        ((5.0, 1.0, 1.0), rf"^1 of 6 patients have thick sagittal slices \({ONE}: voxels of 5\.00 x 1\.00 x 1\.00 mm"),
+        ((1.0, 5.0, 1.0), "^1 of 6 patients have thick coronal slices"),
+    ],
+)
+@pytest.mark.parametrize("axes", ["LPS", "SAR"])
+def test_voxels_unlike_those_that_predict_shows_are_warned_of(
+    own_nifti: Path, tmp_path: Path, voxel: tuple[float, float, float], warning: str | None, axes: str
+) -> None:
+    for path in own_nifti.glob(f"*Tr/{ONE}.nii.gz"):
+        picture = nibabel.Nifti1Image.from_filename(path)
+        placed = nibabel.Nifti1Image(np.asanyarray(picture.dataobj), np.diag([-voxel[0], -voxel[1], voxel[2], 1.0]))
+        turn = orientations.ornt_transform(
+            orientations.io_orientation(placed.affine), orientations.axcodes2ornt(tuple(axes))
+        )
+        nibabel.save(placed.as_reoriented(turn), path)
+    for _ in range(2):  # the second time from the cache
+        report = sound_report(own_nifti, tmp_path / "cache")
+        if warning is None:
+            assert report.warnings == []
+        else:
+            (found,) = report.warnings
+            assert re.search(warning, found)

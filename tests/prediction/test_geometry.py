@@ -10,8 +10,9 @@ import pytest
 import torch
 from scans import LPS, MM, Bright, affine, blob, scan, segmenter
 
+from lgg_monai.data.spacing import PIXEL_MM
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.geometry import PIXEL_MM, onto_grid, place, same_grid
+from lgg_monai.prediction.geometry import onto_grid, place, same_grid
 
 EVERY_WAY = [
     (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
