@@ -128,7 +128,8 @@ def read_slice(path: Path) -> np.ndarray:
     """Read one TIFF as ``[rows, columns]`` or ``[rows, columns, channels]``.
 
     Raises:
-        LggError: the file is no image, is cut short, has several pages, or more than 8 bits a channel of several.
+        LggError: the file is no image, is cut short, has several pages, other channels than RGB, or more than 8 bits a
+            channel of several.
     """
     try:
         with warnings.catch_warnings():
@@ -143,6 +144,9 @@ def read_slice(path: Path) -> np.ndarray:
                     raise LggError(
                         f"{path} has {max(bits)} bits a channel, expected 8 in RGB: export it so, or as NIfTI"
                     )
+                if len(picture.getbands()) == 3 and picture.mode != "RGB":
+                    # Lightness and colours, of which no channel is a sequence.
+                    raise LggError(f"{path} holds colours as {picture.mode}, expected RGB: export it so")
                 return np.asarray(picture)
     except LggError:
         raise

@@ -204,6 +204,14 @@ def test_pages_and_deep_channels_are_refused_rather_than_cut(stack: Path) -> Non
     np.testing.assert_array_equal(read_slice(path), grey)  # of one channel nothing is lost
 
 
+@pytest.mark.parametrize("mode", ["YCbCr", "LAB"])
+def test_lightness_and_colours_are_not_taken_for_sequences(stack: Path, mode: str) -> None:
+    path = stack / f"{stack.name}_3.tif"
+    Image.fromarray(np.zeros((ROWS, COLUMNS, 3), np.uint8), mode).save(path)
+    with pytest.raises(LggError, match=rf"_3\.tif holds colours as {mode}, expected RGB: export it so"):
+        read_slice(path)
+
+
 def deep_tiff(picture: np.ndarray) -> bytes:
     """An uncompressed RGB TIFF of 16 bits a channel, which Pillow reads but does not write."""
     rows, columns, channels = picture.shape
