@@ -15,8 +15,8 @@ from lgg_monai.data.lost_slices import lost_slices
 from lgg_monai.data.patient_problems import array_problems, file_problems, image_problems, slice_problems
 from lgg_monai.data.patients import (
     Patient,
-    empty_patient_folders,
     find_patients,
+    folders_left_out,
     load_nifti,
     nifti_labels,
     read_patient,
@@ -67,11 +67,19 @@ Inspect = Callable[[Patient], PatientReport]
 
 @dataclass
 class DatasetReport:
-    """What a whole folder holds: one report a patient and the problems between patients."""
+    """What a whole folder holds.
+
+    Args:
+        folder: of the set.
+        patients: one report each.
+        problems: what is wrong between patients and with the folder.
+        notes: what is odd about the whole set, a line each, though it can be trained on.
+    """
 
     folder: Path
     patients: list[PatientReport]
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def all_problems(self) -> list[str]:
@@ -81,8 +89,7 @@ class DatasetReport:
     @property
     def warnings(self) -> list[str]:
         """What is odd about patients and the whole set, which can be trained on all the same."""
-        own = [warning for report in self.patients for warning in report.warnings]
-        return own + spacing_warnings(self.folder, {report.patient.name: report.spacing for report in self.patients})
+        return [warning for report in self.patients for warning in report.warnings] + self.notes
 
     @property
     def without_tumour(self) -> list[str]:
@@ -119,11 +126,12 @@ def inspect_dataset(dataset_dir: Path, progress: Progress = iter, inspect: Inspe
     folder = Path(dataset_dir)
     problems = order_problems(folder) + _lone_masks(folder, reports) + _names_of_others(reports)
     problems += _shared_slices(reports)
-    problems += [
-        f"{path} is named like a patient and is empty: copy its slices, or remove it"
-        for path in empty_patient_folders(folder)
-    ]
-    return DatasetReport(folder, reports, problems)
+    notes = spacing_warnings(folder, {report.patient.name: report.spacing for report in reports})
+    if all(report.patient.format == "tiff" for report in reports):
+        empty, pictures = folders_left_out(folder)
+        problems += [f"{path} is named like a patient and is empty: copy its slices, or remove it" for path in empty]
+        notes += [f"{path} is left out, as its masks are no TIFF: export its slices and masks so" for path in pictures]
+    return DatasetReport(folder, reports, problems, notes)
 
 
 def inspect_patient(patient: Patient) -> PatientReport:

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +15,12 @@ import numpy as np
 
 from lgg_monai.data.file_names import is_nifti, stem
 from lgg_monai.data.gzip_check import require_whole_gzip
-from lgg_monai.data.tiff_stack import TiffStackReader, tiff_files
+from lgg_monai.data.tiff_stack import MASK_SUFFIX, TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
 
 # Folders of the published download hold `<patient>/<patient>_<n>.tif`; one or two more levels lie above them.
 SEARCH_DEPTH = 3
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 NETWORK_AXES = ("L", "P", "S")
 """Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
 _PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")
@@ -95,7 +97,7 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
             if folder.is_file() and folder.suffix.lower() == ".zip":
                 way = f"unpack it by `lgg-monai download DIR --source {folder}`"
             raise LggError(f"no such dataset folder: {folder}: {way}")
-        patients = _nifti_patients(folder) if (folder / "imagesTr").is_dir() else _tiff_patients(folder, SEARCH_DEPTH)
+        patients = _nifti_patients(folder) if (folder / "imagesTr").is_dir() else _tiff_patients(folder)
     except OSError as error:
         raise LggError(f"cannot list the files of {folder} ({error}): give a folder that you may read") from error
     if not patients:
@@ -213,22 +215,40 @@ def _unreadable(path: Path, error: Exception) -> LggError:
     return LggError(" ".join(message.split()))
 
 
-def _tiff_patients(folder: Path, depth: int) -> list[Patient]:
-    found = [Patient(_spelt_alike(folder.absolute().name), folder, folder, "tiff")] if tiff_files(folder) else []
-    if depth:
-        for child in sorted(folder.iterdir()):
-            if child.is_dir() and not child.name.startswith("."):
-                found += _tiff_patients(child, depth - 1)
-    return found
+def _folders(folder: Path, depth: int = SEARCH_DEPTH) -> Iterator[tuple[Path, list[Path]]]:
+    """Go through the folders in which patients are looked for, each with what lies in it."""
+    members = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    yield folder, members
+    for path in members if depth else []:
+        if path.is_dir():
+            yield from _folders(path, depth - 1)
 
 
-def empty_patient_folders(folder: Path, depth: int = SEARCH_DEPTH) -> list[Path]:
-    """List folders that are named like a patient's and hold nothing, as an interrupted copy leaves them."""
-    members = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    if not members and _PATIENT_NAME.match(folder.name):
-        return [folder]
-    inner = [path for path in members if path.is_dir()] if depth else []
-    return [found for path in inner for found in empty_patient_folders(path, depth - 1)]
+def _tiff_patients(folder: Path) -> list[Patient]:
+    return [
+        Patient(_spelt_alike(path.absolute().name), path, path, "tiff")
+        for path, _ in _folders(folder)
+        if tiff_files(path)
+    ]
+
+
+def folders_left_out(folder: Path) -> tuple[list[Path], list[Path]]:
+    """List folders beside those of patients that may have been meant to be some.
+
+    Returns:
+        Those that are named like a patient's and hold nothing, as an interrupted copy leaves them; and those that hold
+        masks as other pictures than TIFF alone.
+    """
+    empty, pictures = [], []
+    for path, members in _folders(folder):
+        if not members and _PATIENT_NAME.match(path.name):
+            empty.append(path)
+        is_picture = any(
+            member.stem.endswith(MASK_SUFFIX) and member.suffix.lower() in PICTURE_SUFFIXES for member in members
+        )
+        if is_picture and not tiff_files(path):
+            pictures.append(path)
+    return empty, pictures
 
 
 def _nifti_patients(folder: Path) -> list[Patient]:

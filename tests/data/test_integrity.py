@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel
@@ -517,6 +517,32 @@ def test_an_empty_patient_folder_is_a_problem_and_another_empty_one_is_none(own_
     assert inspect_dataset(own_phantom).problems == [
         f"{lost} is named like a patient and is empty: copy its slices, or remove it"
     ]
+
+
+def test_a_patient_of_other_pictures_than_tiff_is_told_of(own_phantom: Path) -> None:
+    for path in (own_phantom / ONE).iterdir():
+        with Image.open(path) as picture:
+            picture.save(path.with_suffix(".png"))
+        path.unlink()
+    (own_phantom / TWO / "figure_mask.png").touch()
+    report = inspect_dataset(own_phantom)
+    assert report.all_problems == []
+    left_out = f"{own_phantom / ONE} is left out, as its masks are no TIFF: export its slices and masks so"
+    assert report.warnings == [left_out]
+
+
+def test_folders_beside_a_nifti_set_are_none_of_its(own_nifti: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a disk's own ``lost+found``, which nobody may look into."""
+    listed = Path.iterdir
+
+    def closed(path: Path) -> Iterator[Path]:
+        if path.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    (own_nifti / "lost+found").mkdir()
+    monkeypatch.setattr(Path, "iterdir", closed)
+    assert inspect_dataset(own_nifti).all_problems == []
 
 
 @pytest.mark.parametrize(
