@@ -11,6 +11,7 @@ import zipfile
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
+from lgg_monai.data.tiff_stack import MASK_SUFFIX, TIFF_SUFFIXES
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, replacing_folder
 
@@ -137,9 +138,9 @@ def _choose(names: list[str], source: str) -> dict[str, str]:
     """
     roots: dict[tuple[str, ...], int] = {}
     for name in names:
-        parts = PurePosixPath(name).parts
-        if len(parts) >= 2 and parts[-1].endswith("_mask.tif"):
-            roots[parts[:-2]] = roots.get(parts[:-2], 0) + 1
+        path = PurePosixPath(name)
+        if len(path.parts) >= 2 and path.stem.endswith(MASK_SUFFIX) and path.suffix.lower() in TIFF_SUFFIXES:
+            roots[path.parts[:-2]] = roots.get(path.parts[:-2], 0) + 1
     if not roots:
         message = f"no patients in {source}: expected {FOLDER}/<patient>/<patient>_<n>_mask.tif; see {KAGGLE_PAGE}"
         raise LggError(message)
@@ -151,7 +152,7 @@ def _choose(names: list[str], source: str) -> dict[str, str]:
         inner = parts[len(root) :]
         if parts[: len(root)] != root or len(inner) not in (1, 2):
             continue
-        if inner[-1].lower().endswith(BESIDE_PATIENTS if len(inner) == 1 else ".tif"):
+        if inner[-1].lower().endswith(BESIDE_PATIENTS if len(inner) == 1 else TIFF_SUFFIXES):
             chosen["/".join(inner)] = name
     return chosen
 

@@ -140,6 +140,13 @@ def test_folder_that_a_browser_unpacked_is_copied(tmp_path: Path) -> None:
     assert len(files(tmp_path / "archive")) == len(PUBLISHED)
 
 
+@pytest.mark.parametrize("suffix", [".tiff", ".TIF"])
+def test_other_spellings_of_tif_are_taken(tmp_path: Path, suffix: str) -> None:
+    renamed = {f"kaggle_3m/{name.replace('.tif', suffix)}": data for name, data in SLICES.items()}
+    target = download(tmp_path / "data", saved(tmp_path / "archive.zip", zipped(renamed)))
+    assert {f"kaggle_3m/{name}": data for name, data in files(target).items()} == renamed
+
+
 def test_encrypted_zip_is_refused(tmp_path: Path) -> None:
     content = bytearray(zipped(SLICES, zipfile.ZIP_STORED))
     at = content.index(b"PK\x01\x02") + 8  # the flags of the first member in the central directory
