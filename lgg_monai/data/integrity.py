@@ -26,6 +26,7 @@ from lgg_monai.data.spacing import Spacing, spacing_of, spacing_warnings
 from lgg_monai.data.tiff_stack import image_files, slices_name
 from lgg_monai.errors import LggError
 
+SHARE_OF_AIR = 0.2  # of the voxels, at the least, where there is air around the head
 Progress = Callable[[Iterable[Patient]], Iterable[Patient]]
 
 
@@ -41,6 +42,7 @@ class PatientReport:
         tumour_slices: slices with at least one tumour voxel.
         tumour_voxels: voxels of the mask.
         copied: sequences that are copies of FLAIR, so were never acquired.
+        normalised: air is 0 and some of the head below it, as where somebody normalised the scan within the head.
         digests: hashes of the slices that are not of one value, to find the same picture under another name.
         fingerprint: hash of all pixels and masks.
         image_fingerprint: hash of all pixels, whatever was outlined in them.
@@ -55,6 +57,7 @@ class PatientReport:
     tumour_slices: int = 0
     tumour_voxels: int = 0
     copied: tuple[str, ...] = ()
+    normalised: bool = False
     digests: frozenset[str] = frozenset()
     fingerprint: str = ""
     image_fingerprint: str = ""
@@ -127,6 +130,7 @@ def inspect_dataset(dataset_dir: Path, progress: Progress = iter, inspect: Inspe
     problems = order_problems(folder) + _lone_masks(folder, reports) + _names_of_others(reports)
     problems += _shared_slices(reports)
     notes = spacing_warnings(folder, {report.patient.name: report.spacing for report in reports})
+    notes += _normalised_before(reports)
     if all(report.patient.format == "tiff" for report in reports):
         empty, pictures = folders_left_out(folder)
         problems += [f"{path} is named like a patient and is empty: copy its slices, or remove it" for path in empty]
@@ -156,6 +160,7 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.tumour_slices = int(tumour.any(axis=(0, 1)).sum())
     report.tumour_voxels = int(tumour.sum())
     report.copied = tuple(SEQUENCES[c] for c in OTHERS if np.array_equal(image[c], image[FLAIR]))
+    report.normalised = bool(image[FLAIR].min() < 0 and (image[FLAIR] == 0).mean() > SHARE_OF_AIR)
     report.warnings = _lost_slices(patient, image)
     by_slice = np.ascontiguousarray(np.moveaxis(_in_one_type(image), -1, 0))
     hashes = [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
@@ -208,6 +213,16 @@ def _lost_slices(patient: Patient, image: np.ndarray) -> list[str]:
     return [
         f"{patient.image}: {phrase}{where}: replace it where the file is damaged"
         for phrase in lost_slices(image, first)
+    ]
+
+
+def _normalised_before(reports: list[PatientReport]) -> list[str]:
+    names = [report.patient.name for report in reports if report.normalised]
+    if not names:
+        return []
+    return [
+        f"FLAIR of {len(names)} of {len(reports)} patients, such as {names[0]}, is 0 in the air and below 0 in the "
+        "head, so was normalised before: networks see its air as bright as brain; give the values of the scanner"
     ]
 
 

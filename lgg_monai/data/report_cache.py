@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 REPORTS = "reports"
 KEPT = (
     *("size", "slices", "tumour_slices", "tumour_voxels", "copied", "digests", "fingerprint", "image_fingerprint"),
-    *("warnings", "spacing"),
+    *("spacing", "normalised", "warnings"),
 )
 
 

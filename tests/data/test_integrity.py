@@ -531,6 +531,19 @@ def test_a_patient_of_other_pictures_than_tiff_is_told_of(own_phantom: Path) -> 
     assert report.warnings == [left_out]
 
 
+@pytest.mark.parametrize(("air", "told"), [(0.0, True), (-2.0, False)])
+def test_scans_that_were_normalised_before_are_told_of(own_nifti: Path, tmp_path: Path, air: float, told: bool) -> None:
+    def normalise(image: np.ndarray) -> np.ndarray:
+        head = image[..., 1:2] > 20
+        assert 0.2 < 1 - head.mean() < 0.8
+        return np.where(head, (image - 60.0) / 20, air).astype(np.float32)
+
+    rewrite(own_nifti, normalise)
+    for _ in range(2):  # the second time from the cache
+        found = sound_report(own_nifti, tmp_path / "cache").warnings
+        assert found == [] if not told else found[0].startswith(f"FLAIR of 1 of 6 patients, such as {ONE}, is 0 in the")
+
+
 def test_folders_beside_a_nifti_set_are_none_of_its(own_nifti: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a disk's own ``lost+found``, which nobody may look into."""
     listed = Path.iterdir
