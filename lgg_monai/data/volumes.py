@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from monai.utils import convert_to_tensor
 from lgg_monai.data.compact import CompactVolume, encode
 from lgg_monai.data.volume_cache import VolumeCache, chosen_folder
 from lgg_monai.errors import LggError, exits_with_one_line
+from lgg_monai.memory import total_bytes
+
+logger = logging.getLogger(__name__)
 
 CACHES = ("memory", "disk")
 
@@ -73,6 +77,7 @@ class VolumeDataset(CacheDataset):
                 name = type(step).__name__
                 raise LggError(f"{name} in preprocessing is random, but its result is kept: put it into augmentation")
         self._files = VolumeCache(cache_dir, self.transform, mapped=cache == "disk")
+        self._in_memory = cache == "memory"
         self.set_data(data)
         if cache == "memory" and self._fits(torch.device(device)):
             self._cache = [volume.to(torch.device(device)) for volume in self._cache]
@@ -81,7 +86,7 @@ class VolumeDataset(CacheDataset):
         """Tell whether all volumes can lie in a GPU's memory without crowding the training."""
         if device.type != "cuda" or self.cache_num < len(self.data):
             return False
-        size = sum(tensor.nbytes for volume in self._cache for tensor in volume.tensors().values())
+        size = sum(map(_bytes, self._cache))
         return size < torch.cuda.mem_get_info(device)[0] / 2
 
     def _load_cache_item(self, idx: int) -> CompactVolume:
@@ -94,7 +99,19 @@ class VolumeDataset(CacheDataset):
             return encode(image, label)
 
         entry = self.data[idx]
-        return self._files.volume(entry, (self.image_key, self.label_key), make)
+        volume = self._files.volume(entry, (self.image_key, self.label_key), make)
+        if idx == 0 and self._in_memory:
+            self._warn_of_size(volume)
+        return volume
+
+    def _warn_of_size(self, volume: CompactVolume) -> None:
+        """Say as soon as it can be known that the machine cannot hold all volumes: the system would end the run."""
+        needed, there = self.cache_num * _bytes(volume), total_bytes()
+        if there is not None and needed > there:
+            logger.warning(
+                "%d volumes like that of %s take %.0f GB, and this machine has %.0f GB of memory: --cache disk leaves "
+                "them on the disk", self.cache_num, self.data[0].get("patient", "the first"), needed / 1e9, there / 1e9,
+            )  # fmt: skip
 
     def compact(self, number: int) -> CompactVolume:
         """Return a volume as it is held; one beyond ``cache_num`` is read for this call."""
@@ -113,3 +130,7 @@ class VolumeDataset(CacheDataset):
             self.image_key: volume.values().movedim(0, -1),
             self.label_key: volume.label.movedim(0, -1),
         }
+
+
+def _bytes(volume: CompactVolume) -> int:
+    return sum(tensor.nbytes for tensor in volume.tensors().values())

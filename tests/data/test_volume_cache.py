@@ -23,6 +23,7 @@ from monai.transforms import (
 )
 from PIL import Image
 
+from lgg_monai.data import volumes
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.slices import SliceDataset
 from lgg_monai.data.volume_cache import default_cache_dir
@@ -239,6 +240,27 @@ def test_volumes_on_the_disk_are_not_in_memory(phantom: Path, tmp_path: Path) ->
     mapped = Path("/proc/self/maps").read_text()
     assert all(path.name in mapped for path in files(tmp_path))
     del volumes
+
+
+@pytest.mark.parametrize(("cache", "room", "told"), [("memory", 2, True), ("memory", 4, False), ("disk", 2, False)])
+def test_volumes_that_memory_cannot_hold_are_told_of_at_the_first(
+    cache: str,
+    room: int,
+    told: bool,
+    phantom: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = entries(phantom)
+    first = VolumeDataset(data[:1], preprocessing(), progress=False).compact(0)
+    one = sum(tensor.nbytes for tensor in first.tensors().values())
+    monkeypatch.setattr(volumes, "total_bytes", lambda: room * one)
+    with caplog.at_level(logging.WARNING):
+        VolumeDataset(data, preprocessing(), cache=cache, cache_dir=str(tmp_path / "cache"), progress=False)
+    warnings = [message for message in caplog.messages if "--cache disk" in message]
+    assert len(warnings) == told
+    assert all(f"3 volumes like that of {data[0]['patient']} take" in message for message in warnings)
 
 
 def test_git_takes_no_notice_of_patients_pixels(phantom: Path, tmp_path: Path) -> None:
