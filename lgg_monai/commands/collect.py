@@ -20,7 +20,8 @@ def collect(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="NAME/mask.nii.gz as predict writes them, or NAME.nii.gz, .seg.nrrd, .dcm. Default: beside the scans.",
+            help="NAME/mask.nii.gz, as predict writes them, NAME_seg.nii.gz, or NAME.nii.gz, .seg.nrrd, .dcm. "
+            "Default: beside the scans.",
         ),
     ] = None,
     accept_unchanged: Annotated[

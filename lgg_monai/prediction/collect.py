@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.data.convert import decathlon, require_empty, write_nifti
+from lgg_monai.data.file_names import is_nifti, parse, safe_name
 from lgg_monai.data.phantom import PHANTOM_MARKER
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object, write_json, write_text
@@ -65,8 +66,9 @@ def collect(
         sources: from `lgg_monai.prediction.inputs.find_scans`.
         output: an empty folder, or one to create.
         masks: folder with a mask of FLAIR's voxels for each scan: ``<name>/mask.nii.gz``, as ``predict`` writes
-            them, what 3D Slicer saved beside it (``<name>/*.seg.nrrd``), or ``<name>`` with one of
-            `lgg_monai.prediction.masks.SUFFIXES`; by default the masks that lie beside the scans.
+            them, what 3D Slicer saved beside it (``<name>/*.seg.nrrd``), ``<name>`` with one of
+            `lgg_monai.prediction.masks.SUFFIXES`, or at any depth a NIfTI file that is named as a mask beside the scan
+            would be (``<name>_seg.nii.gz``); by default the masks that lie beside the scans.
         accept_unchanged: take also masks that are as ``predict`` wrote them.
         keep_identity: paths of DICOM files may be shown.
         progress: called after each scan with how many are done, how many there are, and its name.
@@ -83,10 +85,12 @@ def collect(
     output = output_folder(output)
     done = Collected()
     names = names_by_person(sources)
+    named = {} if masks is None else _named_masks(masks)
     for number, source in enumerate(sources, start=1):
         name = names[source.name]
         try:
-            why_not = _write(source, name, output, masks, accept_unchanged, done)
+            found = _masks_of(source, masks, named)
+            why_not = _write(source, name, output, masks, found, accept_unchanged, done)
             if why_not:
                 done.left[source.name] = why_not
             else:
@@ -132,14 +136,20 @@ def names_by_person(sources: list[ScanSource]) -> dict[str, str]:
 
 
 def _write(
-    source: ScanSource, name: str, output: Path, masks: Path | None, accept_unchanged: bool, done: Collected
+    source: ScanSource,
+    name: str,
+    output: Path,
+    masks: Path | None,
+    found: list[Path],
+    accept_unchanged: bool,
+    done: Collected,
 ) -> str | None:
-    """Write a patient, or say why it is left out."""
-    found = _masks_of(source, masks)
+    """Write a patient with one of the masks found, or say why it is left out."""
     if not found:
         where = "beside it"
         if masks is not None:
-            where = f"in {masks} (as {source.name}/{MASK} or {source.name}.nii.gz, .seg.nrrd or .dcm)"
+            forms = f"{source.name}/{MASK}, {source.name}_seg.nii.gz, or {source.name}.nii.gz, .seg.nrrd or .dcm"
+            where = f"in {masks} (as {forms})"
         return f"no mask {where}"
     changed = [path for path in found if not _is_as_predicted(path)]
     if len(changed) > 1:
@@ -176,7 +186,16 @@ def _label(source: ScanSource, scan: Scan, path: Path, masks: Path | None) -> np
     return label
 
 
-def _masks_of(source: ScanSource, masks: Path | None) -> list[Path]:
+def _named_masks(folder: Path) -> dict[str, list[Path]]:
+    """List the NIfTI files at any depth whose names say that they are masks, as BIDS has them, by whose they are."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if is_nifti(path.name) and (parsed := parse(path.name)).role == "mask" and parsed.patient:
+            found.setdefault(safe_name(parsed.patient), []).append(path)
+    return found
+
+
+def _masks_of(source: ScanSource, masks: Path | None, named: Mapping[str, list[Path]]) -> list[Path]:
     if masks is None:
         return [] if source.label is None else [source.label]
     folder = patient_folder(masks, source.name)
@@ -184,6 +203,7 @@ def _masks_of(source: ScanSource, masks: Path | None) -> list[Path]:
         folder / MASK,
         *sorted(folder.glob("*.seg.nrrd")),
         *(masks / f"{source.name}{suffix}" for suffix in SUFFIXES),
+        *named.get(source.name, []),
     ]
     return [path for path in candidates if path.is_file()]
 

@@ -147,7 +147,25 @@ def test_masks_may_be_called_as_their_scans_are(tmp_path: Path) -> None:
     save(tmp_path / "outlined" / "A.nii.gz", spot(image).astype(np.uint8))
     done = collect(find_scans([tmp_path / "scans"]), tmp_path / "data", tmp_path / "outlined")
     assert done.patients == ["A"]
-    assert done.left == {"B": f"no mask in {tmp_path / 'outlined'} (as B/mask.nii.gz or B.nii.gz, .seg.nrrd or .dcm)"}
+    forms = "B/mask.nii.gz, B_seg.nii.gz, or B.nii.gz, .seg.nrrd or .dcm"
+    assert done.left == {"B": f"no mask in {tmp_path / 'outlined'} (as {forms})"}
+
+
+@pytest.mark.parametrize(
+    "path", ["sub-1_ses-2_seg.nii.gz", "manual/sub-1/ses-2/anat/sub-1_ses-2_space-FLAIR_label-lesion_mask.nii.gz"]
+)
+def test_masks_are_known_by_their_names_at_any_depth(tmp_path: Path, path: str) -> None:
+    image = scan(tmp_path / "scans", "sub-1_ses-2")
+    scan(tmp_path / "scans", "sub-1_ses-1")
+    save(tmp_path / "masks" / path, spot(image).astype(np.uint8))
+    save(tmp_path / "masks" / "sub-1_ses-2_desc-brain_mask.nii.gz", np.ones_like(spot(image), np.uint8))
+    sources = find_scans([tmp_path / "scans"])
+    done = collect(sources, tmp_path / "data", tmp_path / "masks")
+    assert done.patients == ["sub-1_ses-2"]
+    assert set(done.left) == {"sub-1_ses-1"}
+    shutil.copy(tmp_path / "masks" / path, tmp_path / "masks" / "sub-1_ses-2.nii.gz")
+    with pytest.raises(LggError, match=r"sub-1_ses-2: .* and .* are both masks of it: keep one"):
+        collect(sources, tmp_path / "again", tmp_path / "masks")
 
 
 def test_what_is_collected_is_a_sound_data_set(phantom: Path, tmp_path: Path) -> None:
