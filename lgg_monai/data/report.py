@@ -9,6 +9,8 @@ import numpy as np
 from lgg_monai.data.integrity import DatasetReport
 from lgg_monai.data.phantom import is_phantom
 
+MOST_SIZES = 5  # sets of several hospitals may have hundreds
+
 
 def describe(report: DatasetReport) -> str:
     """Summarise a data set in a few lines: patients, slices, sites, sizes, missing sequences, tumour share."""
@@ -29,7 +31,9 @@ def describe(report: DatasetReport) -> str:
     counts = [patient.slices for patient in readable]
     sizes = Counter(patient.size for patient in readable)
     lines.append(f"slices           {slices}, {min(counts)} to {max(counts)} a patient")
-    lines.append("slice size       " + ", ".join(f"{x} x {y} ({n} patients)" for (x, y), n in sizes.most_common()))
+    told = [f"{x} x {y} ({n} patient{'s' * (n > 1)})" for (x, y), n in sizes.most_common(MOST_SIZES)]
+    more = [f"{len(sizes) - len(told)} more"] if len(sizes) > len(told) else []
+    lines.append("slice size       " + ", ".join(told + more))
     lines.append(f"tumour slices    {tumour_slices} ({tumour_slices / slices:.1%})")
     lines.append(f"tumour share     {tumour / voxels:.2%} of all voxels")
     volumes = np.percentile([patient.tumour_voxels for patient in readable], [0, 50, 100])

@@ -447,6 +447,15 @@ def test_scans_of_one_person_are_told(own_nifti: Path) -> None:
     assert "patients         6 (scans of 5 people by their names)\n" in describe(inspect_dataset(own_nifti))
 
 
+def test_few_of_many_sizes_are_told(phantom: Path) -> None:
+    report = inspect_dataset(phantom)
+    assert "slice size       40 x 40 (6 patients)\n" in describe(report)
+    for number, one in enumerate(report.patients[1:], start=1):
+        one.size = (40, 40 + number)
+    assert "slice size       40 x 40 (1 patient), 40 x 41 (1 patient), " in describe(report)
+    assert ", 40 x 44 (1 patient), 1 more\n" in describe(report)
+
+
 def test_columns_come_before_rows_in_the_size(own_phantom: Path) -> None:
     redraw_all(own_phantom, smaller, masks=False)
     redraw_all(own_phantom, smaller, masks=True)
