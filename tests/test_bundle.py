@@ -798,6 +798,6 @@ def test_the_command_ends_on_a_mistake_with_one_line(tmp_path: Path) -> None:
     ours = [line for line in result.stderr.splitlines() if line.startswith("lgg-monai: error:")]
     assert ours == [
         f"lgg-monai: error: no such dataset folder: {tmp_path / 'nowhere'}: "
-        "give the kaggle_3m folder with --dataset_dir"
+        "give the kaggle_3m folder, or one that holds imagesTr"
     ]
     assert "Traceback" not in result.stdout + result.stderr

@@ -93,7 +93,7 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
     folder = Path(dataset_dir)
     try:
         if not folder.is_dir():
-            way = "give the kaggle_3m folder with --dataset_dir"
+            way = "give the kaggle_3m folder, or one that holds imagesTr"
             if folder.is_file() and folder.suffix.lower() == ".zip":
                 way = f"unpack it by `lgg-monai download DIR --source {folder}`"
             raise LggError(f"no such dataset folder: {folder}: {way}")
@@ -101,9 +101,11 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
     except OSError as error:
         raise LggError(f"cannot list the files of {folder} ({error}): give a folder that you may read") from error
     if not patients:
-        inner = next((path.parent for path in sorted(folder.glob("*/imagesTr"))), None)
-        if inner is not None:
-            raise LggError(f"no patients in {folder} itself: give the folder that holds imagesTr, {inner}")
+        around = next((path.parent for path in sorted(folder.glob("*/imagesTr"))), None)
+        if folder.absolute().name in ("imagesTr", "labelsTr"):
+            around = folder.absolute().parent
+        if around is not None:
+            raise LggError(f"no patients in {folder} itself: give the folder that holds imagesTr, {around}")
         message = (
             f"no patients in {folder}: expected <patient>/<patient>_<n>.tif with _mask.tif beside it, "
             "or imagesTr/*.nii.gz with labelsTr/*.nii.gz; of other NIfTI or DICOM scans and their masks, "

@@ -156,8 +156,9 @@ def test_folder_without_patients_is_refused(tmp_path: Path) -> None:
 
 def test_the_folder_above_a_nifti_set_is_told_where_it_lies(tmp_path: Path) -> None:
     (tmp_path / "Task01" / "imagesTr").mkdir(parents=True)
-    with pytest.raises(LggError, match=r"give the folder that holds imagesTr, .*Task01$"):
-        find_patients(tmp_path)
+    for given in (tmp_path, tmp_path / "Task01" / "imagesTr"):
+        with pytest.raises(LggError, match=r"give the folder that holds imagesTr, .*Task01$"):
+            find_patients(given)
 
 
 def test_a_set_in_nnunets_layout_is_for_collect(phantom: Path, tmp_path: Path) -> None:
