@@ -19,6 +19,7 @@ from lgg_monai.data.patients import (
     folders_left_out,
     load_nifti,
     nifti_labels,
+    nifti_name,
     read_patient,
 )
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
@@ -228,11 +229,16 @@ def _normalised_before(reports: list[PatientReport]) -> list[str]:
 
 def _lone_masks(folder: Path, reports: list[PatientReport]) -> list[str]:
     """List NIfTI masks that belong to no image; lone TIFF masks are a problem of their patient."""
+    if not (folder / "imagesTr").is_dir():
+        return []
     labels = {report.patient.label for report in reports}
+    masks = {nifti_name(label): label for label in labels if label is not None}
     return [
-        f"{path} has no image of the same name in imagesTr: add it, or remove the mask"
+        f"{path} lies beside {masks[nifti_name(path)].name}, two masks of one image: remove one of them"
+        if nifti_name(path) in masks
+        else f"{path} has no image of the same name in imagesTr: add it, or remove the mask"
         for path in sorted(nifti_labels(folder))
-        if (folder / "imagesTr").is_dir() and path not in labels
+        if path not in labels
     ]
 
 

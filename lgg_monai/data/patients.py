@@ -122,7 +122,7 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
         apart = one.image.parent != other.image.parent
         give = f"give one of the folders, such as {one.image.parent}, or " if apart else ""
         message = f"patient {one.name} lies twice in {folder} ({one.image} and {other.image}{more})"
-        raise LggError(f"{message}: {give}remove one of them")
+        raise LggError(f"{message}: {give}remove one of them, or rename it where it is another scan")
     return patients
 
 
@@ -254,19 +254,20 @@ def folders_left_out(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _nifti_patients(folder: Path) -> list[Patient]:
-    labels = {_nifti_name(path): path for path in nifti_labels(folder)}
+    labels = {nifti_name(path): path for path in nifti_labels(folder)}
     images = [path for path in sorted((folder / "imagesTr").iterdir()) if is_nifti(path.name)]
     for image in images:
-        patient, channel = _nifti_name(image)[:-5], _nifti_name(image)[-5:]
+        patient, channel = nifti_name(image)[:-5], nifti_name(image)[-5:]
         if re.fullmatch(r"_\d{4}", channel) and patient in labels and patient + channel not in labels:
             raise LggError(
                 f"{image} is one of several files of {patient}, as nnU-Net's layout has them, expected one 4D file: "
                 f"`lgg-monai collect {folder} --output OUT` joins them"
             )
-    return [Patient(_nifti_name(image), image, labels.get(_nifti_name(image)), "nifti") for image in images]
+    return [Patient(nifti_name(image), image, labels.get(nifti_name(image)), "nifti") for image in images]
 
 
-def _nifti_name(path: Path) -> str:
+def nifti_name(path: Path) -> str:
+    """Give the name of the patient that a NIfTI file of a data set belongs to."""
     return _spelt_alike(stem(path.name))
 
 

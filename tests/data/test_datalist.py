@@ -113,7 +113,7 @@ def test_patient_in_two_places_is_refused(own_phantom: Path, tmp_path: Path) -> 
     shutil.copytree(own_phantom / ONE, own_phantom / "copy" / ONE)
     message = refusal(prepare_datalist, own_phantom, tmp_path / "run")
     assert message.startswith(f"patient {ONE} lies twice in {own_phantom}")
-    assert message.endswith("remove one of them")
+    assert message.endswith("remove one of them, or rename it where it is another scan")
 
 
 def test_too_few_patients_are_refused(own_phantom: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -224,6 +225,10 @@ def rewrite(root: Path, change: Callable[[np.ndarray], np.ndarray], labels: bool
     nibabel.save(nibabel.Nifti1Image(change(np.asanyarray(picture.dataobj)), picture.affine), path)
 
 
+def gunzip(path: Path) -> None:
+    path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+
+
 def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
     def change(array: np.ndarray) -> np.ndarray:
         array = array.astype(np.float32)
@@ -274,6 +279,10 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     "mask without image": (
         lambda root: (root / "imagesTr" / f"{ONE}.nii.gz").unlink(),
         rf"labelsTr.{ONE}\.nii\.gz has no image of the same name in imagesTr: add it",
+    ),
+    "two masks of one image": (
+        lambda root: gunzip(root / "labelsTr" / f"{ONE}.nii.gz"),
+        rf"labelsTr.{ONE}\.nii lies beside {ONE}\.nii\.gz, two masks of one image: remove one",
     ),
     "truncated": (
         lambda root: cut(root / "imagesTr" / f"{ONE}.nii.gz"),
