@@ -32,6 +32,8 @@ _TIME = (
     r"((ses|session|visit|time|timepoint|tp|day|week|month|year|fu|follow[-_ ]?up)[-_ ]?\d[\da-z-]*"
     r"|baseline|follow[-_ ]?up|(pre|post)[-_ ]?op)"
 )
+# Kaggle's names of the people of the TCGA, and those of the archive, and of sets that were made of it.
+_TCGA = re.compile(r"TCGA[-_](?P<site>[A-Z0-9]{2})[-_](?P<number>[A-Z0-9]{4})", re.I)
 # A number of eight digits may be the person's own.
 _DATE = r"(19|20)\d\d(?P<between>[-.]?)(0[1-9]|1[0-2])(?P=between)(0[1-9]|[12]\d|3[01])"
 _OF_SCAN = re.compile(rf"[-_]{_DATE}$|[-_]{_TIME}$|^{_TIME}_", re.I)
@@ -70,13 +72,16 @@ def person_of(name: str) -> str:
     """Give a scan's name without what tells it from other scans of the same person, such as date or session.
 
     Known are ``_20010131``, ``_2001-01-31``, BIDS (``sub-01_ses-2``), BraTS (``BraTS-GLI-00005-101``) and words for
-    times such as ``_FU007d``, ``_week-12``, ``_Timepoint_2`` or ``_baseline``.
+    times such as ``_FU007d``, ``_week-12``, ``_Timepoint_2`` or ``_baseline``. ``TCGA-CS-4941`` is ``TCGA_CS_4941``, as
+    weights that learnt from Kaggle's copy of a scan know it.
     """
     for pattern in (_BIDS, _BRATS):
         if match := pattern.fullmatch(name):
             name = match["person"]
     while (shorter := _OF_SCAN.sub("", name)) not in ("", name):
         name = shorter
+    if match := _TCGA.fullmatch(name):
+        return f"TCGA_{match['site']}_{match['number']}".upper()
     return name
 
 

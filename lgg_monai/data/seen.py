@@ -56,11 +56,11 @@ def digest_of(weights: str | Path | None) -> str | None:
         return None
 
 
-def training_patients(checkpoint: Path) -> set[str]:
-    """Name the patients that took part in the training or validation of weights; none where no list is found."""
+def training_people(checkpoint: Path) -> set[str]:
+    """Name the people, by `person_of`, who took part in the training or validation of weights; none without a list."""
     path = datalist_of(checkpoint)
     known = read_datalist(path) if path else {}
-    return {entry["patient"] for part in ("training", "validation") for entry in seen_as(known, part)}
+    return {person_of(entry["patient"]) for part in ("training", "validation") for entry in seen_as(known, part)}
 
 
 def seen_as(datalist: Mapping[str, Any], part: str) -> list[dict[str, Any]]:

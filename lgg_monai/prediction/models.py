@@ -18,7 +18,7 @@ import torch
 import yaml
 
 import lgg_monai
-from lgg_monai.data.seen import datalist_of, training_patients
+from lgg_monai.data.seen import datalist_of, training_people
 from lgg_monai.engines.acceleration import fuse_batch_norms
 from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
@@ -113,7 +113,7 @@ def load_segmenter(
             require_one_logit(network, model.network_def, model.name, chosen)
             networks.append(fuse_batch_norms(network))
             digests.append(sha256(checkpoint))
-        seen = frozenset(name for _, checkpoint in members for name in training_patients(checkpoint))
+        seen = frozenset(name for _, checkpoint in members for name in training_people(checkpoint))
     return Segmenter(
         networks=networks,
         preprocessing=array_preprocessing(),

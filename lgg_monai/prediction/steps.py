@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lgg_monai.data.patients import person_of
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
@@ -83,7 +84,7 @@ def assess(drawn: Drawn, label: np.ndarray | None = None, seen: Container[str] =
     Args:
         drawn: the scan with its mask.
         label: the reference mask, where there is one.
-        seen: names of the patients that took part in the training.
+        seen: people who took part in the training, as `lgg_monai.data.patients.person_of` names them.
     """
     scan, placement, mask = drawn.scan, drawn.placement, drawn.mask
     head = head_mask(placement.turned(scan.image[FLAIR]))
@@ -94,6 +95,6 @@ def assess(drawn: Drawn, label: np.ndarray | None = None, seen: Container[str] =
     elif drawn.specks > REMOVED * int(mask.sum()):
         # Mostly a false alarm, but a second tumour would go the same way.
         warnings.append(f"parts of {drawn.specks} voxels in all were removed beside the largest: look for a second one")
-    if scan.name in seen:
+    if person_of(scan.name) in seen:
         warnings.append("took part in the training of these weights: the result flatters them")
     return Prediction(scan, mask, drawn.probability, measurements, warnings, label)

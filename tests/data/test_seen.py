@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lgg_monai.data.seen import BEFORE, datalist_of, parts_by_identity, require_unseen, seen_before, training_patients
+from lgg_monai.data.seen import BEFORE, datalist_of, parts_by_identity, require_unseen, seen_before, training_people
 from lgg_monai.errors import LggError
 
 PARTS = ("training", "validation", "test")
@@ -67,13 +67,13 @@ def test_the_list_lies_beside_the_weights_or_in_their_run_folder(tmp_path: Path)
     assert datalist_of(tmp_path / "elsewhere" / "model.pt") is None
 
 
-def test_training_patients_are_read_beside_shipped_weights_and_above_a_runs(tmp_path: Path) -> None:
+def test_training_people_are_read_beside_shipped_weights_and_above_a_runs(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    assert training_patients(tmp_path / "checkpoints/best.pt") == set()
-    parts = {"training": [{"patient": "a"}], "validation": [{"patient": "b"}], "test": [{"patient": "c"}]}
+    assert training_people(tmp_path / "checkpoints/best.pt") == set()
+    parts = {"training": [{"patient": "a"}], "validation": [{"patient": "b_20000101"}], "test": [{"patient": "c"}]}
     (tmp_path / "datalist.json").write_text(json.dumps(parts))
-    assert training_patients(tmp_path / "checkpoints/best.pt") == {"a", "b"}
-    assert training_patients(tmp_path / "model.pt") == {"a", "b"}
+    assert training_people(tmp_path / "checkpoints/best.pt") == {"a", "b"}
+    assert training_people(tmp_path / "model.pt") == {"a", "b"}
 
 
 def test_a_second_scan_or_another_outline_of_a_known_patient_is_refused(tmp_path: Path) -> None:
@@ -86,6 +86,12 @@ def test_a_second_scan_or_another_outline_of_a_known_patient_is_refused(tmp_path
     for other in others:
         with pytest.raises(LggError, match=f"test patient {other['patient']} "):
             require_unseen({"training": [], "validation": [], "test": [other]}, tmp_path / "model.pt")
+    weights = tmp_path / "tcga" / "model.pt"
+    weights.parent.mkdir()
+    known = {"training": [{"patient": "TCGA_CS_4941_19960909"}], "validation": [], "test": []}
+    (weights.parent / "datalist.json").write_text(json.dumps(known))
+    with pytest.raises(LggError, match=r"test patient TCGA-CS-4941_1996\.09\.09 "):  # as the archive names that scan
+        require_unseen({"validation": [], "test": [{"patient": "TCGA-CS-4941_1996.09.09"}]}, weights)
     stranger = {"patient": "Q", "fingerprint": "x", "image_fingerprint": "y"}
     require_unseen({"training": [], "validation": [], "test": [stranger]}, tmp_path / "model.pt")
 
@@ -108,7 +114,7 @@ def test_what_the_first_weights_saw_is_remembered_through_further_trainings(
                 require_unseen(datalist(test=patient), third)
         require_unseen(datalist(test="DO", validation="CN"), third)  # they chose an epoch, and may choose one again
     assert not caplog.text
-    assert training_patients(third) == set("XMNABC")
+    assert training_people(third) == set("XMNABC")
     parts = parts_by_identity([json.loads((third.parent / "datalist.json").read_text())])
     assert (parts["a"], parts["c"], parts["m"]) == ("training", "validation", "training")
 
@@ -137,4 +143,4 @@ def test_a_list_of_another_kind_beside_weights_is_one_line(tmp_path: Path, conte
     with pytest.raises(LggError, match=message):
         require_unseen(datalist(test="new"), tmp_path / "model.pt")
     with pytest.raises(LggError, match=message):
-        training_patients(tmp_path / "model.pt")
+        training_people(tmp_path / "model.pt")
