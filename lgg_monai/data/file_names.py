@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -124,6 +125,11 @@ def folder_name(folder: Path) -> str:
         folder = folder.parent
         parts.insert(0, folder.name)
     return "_".join(parts)
+
+
+def composed(text: str) -> str:
+    """Write letters with their accents as one character: what came by way of a Mac looks the same and has two."""
+    return unicodedata.normalize("NFC", text)
 
 
 def safe_name(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lgg_monai.data.file_names import is_nifti, stem
+from lgg_monai.data.file_names import composed, is_nifti, stem
 from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
@@ -233,9 +232,7 @@ def _folders(folder: Path, depth: int = SEARCH_DEPTH) -> Iterator[tuple[Path, li
 
 def _tiff_patients(folder: Path) -> list[Patient]:
     return [
-        Patient(_spelt_alike(path.absolute().name), path, path, "tiff")
-        for path, _ in _folders(folder)
-        if tiff_files(path)
+        Patient(composed(path.absolute().name), path, path, "tiff") for path, _ in _folders(folder) if tiff_files(path)
     ]
 
 
@@ -273,12 +270,7 @@ def _nifti_patients(folder: Path) -> list[Patient]:
 
 def nifti_name(path: Path) -> str:
     """Give the name of the patient that a NIfTI file of a data set belongs to."""
-    return _spelt_alike(stem(path.name))
-
-
-def _spelt_alike(name: str) -> str:
-    """Spell accents as others do: a name that came by way of a Mac may look the same and be other characters."""
-    return unicodedata.normalize("NFC", name)
+    return composed(stem(path.name))
 
 
 def nifti_labels(folder: Path) -> list[Path]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pydicom import Dataset
 
+from lgg_monai.data.file_names import composed
+
 HIDDEN = "***"
 _lock, _silence, _inside = threading.Lock(), ExitStack(), 0  # of `quietly`
 
@@ -43,7 +45,7 @@ class Identity:
         person = _digest(f"{_spelt_alike(name)}\n{number}"), _digest(digits or born) if born else ""
         if _text(header, "PatientIdentityRemoved").upper() == "YES":
             return cls(person)
-        words = {_pattern(part) for part in re.split(r"[\W_]+", _composed(name)) if len(part) > 1 or _caseless(part)}
+        words = {_pattern(part) for part in re.split(r"[\W_]+", composed(name)) if len(part) > 1 or _caseless(part)}
         if len(digits) == 8:
             words |= _date_patterns(digits[:4], digits[4:6], digits[6:])
         # The longest first, lest a shorter one that is part of it leave the rest.
@@ -51,7 +53,7 @@ class Identity:
 
     def hide(self, text: str) -> str:
         """Return ``text`` on one line, with everything that is the patient's replaced."""
-        text = _composed(text)
+        text = composed(text)
         for word in self.words:
             text = re.sub(word, HIDDEN, text, flags=re.IGNORECASE)
         return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
@@ -59,7 +61,7 @@ class Identity:
     def nearest_neutral(self, path: Path) -> Path:
         """Return the deepest folder above or at ``path`` whose whole path does not name the patient."""
         folders = (path, *path.parents)
-        return next(folder for folder in folders if self.hide(str(folder)) == " ".join(_composed(str(folder)).split()))
+        return next(folder for folder in folders if self.hide(str(folder)) == " ".join(composed(str(folder)).split()))
 
 
 def are_several(people: Iterable[Person]) -> bool:
@@ -130,7 +132,7 @@ def _digest(text: str) -> str:
 
 def _spelt_alike(name: str) -> str:
     """Return the first form of a name that is given, without what differs between devices: case, blanks, trailing ^."""
-    form = next((form for form in _composed(name).split("=") if form.strip("^ ")), "")
+    form = next((form for form in composed(name).split("=") if form.strip("^ ")), "")
     return "^".join(" ".join(part.split()) for part in form.casefold().split("^")).rstrip("^")
 
 
@@ -157,11 +159,6 @@ def _date_patterns(year: str, month: str, day: str) -> set[str]:
 def _caseless(word: str) -> bool:
     """Tell letters of scripts without capitals, such as Chinese, Japanese and Korean."""
     return any(unicodedata.category(letter) == "Lo" for letter in word)
-
-
-def _composed(text: str) -> str:
-    """Write letters with their accents as one character: names of files and headers differ in it."""
-    return unicodedata.normalize("NFC", text)
 
 
 def _text(header: Dataset, keyword: str) -> str:
