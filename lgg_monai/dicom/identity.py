@@ -18,6 +18,8 @@ from pydicom import Dataset
 from lgg_monai.data.file_names import composed
 
 HIDDEN = "***"
+UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"}
+"""As they are spelt by devices, and in folders' names, that know ASCII alone."""
 _lock, _silence, _inside = threading.Lock(), ExitStack(), 0  # of `quietly`
 
 
@@ -131,18 +133,23 @@ def _digest(text: str) -> str:
 
 
 def _spelt_alike(name: str) -> str:
-    """Return the first form of a name that is given, without what differs between devices: case, blanks, trailing ^."""
+    """Return the first form of a name that is given, without case, blanks, umlauts and a last ^, as devices differ."""
     form = next((form for form in composed(name).split("=") if form.strip("^ ")), "")
-    return "^".join(" ".join(part.split()) for part in form.casefold().split("^")).rstrip("^")
+    form = form.casefold()
+    for letter, spelt in UMLAUTS.items():
+        form = form.replace(letter, spelt)
+    return "^".join(" ".join(part.split()) for part in form.split("^")).rstrip("^")
 
 
 def _pattern(part: str) -> str:
     """Return what finds a part of a name.
 
     A short one may be a syllable of another word ("Li" of "Axial Lid"), so it counts as a whole word only. But Chinese,
-    Japanese and Korean names have short parts, and no blanks between them.
+    Japanese and Korean names have short parts, and no blanks between them. Umlauts may be spelt out.
     """
     escaped = re.escape(part)
+    for letter, spelt in UMLAUTS.items():
+        escaped = re.sub(f"{letter}|{spelt}", f"(?:{letter}|{spelt})", escaped, flags=re.IGNORECASE)
     return escaped if len(part) > 3 or _caseless(part) else rf"(?<![^\W_]){escaped}(?![^\W_])"
 
 

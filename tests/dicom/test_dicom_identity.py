@@ -148,6 +148,8 @@ def test_short_parts_of_a_name_are_hidden_as_whole_words_only() -> None:
         ("김^민수", "FLAIR김민수", "FLAIR******"),
         ("Müller^Ö", unicodedata.normalize("NFD", "FLAIR Müller Höhe"), "FLAIR *** Höhe"),
         (unicodedata.normalize("NFD", "Müller"), "FLAIR MÜLLER", "FLAIR ***"),
+        ("Müßig^Jörg", "FLAIR MUESSIG Joerg", "FLAIR *** ***"),
+        ("MUESSIG^J", "FLAIR Müßig", "FLAIR ***"),
         ("Иванов^И", "FLAIR Иванов голова", "FLAIR *** голова"),
     ],
 )

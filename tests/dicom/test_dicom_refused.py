@@ -125,6 +125,14 @@ def test_one_patient_is_not_always_spelt_alike(flair: list[Path], tmp_path: Path
     assert source.load().missing == ("post",)
 
 
+def test_umlauts_may_be_spelt_out(flair: list[Path], tmp_path: Path) -> None:
+    for path in flair:
+        edit(path, PatientName="Müßig^Jörg", SpecificCharacterSet="ISO_IR 192")
+    synthesise_series(tmp_path / "t1", some_volume(), AXIAL, "T1", 6, PatientName="MUESSIG^JOERG")
+    (source,) = find_dicom([tmp_path])
+    assert source.load().missing == ("post",)
+
+
 def test_an_empty_birth_date_does_not_make_one_patient_of_two(flair: list[Path], tmp_path: Path) -> None:
     edit(flair[1], PatientBirthDate="")
     synthesise_series(tmp_path / "t1", some_volume(), AXIAL, "T1", 6, PatientBirthDate="19701231")
