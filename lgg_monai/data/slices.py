@@ -57,7 +57,7 @@ class SliceDataset(VolumeDataset):
         """Gather a batch: image ``[B, C, X, Y]`` and label ``[B, 1, X, Y]``."""
         if self._joined is not None:
             images, labels = self._joined.gather(indices)
-            return {self.image_key: images, self.label_key: labels}
+            return {"image": images, "label": labels}
         places = [self.index[number] for number in indices]
         labels = torch.stack([self._fit(self._volumes[patient].label[z], 0) for patient, z in places])
         if self._tables is None:
@@ -68,7 +68,7 @@ class SliceDataset(VolumeDataset):
             channels = self._tables.shape[1]
             offsets = (patients[:, None] * channels + torch.arange(channels)) * CODES
             images = decode(torch.stack(codes), self._tables, offsets.to(self._tables.device))
-        return {self.image_key: images, self.label_key: labels}
+        return {"image": images, "label": labels}
 
     def _join(self) -> None:
         """Put all slices of one size into one tensor, of which volumes are views: a GPU gathers a batch in one call."""

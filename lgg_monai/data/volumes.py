@@ -19,6 +19,7 @@ from lgg_monai.memory import total_bytes
 logger = logging.getLogger(__name__)
 
 CACHES = ("memory", "disk")
+KEYS = ("image", "label")
 
 
 @exits_with_one_line
@@ -43,8 +44,6 @@ class VolumeDataset(CacheDataset):
         data: entries with ``image`` and ``label``, as in ``datalist.json``.
         transform: loads and normalises one volume; gives ``image`` ``[C, X, Y, Z]`` and ``label`` ``[1, X, Y, Z]``. It
             must not be random, as its results are kept.
-        image_key: key of the image volume.
-        label_key: key of the mask volume.
         cache: ``memory``, or ``disk`` for a set larger than that: files in ``cache_dir`` of which what is used is read.
         cache_dir: folder that keeps normalised volumes from one start to the next; None keeps nothing.
         device: a GPU whose memory holds the volumes with ``cache: memory``, where they take less than half of what is
@@ -61,16 +60,12 @@ class VolumeDataset(CacheDataset):
         self,
         data: Sequence[Any],
         transform: Callable | Sequence[Callable] | None = None,
-        image_key: str = "image",
-        label_key: str = "label",
         cache: str = "memory",
         cache_dir: str | None = None,
         device: str | torch.device = "cpu",
         **kwargs: Any,
     ) -> None:
         check_cache(cache, cache_dir)
-        self.image_key = image_key
-        self.label_key = label_key
         super().__init__(data=[], transform=transform, copy_cache=False, as_contiguous=False, **kwargs)
         for step in self.transform.flatten().transforms:
             if isinstance(step, RandomizableTrait):
@@ -93,13 +88,11 @@ class VolumeDataset(CacheDataset):
         def make() -> CompactVolume:
             volume = self.transform(self.data[idx], threading=True)
             # Without MONAI's metadata, with which no file of them is read again (weights_only).
-            image, label = (
-                convert_to_tensor(volume[key], track_meta=False) for key in (self.image_key, self.label_key)
-            )
+            image, label = (convert_to_tensor(volume[key], track_meta=False) for key in KEYS)
             return encode(image, label)
 
         entry = self.data[idx]
-        volume = self._files.volume(entry, (self.image_key, self.label_key), make)
+        volume = self._files.volume(entry, KEYS, make)
         if idx == 0 and self._in_memory:
             self._warn_of_size(volume)
         return volume
@@ -127,8 +120,8 @@ class VolumeDataset(CacheDataset):
         volume = self.compact(number)
         return {
             **self.data[number],
-            self.image_key: volume.values().movedim(0, -1),
-            self.label_key: volume.label.movedim(0, -1),
+            "image": volume.values().movedim(0, -1),
+            "label": volume.label.movedim(0, -1),
         }
 
 
