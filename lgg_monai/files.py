@@ -154,7 +154,7 @@ def read_json(path: Path, what: str) -> Any:
         LggError: ``path`` is missing or is not JSON; ``what`` says in the message what it should have been.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # Windows' editors put a mark before the text
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise LggError(f"cannot read the {what} {path} ({reason}): give the path of another") from error

@@ -187,3 +187,8 @@ def test_output_below_a_file_is_refused(tmp_path: Path, inner: str) -> None:
         writable_folder(tmp_path / inner, choose="another with --output")
     assert str(caught.value).endswith("): choose another with --output")
     assert "\n" not in str(caught.value)
+
+
+def test_json_of_windows_editors_is_read(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text('{"training": []}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "list.json", "datalist") == {"training": []}
