@@ -175,6 +175,11 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
+def is_broken_link(path: Path) -> bool:
+    """Tell whether a file is a link to what is not there, as of a large file that was not fetched (git-annex)."""
+    return path.is_symlink() and not path.exists()
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:

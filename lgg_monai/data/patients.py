@@ -16,6 +16,7 @@ from lgg_monai.data.file_names import composed, is_nifti, stem
 from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
+from lgg_monai.files import is_broken_link
 
 # Folders of the published download hold `<patient>/<patient>_<n>.tif`; one or two more levels lie above them.
 SEARCH_DEPTH = 3
@@ -217,6 +218,8 @@ def _voxels(path: Path) -> np.ndarray:
 
 
 def _unreadable(path: Path, error: Exception) -> LggError:
+    if is_broken_link(path):
+        return LggError(f"{path} is a broken link: fetch what it leads to, or replace it")
     message = f"cannot read {path} as NIfTI ({type(error).__name__}: {error}): replace the file"
     return LggError(" ".join(message.split()))
 
@@ -275,5 +278,7 @@ def nifti_name(path: Path) -> str:
 
 def nifti_labels(folder: Path) -> list[Path]:
     """List the NIfTI masks of a data set in the Decathlon's layout, those that are compressed last."""
-    found = (path for path in folder.glob("labelsTr/*") if is_nifti(path.name) and path.is_file())
+    found = (
+        path for path in folder.glob("labelsTr/*") if is_nifti(path.name) and (path.is_file() or is_broken_link(path))
+    )
     return sorted(found, key=lambda path: (path.suffix.lower() == ".gz", path))

@@ -15,6 +15,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from PIL import Image
 
 from lgg_monai.errors import LggError
+from lgg_monai.files import is_broken_link
 
 MASK_SUFFIX = "_mask"
 TIFF_SUFFIXES = (".tif", ".tiff")  # in any case: a patient whose files end otherwise would be left out in silence
@@ -151,6 +152,8 @@ def read_slice(path: Path) -> np.ndarray:
     except LggError:
         raise
     except Exception as error:  # Pillow raises many kinds on a damaged file
+        if is_broken_link(path):
+            raise LggError(f"{path} is a broken link: fetch what it leads to, or replace it") from error
         raise LggError(f"cannot read {path} (damaged, cut short, or no TIFF image): replace the file") from error
 
 

@@ -81,6 +81,11 @@ def remove_slice(root: Path, *numbers: int) -> None:
         tif(root, n, mask=True).unlink()
 
 
+def unfetch(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("annex/not-here")
+
+
 def rename_patient(root: Path) -> None:
     """Put one patient's pixels in a second time, under another name."""
     (root / TWIN).mkdir()
@@ -107,6 +112,10 @@ def soft(mask: np.ndarray) -> np.ndarray:
 
 
 FOLDER_DAMAGES: dict[str, tuple[Damage, str]] = {
+    "a slice that was not fetched": (
+        lambda root: unfetch(tif(root, 3)),
+        rf"{ONE}_3\.tif is a broken link: fetch what it leads to, or replace it",
+    ),
     "image without mask": (
         lambda root: tif(root, 3, mask=True).unlink(),
         rf"{ONE}_3\.tif has no mask beside it: add {ONE}_3_mask\.tif",
@@ -279,6 +288,14 @@ NIFTI_DAMAGES: dict[str, tuple[Damage, str]] = {
     "mask without image": (
         lambda root: (root / "imagesTr" / f"{ONE}.nii.gz").unlink(),
         rf"labelsTr.{ONE}\.nii\.gz has no image of the same name in imagesTr: add it",
+    ),
+    "a mask that was not fetched": (
+        lambda root: unfetch(root / "labelsTr" / f"{ONE}.nii.gz"),
+        rf"labelsTr.{ONE}\.nii\.gz is a broken link: fetch what it leads to, or replace it",
+    ),
+    "an image that was not fetched": (
+        lambda root: unfetch(root / "imagesTr" / f"{ONE}.nii.gz"),
+        rf"imagesTr.{ONE}\.nii\.gz is a broken link: fetch what it leads to, or replace it",
     ),
     "two masks of one image": (
         lambda root: gunzip(root / "labelsTr" / f"{ONE}.nii.gz"),
