@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
+
+from lgg_monai.progress import ProgressLines
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -26,32 +28,11 @@ def terminal_bar(shown: bool = True) -> Progress:
     return Progress(console=Console(stderr=True), transient=True, disable=not (shown and sys.stderr.isatty()))
 
 
-class ProgressLines:
-    """Say on standard error how many patients are done, where it is no terminal: once every so often.
-
-    Args:
-        seconds: from one line to the next; the first comes so long after the start.
-        clock: tells the time in seconds.
-    """
-
-    def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = seconds
-        self.clock = clock
-        self.last = clock()
-
-    def __call__(self, done: int, total: int, name: str) -> None:
-        """Take note that `done` of `total` patients are done, and the next is `name`."""
-        now = self.clock()
-        if now - self.last >= self.seconds:
-            self.last = now
-            typer.echo(f"{done} of {total} patients done, {name} next", err=True)
-
-
 @contextmanager
 def patients_done() -> Iterator[Callable[[int, int, str], None]]:
     """Show patients done on the terminal; in a log file, a line a minute."""
     if not sys.stderr.isatty():
-        yield ProgressLines()
+        yield ProgressLines(partial(typer.echo, err=True))
         return
     with terminal_bar() as bar:
         task = bar.add_task("patients", total=None)

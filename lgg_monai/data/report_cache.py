@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from lgg_monai.data.spacing import spacing_of
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.data.volume_cache import cache_folder, chosen_folder
 from lgg_monai.files import write_json
+from lgg_monai.progress import ProgressLines
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +107,14 @@ def _read(path: Path, patient: Patient) -> PatientReport | None:
         return None
 
 
+def _logged(patients: Iterable[Patient]) -> Iterator[Patient]:
+    members = list(patients)
+    lines = ProgressLines(partial(logger.info, "reading the data set: %s"))
+    for done, patient in enumerate(members):
+        lines(done, len(members), patient.name)
+        yield patient
+
+
 def sound_report(dataset_dir: str | Path, cache_dir: str | Path | None) -> DatasetReport:
     """Read the data set, but for what was read before and has not changed, and refuse one with problems.
 
@@ -111,6 +122,6 @@ def sound_report(dataset_dir: str | Path, cache_dir: str | Path | None) -> Datas
         LggError: names the problems.
     """
     require_order(Path(dataset_dir))  # before thousands of patients are read
-    report = inspect_dataset(Path(dataset_dir), inspect=ReportCache(cache_dir).report)
+    report = inspect_dataset(Path(dataset_dir), _logged, ReportCache(cache_dir).report)
     require_sound(report)
     return report

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from lgg_monai.data.compact import CompactVolume, encode
 from lgg_monai.data.volume_cache import VolumeCache, chosen_folder
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.memory import total_bytes
+from lgg_monai.progress import ProgressLines
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ class VolumeDataset(CacheDataset):
                 raise LggError(f"{name} in preprocessing is random, but its result is kept: put it into augmentation")
         self._files = VolumeCache(cache_dir, self.transform, mapped=cache == "disk")
         self._in_memory = cache == "memory"
+        self._lines = ProgressLines(partial(logger.info, "normalising volumes: %s"))
         self.set_data(data)
         if cache == "memory" and self._fits(torch.device(device)):
             self._cache = [volume.to(torch.device(device)) for volume in self._cache]
@@ -92,6 +95,8 @@ class VolumeDataset(CacheDataset):
             return encode(image, label)
 
         entry = self.data[idx]
+        if idx < self.cache_num:
+            self._lines(idx, self.cache_num, _name(entry))
         volume = self._files.volume(entry, KEYS, make)
         if idx == 0 and self._in_memory:
             self._warn_of_size(volume)
@@ -103,7 +108,7 @@ class VolumeDataset(CacheDataset):
         if there is not None and needed > there:
             logger.warning(
                 "%d volumes like that of %s take %.0f GB, and this machine has %.0f GB of memory: --cache disk leaves "
-                "them on the disk", self.cache_num, self.data[0].get("patient", "the first"), needed / 1e9, there / 1e9,
+                "them on the disk", self.cache_num, _name(self.data[0]), needed / 1e9, there / 1e9,
             )  # fmt: skip
 
     def compact(self, number: int) -> CompactVolume:
@@ -123,6 +128,10 @@ class VolumeDataset(CacheDataset):
             "image": volume.values().movedim(0, -1),
             "label": volume.label.movedim(0, -1),
         }
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("patient", "one without a name"))
 
 
 def _bytes(volume: CompactVolume) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 
 import lgg_monai.data.integrity as module
+from lgg_monai.data import report_cache
 from lgg_monai.data.convert import convert
 from lgg_monai.data.datalist import evaluation_datalist, prepare_datalist
 from lgg_monai.data.integrity import DatasetReport, inspect_dataset
@@ -140,3 +143,15 @@ def test_datalists_are_the_same_with_a_cache(phantom: Path, tmp_path: Path, read
         assert prepare_datalist(str(phantom), run, cache_dir=cache) == training
         assert evaluation_datalist(str(phantom), run, cache_dir=cache) == test
     assert len(read) == 10
+
+
+def test_long_reading_says_how_far_it_is(
+    phantom: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(report_cache, "ProgressLines", partial(report_cache.ProgressLines, seconds=0))
+    with caplog.at_level(logging.INFO):
+        report = sound_report(phantom, None)
+    assert caplog.messages == [
+        f"reading the data set: {done} of 10 patients done, {one.patient.name} next"
+        for done, one in enumerate(report.patients)
+    ]

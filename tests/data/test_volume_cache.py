@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,16 @@ def test_volumes_that_memory_cannot_hold_are_told_of_at_the_first(
     warnings = [message for message in caplog.messages if "--cache disk" in message]
     assert len(warnings) == told
     assert all(f"3 volumes like that of {data[0]['patient']} take" in message for message in warnings)
+
+
+def test_long_normalising_says_how_far_it_is(
+    phantom: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = entries(phantom)
+    monkeypatch.setattr(volumes, "ProgressLines", partial(volumes.ProgressLines, seconds=0))
+    with caplog.at_level(logging.INFO):
+        VolumeDataset(data, preprocessing(), progress=False)
+    assert f"normalising volumes: 2 of 3 patients done, {data[2]['patient']} next" in caplog.messages
 
 
 def test_git_takes_no_notice_of_patients_pixels(phantom: Path, tmp_path: Path) -> None:

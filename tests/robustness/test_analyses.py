@@ -17,7 +17,6 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.cli import main
-from lgg_monai.commands.progress import ProgressLines
 from lgg_monai.data import evaluation_datalist, find_patients, read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.predictions import read_prediction
@@ -587,17 +586,3 @@ def test_an_ensemble_is_the_mean_and_not_its_boldest_member(trained: Path, phant
     content = score_ensemble(members, tmp_path / "out", phantom, MaskRule(0.5, 0, 0))
     assert content["ensemble"]["volume_dice"]["mean"] == 0
     assert content["members"]["left"]["volume_dice"]["mean"] == 1
-
-
-def test_a_log_file_is_told_of_progress_once_a_minute(capsys: pytest.CaptureFixture) -> None:
-    seconds = iter([0.0, 20.0, 61.0, 100.0, 121.0, 200.0])
-    say = ProgressLines(seconds=60, clock=lambda: next(seconds))
-    for done, name in enumerate(("a", "b", "c", "d", "e")):
-        say(done, 5, name)
-    streams = capsys.readouterr()
-    assert streams.out == ""
-    assert streams.err.splitlines() == [
-        "1 of 5 patients done, b next",
-        "3 of 5 patients done, d next",
-        "4 of 5 patients done, e next",
-    ]
