@@ -21,6 +21,7 @@ _OTHER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|nul
 _SAFE_TAGS = {
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "timestamp")
 }
+_MERGE = "tag:yaml.org,2002:merge"
 _TRUE = {"true", "yes", "on"}
 _FALSE = {"false", "no", "off"}
 
@@ -112,16 +113,23 @@ def _from_node(node: yaml.Node, known: dict[int, Item], depth: int) -> Item:
     kind = {yaml.MappingNode: "map", yaml.SequenceNode: "list"}.get(type(node), "text")
     item = known[id(node)] = Item(line, kind)
     if node.tag not in _SAFE_TAGS:
-        merge = node.tag == "tag:yaml.org,2002:merge"
-        item.notes.append((line, f"tag {shown(node.tag)}", not merge))
+        item.notes.append((line, f"tag {shown(node.tag)}", True))
     if isinstance(node, yaml.ScalarNode):
         item.text = node.value
         item.kind = "text" if node.tag not in _SAFE_TAGS or node.tag.endswith(":str") else "other"
     elif isinstance(node, yaml.SequenceNode):
         item.items = [_from_node(child, known, depth + 1) for child in node.value]
     else:
-        item.pairs = [(_from_node(k, known, depth + 1), _from_node(v, known, depth + 1)) for k, v in node.value]
+        merged: list[tuple[Item, Item]] = []
+        for key_node, value_node in node.value:
+            key, value = (_from_node(part, known, depth + 1) for part in (key_node, value_node))
+            if key_node.tag == _MERGE:  # its pairs are this map's own, so that they have ids of it
+                merged += [pair for part in reversed(value.items or [value]) for pair in part.pairs]
+            else:
+                item.pairs.append((key, value))
+                item.notes += key.notes
         _note_duplicates(item)
+        item.pairs = merged + item.pairs
     return item
 
 

@@ -12,10 +12,10 @@ from lgg_monai.sharing.inspect import attributes, policy
 from lgg_monai.sharing.inspect.findings import Grade
 from lgg_monai.sharing.inspect.names import Remark, grade_target, keyword_grade, named_by_text
 from lgg_monai.sharing.inspect.policy import D, E, N
+from lgg_monai.sharing.inspect.references import REFERENCES, and_above
 from lgg_monai.sharing.inspect.resolve import Resolver
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
-REFERENCES = "__local_refs"  # what MONAI replaces `@id` by
 LARGEST_NUMBER = 10**9
 LARGEST_POWER = 64
 # A dotted name that is no file's.
@@ -36,7 +36,8 @@ class Names:
         aliases: names that stand for modules or things from modules: every dotted name that they can mean.
         local: names that the code itself binds to values.
         attributes: attributes that the code itself defines.
-        modules: ids of a config by which an imported module can be reached.
+        modules: ids of a config at or below which imported modules lie.
+        holders: ids above those.
         script: whether the code is a script and not an expression.
     """
 
@@ -45,7 +46,12 @@ class Names:
     local: Collection[str] = field(default_factory=set)
     attributes: Collection[str] = field(default_factory=set)
     modules: Collection[str] = field(default_factory=set)
+    holders: Collection[str] = field(default_factory=set)
     script: bool = False
+
+    def reaches_module(self, place: str) -> bool:
+        """Whether a reference to an id of a config hands on an imported module, or what holds one."""
+        return place in self.holders or any(one in self.modules for one in and_above(place))
 
 
 class CodeGrader:
@@ -252,7 +258,7 @@ class CodeGrader:
         index = node.slice
         if not isinstance(index, ast.Constant) or not isinstance(index.value, str):
             self._remark(node, REFERENCES, D, "reaches all that the config holds")
-        elif index.value in self.names.modules:
+        elif self.names.reaches_module(index.value):
             self._remark(node, f"@{index.value}", D, "reaches an imported module by reference, which hides its name")
 
     def _call(self, node: ast.Call, scope: frozenset[str]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from lgg_monai.sharing.inspect.expressions import REFERENCES
-
+REFERENCES = "__local_refs"  # what MONAI replaces `@id` by
 # As monai.bundle.ReferenceResolver and ConfigParser have them.
 _REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
 _RELATIVE = re.compile(r"(?:@|%)(?:::)+")
@@ -16,6 +16,36 @@ SEPARATOR = "::"
 def normalised(text: str) -> str:
     """`#` and `::` are the same to MONAI, in every text: a comment in an expression may be none."""
     return text.replace("#", SEPARATOR)
+
+
+def canonical(place: str) -> str:
+    """An id as MONAI looks it up: it strips every part."""
+    return SEPARATOR.join(part.strip() for part in normalised(place).split(SEPARATOR))
+
+
+def within(place: str, above: str) -> bool:
+    """Whether an id is another one or lies below it."""
+    return not above or place == above or place.startswith(above + SEPARATOR)
+
+
+def and_above(place: str) -> Iterator[str]:
+    """An id and all above it, up to that of the whole config, which is empty."""
+    while place:
+        yield place
+        place = place.rpartition(SEPARATOR)[0]
+    yield ""
+
+
+def unnumbered(place: str) -> str:
+    """An id up to its first index: MONAI also finds an entry by -1 or +0, and a list may grow by merging."""
+    parts = place.split(SEPARATOR)
+    for count, part in enumerate(parts):
+        try:
+            int(part)
+        except ValueError:
+            continue
+        return SEPARATOR.join(parts[:count]) or place
+    return place
 
 
 def is_relative(text: str) -> bool:
@@ -64,6 +94,6 @@ def macro(text: str) -> tuple[str, str]:
     value = normalised(text)[1:]
     match = _FILE.findall(value)
     if not match:
-        return "", value
+        return "", canonical(value)
     path = match[0][0]
-    return path, value.rsplit(path, 1)[1].removeprefix(SEPARATOR)
+    return path, canonical(value.rsplit(path, 1)[1].removeprefix(SEPARATOR))

@@ -15,7 +15,19 @@ from lgg_monai.sharing.inspect.findings import Finding, Grade, shown
 from lgg_monai.sharing.inspect.imports import import_remarks, imported
 from lgg_monai.sharing.inspect.names import Remark, grade_target, keyword_grade, named_by_text, odd_names, worst
 from lgg_monai.sharing.inspect.policy import D, E, N
-from lgg_monai.sharing.inspect.references import SEPARATOR, absolute, code, is_relative, macro, normalised, references
+from lgg_monai.sharing.inspect.references import (
+    SEPARATOR,
+    absolute,
+    and_above,
+    canonical,
+    code,
+    is_relative,
+    macro,
+    normalised,
+    references,
+    unnumbered,
+    within,
+)
 from lgg_monai.sharing.inspect.resolve import Resolver
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
@@ -60,7 +72,7 @@ def places(file: str, item: Item, here: str = "", key: str = "") -> Iterator[Pla
     children = [(name.text, value) for name, value in item.pairs]
     children += [(str(index), value) for index, value in enumerate(item.items)]
     for name, value in children:
-        inner = SEPARATOR.join(part for part in (here, normalised(name).removeprefix("+")) if part)
+        inner = SEPARATOR.join(part for part in (here, canonical(name.removeprefix("+"))) if part)
         yield from places(file, value, inner, key if item.kind == "list" else name)
 
 
@@ -82,23 +94,18 @@ def understand(configs: Mapping[str, Item], resolver: Resolver, paths: set[str],
                 statement = _import_of(text[1:])
                 for name, origin in imported(statement) if statement else []:
                     aliases.setdefault(name, set()).add(origin)
-                    modules.add(place.id)
+                    modules.add(unnumbered(place.id))
             elif text.startswith("%"):
-                macros.append((place.id, macro(text)[1]))
+                macros.append((unnumbered(place.id), macro(_absolute(text, place.id))[1]))
     for _ in range(6):  # a macro copies what it stands for, import statements included
         for here, there in macros:
-            modules |= {here + module.removeprefix(there) for module in modules if _within(module, there)}
-    above = {
-        SEPARATOR.join(module.split(SEPARATOR)[:count])
-        for module in modules
-        for count in range(module.count(SEPARATOR) + 1)
-    }
-    context.names.modules = modules | above
+            if any(within(there, module) for module in modules):
+                modules.add(here)
+            inside = [module.removeprefix(there).removeprefix(SEPARATOR) for module in modules if within(module, there)]
+            modules.update(unnumbered(f"{here}{SEPARATOR}{module}") for module in inside if module)
+    context.names.modules = modules
+    context.names.holders = {above for module in modules for above in and_above(module)}
     return context
-
-
-def _within(place: str, above: str) -> bool:
-    return not above or place == above or place.startswith(above + SEPARATOR)
 
 
 def _plain_key(key: str) -> bool:
@@ -198,7 +205,7 @@ def _text(place: Place, context: Context, about: bool) -> tuple[str, Grade, str]
         return _expression(text, place.id, context)
     if text.startswith("%"):
         return "macro", *_macro(text, place.id, context)
-    if place.key != "_requires_" and any(one in context.names.modules for one in references(_absolute(text, place.id))):
+    if place.key != "_requires_" and any(map(context.names.reaches_module, references(_absolute(text, place.id)))):
         return "reference", D, "hands on imported modules, which hides their names"
     grade, reason = named_by_text(text, context.names.resolver)
     if grade != E and place.key not in policy.LOOKED_UP:

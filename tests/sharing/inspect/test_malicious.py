@@ -98,6 +98,8 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         {"x": "$[1, 2, 3][1 #open('canary', 'w').close()\n]"},  # a comment becomes a slice
         {"f, open('canary', 'w').close()": {"x": "$[0][@#b]", "b": 1}, "f": 1},  # a key becomes code
         {"x": {"_target_": "LoadImage", "reader": "os.mkdir", "path": "canary"}},
+        {"libs": ["$import os"], "m": "% libs ::-1", "x": "$@m.mkdir('canary')"},
+        {"libs": ["$import os"], "m": "%#libs::\u0660", "x": "$@m.mkdir('canary')"},
     ],
 )
 def test_unlikely_tricks_do_run_in_monai(tmp_path: Path, trick: dict[str, object]) -> None:
