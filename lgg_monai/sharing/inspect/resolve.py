@@ -33,11 +33,14 @@ class Resolver:
         """
         if name in RULES:
             return _reasoned(RULES[name], name)
-        if any(part.startswith("_") for part in name.removeprefix("__future__.").split(".")):
-            return Grade.DANGEROUS, f"{name}: a private or special name"
         origin, after, found = self.definition(name)
-        if self.is_own(name) and self.is_own(origin):
-            return self._grade_own(origin, found)
+        own = self.is_own(name) and self.is_own(origin)
+        # A private function of the bundle's own is graded where it is defined; what any object has is not.
+        private = [part for part in name.removeprefix("__future__.").split(".") if part.startswith("_")]
+        if private and not (own and not any(part.startswith("_") for part in after) and "__" not in name):
+            return Grade.DANGEROUS, f"{name}: a private or special name"
+        if own:
+            return self._grade_own(origin, after, found)
         if self.is_own(name):
             return self.grade(origin)
         same = origin.split(".")[0].lstrip("_").startswith(name.split(".")[0])
@@ -67,7 +70,7 @@ class Resolver:
         """Whether a dotted name begins in the bundle itself."""
         return name.split(".")[0] in self.own_roots
 
-    def _grade_own(self, origin: str, found: bool) -> tuple[Grade, str]:
+    def _grade_own(self, origin: str, after: list[str], found: bool) -> tuple[Grade, str]:
         parts = origin.split(".")
         for count in range(len(parts), 0, -1):
             known = self.known.get(".".join(parts[:count]))
@@ -75,6 +78,8 @@ class Resolver:
                 return self.grade(".".join([known, *parts[count:]]))
         if not found:
             return Grade.DANGEROUS, f"{origin}: not in this bundle, so it would come from elsewhere"
+        if Grade.DANGEROUS in map(attribute, after):  # a generator's frame, or a module that a class holds
+            return _reasoned(Grade.DANGEROUS, origin)
         return Grade.EXPECTED, f"{origin}: the bundle's own script, graded by itself"
 
     def definition(self, name: str, depth: int = 0) -> tuple[str, list[str], bool]:

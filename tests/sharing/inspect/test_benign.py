@@ -299,9 +299,12 @@ def test_logs_and_tables_by_plain_names_are_clean(tmp_path: Path) -> None:
         "$list(itertools.chain.from_iterable([[1], [2]])) + [math.pi]",
         "$monai.transforms.LoadImaged('image', reader='itkreader')",
         "$monai.transforms.LoadImage(reader='PILReader')",
+        "$scripts._scaled(2) + scripts.Net.width",
     ],
 )
 def test_ordinary_expressions_are_clean(tmp_path: Path, expression: str) -> None:
-    config = {"imports": ["$import itertools", "$import math"], "x": expression}
-    root = malicious.write(tmp_path / "bundle", {"configs/a.json": json.dumps(config)})
+    config = {"imports": ["$import itertools", "$import math", "$import scripts"], "x": expression}
+    scripts = "class Net:\n    width = 3\n\n\ndef _scaled(x):\n    return 2 * x\n"
+    files = {"configs/a.json": json.dumps(config), "scripts/__init__.py": scripts}
+    root = malicious.write(tmp_path / "bundle", files)
     assert odd(inspect_bundle(root)) == []
