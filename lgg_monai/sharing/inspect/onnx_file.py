@@ -9,6 +9,8 @@ from lgg_monai.sharing.inspect.policy import D, E, N
 
 DEEPEST = 16
 _KNOWN = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft"}
+# Operators of a known domain that hold what was compiled for a device, or name a function of Python.
+_OPAQUE = {"EPContext", "PythonOp", "PythonOpGrad"}
 # Field numbers of onnx.proto: which are messages to go into, and the types they hold.
 _MESSAGES = {
     "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
@@ -36,10 +38,12 @@ def grade_onnx(data: bytes, paths: set[str], folder: str) -> list[tuple[str, Gra
     domains: set[str] = set()
     defined: set[str] = set()
     files: set[str] = set()
+    operators: set[str] = set()
     graphs = 0
     for kind, fields in _walk("model", memoryview(data), 0):
         if kind == "node":
             domains.add(_text(fields, 7))
+            operators.add(_text(fields, 4))
         elif kind == "function":
             defined.add(_text(fields, 10))
         elif kind == "entry" and _text(fields, 1) == "location":
@@ -52,6 +56,7 @@ def grade_onnx(data: bytes, paths: set[str], folder: str) -> list[tuple[str, Gra
         inside = folder + name in paths and not name.startswith("/") and ".." not in name.split("/")
         reason = "weights in another file of the bundle" if inside else "weights from a file that is not in the bundle"
         found.append((f"external data {name}", E if inside else D, reason))
+    found += [(f"operator {name}", D, "runs what cannot be inspected") for name in sorted(operators & _OPAQUE)]
     for domain in sorted(domains - _KNOWN):
         own = domain in defined
         grade = E if own else D if "contrib" in domain else N

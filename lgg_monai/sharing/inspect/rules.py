@@ -162,11 +162,12 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
             reason if plain else "opens the debugger, is computed, or hands on what calls anything that a text names"
         )
         yield Finding(file, value.line, "mode", f"{name}: {shown(value.text)}", E if plain else D, reason)
-    if name == "filename" and value.kind == "text" and not policy.DATA_FILE.fullmatch(value.text):
+    checkpoint = name.endswith("_filename")  # as CheckpointSaver has them: what it writes is no text
+    if (checkpoint or name == "filename") and value.kind == "text" and not policy.DATA_FILE.fullmatch(value.text):
         grade = D if policy.PROGRAM_FILE.fullmatch(value.text) else N
-        yield Finding(
-            file, value.line, "file", f"{name}: {shown(value.text)}", grade, "a program may read what it names"
-        )
+        if not checkpoint or (grade == D and not value.text.lower().endswith(".pth")):
+            text = f"{name}: {shown(value.text)}"
+            yield Finding(file, value.line, "file", text, grade, "a program may read what it names")
     grade, reason = keyword_grade(name, value.plain())
     if grade != E:
         yield Finding(file, value.line, "argument", f"{name}: {shown(value.text)}", grade, reason)

@@ -24,6 +24,7 @@ from lgg_monai.sharing.rewrite import rewrite_imports
 LARGEST_SCRIPT = 2 * 2**20  # bytes
 PACKAGE = "lgg_monai"
 FOLDER = "scripts"  # where a bundle carries copies of this package's modules
+_STARTUP = {"sitecustomize", "usercustomize"}  # Python imports them by itself if it finds them
 _ENCODINGS = {"utf-8", "utf-8-sig", "ascii", "iso-8859-1"}
 _PICKLING = {
     "__reduce__",
@@ -110,13 +111,15 @@ def defined_attributes(texts: Iterable[str]) -> set[str]:
 
 
 def shadowing(paths: Iterable[str]) -> list[Finding]:
-    """Modules at the bundle's root that Python would find instead of installed ones of the same name."""
+    """Modules at the bundle's root that Python would find by itself, or instead of installed ones of the same name."""
     findings = []
     for root in sorted({path.split("/")[0] for path in paths if path.endswith(".py")}):
         name = root.removesuffix(".py")
         if name == FOLDER:
             continue
-        if name in sys.stdlib_module_names or graded(name) is not None or package_root(name) is not None:
+        if name in _STARTUP:
+            findings.append(Finding(root, 0, "script", name, D, "Python runs it whenever it starts"))
+        elif name in sys.stdlib_module_names or graded(name) is not None or package_root(name) is not None:
             findings.append(Finding(root, 0, "script", name, D, f"takes the place of the installed module {name}"))
     return findings
 

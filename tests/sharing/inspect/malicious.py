@@ -186,6 +186,7 @@ def expressions(touch: str) -> dict[str, object]:
             "x": {"_target_": "LogfileHandler", "output_dir": "."},
             "x::filename": ".profile",
         },
+        "checkpoint that is a module": {"_target_": "CheckpointSaver", "save_dir": ".", "final_filename": "torch.py"},
         "pickles by unpacked arguments": "$monai.data.NumpyReader(**{'allow_pickle': True})",
         "not parsable": "$f'{x['y']}' if",
         "nested too deeply": "$" + "-" * 1500 + "1",
@@ -274,6 +275,7 @@ def other_files(touch: str) -> dict[str, Files]:
         "logging nested too deeply": {"configs/logging.conf": "[handler_x]\nclass=StreamHandler\nargs=(" + "-" * 1500 + "1,)\n"},
         "script that does not parse": {"scripts/net.py": "def f(:\n"},
         "script shadows a package": {"numpy/__init__.py": "x = 1\n"},
+        "script that Python starts with": {"sitecustomize.py": "x = 1\n"},
         "script shadows the library": {"random.py": "x = 1\n"},
         "compiled script": {"scripts/net.pyc": b"\xa7\r\r\n" + b"\0" * 12},
         "cached script": {"scripts/__pycache__/net.cpython-311.pyc": b"\xa7\r\r\n" + b"\0" * 12},
@@ -313,6 +315,8 @@ def other_files(touch: str) -> dict[str, Files]:
         "onnx outside": {"models/model.onnx": _onnx("../../../etc/passwd")},
         "onnx absolute": {"models/model.onnx": _onnx("/etc/passwd")},
         "onnx missing": {"models/model.onnx": _onnx("weights.bin")},
+        "onnx compiled for a device": {"models/model.onnx": _onnx(operator="EPContext")},
+        "onnx calls Python": {"models/model.onnx": _onnx(operator="PythonOp")},
         "not onnx": {"models/model.onnx": b"rubbish that is no model"},
         "nested zip": {"docs/more.zip": zipped({"a.py": run})},
         "nested zip as weights": {"models/model.pt": zipped({"a.py": run})},
@@ -404,13 +408,16 @@ def _objects(one: object) -> bytes:
     return buffer.getvalue()
 
 
-def _onnx(location: str) -> bytes:
+def _onnx(location: str = "", operator: str = "Identity") -> bytes:
     import onnx
     from onnx import TensorProto, helper
 
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value=location)
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], float_data=[1.0])
+    if location:
+        tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=location)
     value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
-    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value], [tensor])
+    domain = "" if operator == "Identity" else "com.microsoft"
+    graph = helper.make_graph([helper.make_node(operator, ["w"], ["y"], domain=domain)], "g", [], [value], [tensor])
     model: onnx.ModelProto = helper.make_model(graph)
     return model.SerializeToString()
