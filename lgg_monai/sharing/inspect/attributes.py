@@ -46,12 +46,14 @@ PLAIN_ATTRIBUTES = _words(  # networks, tensors and arrays
     "sub_ norm T mT ravel "
     "nonzero where nan_to_num unique sort argsort index_select gather scatter_ repeat chunk split flip roll "
     "is_floating_point is_cuda "
-    "new_zeros new_ones type_as matmul affine meta is_complex real imag "
+    "new_zeros new_ones new_full new_empty new_tensor pow_ sqrt_ exp_ log_ abs_ neg_ ge_ gt_ le_ lt_ "
+    "type_as matmul affine meta is_complex real imag "
     # engines, handlers and data
     "run state output epoch iteration max_epochs epoch_length metrics batch dataset transform optimizer network "
     "add_event_handler remove_event_handler exception_raised "
     "attach on compute update reset fire_event terminate terminate_epoch logger ema_model key_metric_name "
     "best_metric inferer "
+    "scaler scale amp amp_kwargs to_kwargs non_blocking prepare_batch module apply roi_size setLevel set_trainer "
     "param_groups lr get_last_lr sampler batch_size set_epoch num_samples randomize R set_random_state seed keys "
     "transforms "
     "initial_seed manual_seed "
@@ -60,7 +62,7 @@ PLAIN_ATTRIBUTES = _words(  # networks, tensors and arrays
     "isdigit "
     "items values get setdefault remove clear add union intersection difference discard issubset reverse total "
     "real "
-    "isatty flush stem name suffix parent image label images labels mask is_integer bit_length"
+    "isatty flush now strftime isoformat stem name suffix parent image label images labels mask is_integer bit_length"
 )
 DANGEROUS_ATTRIBUTES = _words("from_file") | _words(
     "system popen Popen call check_call check_output getoutput getstatusoutput run_cmd run_module run_path "
@@ -97,7 +99,7 @@ DANGEROUS_BEGINNINGS = (
     "unpickle",
 )
 READING = {"read", "readline", "readlines", "readinto", "recv", "send", "sendall"}
-HARMLESS_EXCEPTIONS = {"load_state_dict", "executor", "savings"}
+HARMLESS_EXCEPTIONS = {"load_state_dict", "executor", "savings", "save_rank", "save_dir"}
 PLAIN_DUNDERS = {"__version__", "__cause__"}  # the second leads from one error to another
 SCRIPT_DUNDERS = {
     "__init__",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 
 from lgg_monai.sharing.inspect import policy
 from lgg_monai.sharing.inspect.findings import Grade
 from lgg_monai.sharing.inspect.names import Remark
-from lgg_monai.sharing.inspect.policy import D, E
+from lgg_monai.sharing.inspect.policy import D, E, N
 from lgg_monai.sharing.inspect.resolve import Resolver
+from lgg_monai.sharing.inspect.sources import optional_import
+
+_OPTIONAL = "optional_import"  # of MONAI: `thing, has_it = optional_import("module", name="thing")`
 
 
 def imported(node: ast.Import | ast.ImportFrom, origin: str | None = None) -> list[tuple[str, str]]:
@@ -52,9 +56,45 @@ def grade_import(module: str, resolver: Resolver) -> tuple[Grade, str]:
         return D, f"{module}: not known to be harmless"
     if root in policy.IMPORTABLE and (grade != D or module in policy.IMPORTABLE):
         return E, "each use is graded"
+    if module in policy.IMPORTABLE_WITH_A_NOTE:
+        return N, f"{module}: much of it is dangerous; each use is graded by itself"
     return (
         grade,
         f"{module} reaches files, processes, network, environment or code"
         if grade == D
         else f"{module} may read and write files",
     )
+
+
+class _OptionalImports(ast.NodeTransformer):
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | list[ast.AST]:
+        match node:
+            case ast.Assign(
+                targets=[ast.Tuple(elts=[ast.Name(id=bound), flag])], value=ast.Call(func=ast.Name(id=name))
+            ):
+                module, thing = optional_import(node.value) if name == _OPTIONAL else ("", "")  # type: ignore[arg-type]
+                if module:
+                    alias = ast.alias(thing or module, bound)
+                    statement = ast.ImportFrom(module, [alias], 0) if thing else ast.Import([alias])
+                    rest = [ast.Assign([flag], ast.Constant(True)), *map(ast.Expr, node.value.args[1:2])]  # type: ignore[attr-defined]
+                    return [ast.fix_missing_locations(ast.copy_location(part, node)) for part in (statement, *rest)]
+        return node
+
+
+def read_optional_imports(tree: ast.AST, bound: Collection[str]) -> None:
+    """Put import statements in place of MONAI's optional imports in a script, where nothing of them is computed.
+
+    Args:
+        tree: of the script.
+        bound: the names that the script gives a value by other means than an import.
+    """
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    ours = [node for node in imports if getattr(node, "module", "") in ("monai.utils", "monai.utils.module")]
+    others = {name for node in imports if node not in ours for name, _ in imported(node)}
+    renamed = any(alias.name == _OPTIONAL and alias.asname for node in ours for alias in node.names)
+    if renamed or {_OPTIONAL, "*"} & {*bound, *others}:
+        return  # what has that name may be another function, and this one may have another name
+    _OptionalImports().visit(tree)
+    if not any(isinstance(node, ast.Name) and node.id == _OPTIONAL for node in ast.walk(tree)):
+        for node in ours:
+            node.names = [alias for alias in node.names if alias.name != _OPTIONAL] or [ast.alias("min_version")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import re
+import sys
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from lgg_monai.sharing.inspect import attributes, policy
 from lgg_monai.sharing.inspect.findings import Grade
 from lgg_monai.sharing.inspect.policy import D, E, N
 from lgg_monai.sharing.inspect.resolve import Resolver
-from lgg_monai.sharing.inspect.sources import monai_components
+from lgg_monai.sharing.inspect.sources import monai_components, package_root
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 # MONAI knows these in any case; the last three are libraries that read slides.
@@ -47,7 +49,13 @@ def grade_target(name: str, resolver: Resolver) -> tuple[Grade, str]:
     candidates = [f"{module}.{name}" for module in found or ()]
     if not candidates and len(parts) == 1:
         harmless = name in attributes.BUILTINS or name.lower() in _READERS
-        return (E, "built in") if harmless else (D, f"{name}: neither of MONAI nor a harmless built-in")
+        if harmless:
+            return E, "built in"
+        # As a class is written, so of another version of MONAI: here it leads to nothing.
+        module = name in sys.stdlib_module_names or resolver.is_own(name) or package_root(name) is not None
+        if name[0].isupper() and not module and not hasattr(builtins, name):
+            return N, f"{name}: not in the installed MONAI, but perhaps in the one that the bundle is for"
+        return D, f"{name}: neither of MONAI nor a harmless built-in"
     if parts[0] == "builtins" and len(parts) == 2 and parts[1] in attributes.BUILTINS:
         return E, "built in"
     return max(resolver.grade(candidate) for candidate in candidates or [".".join(parts)])

@@ -44,8 +44,14 @@ RULES: dict[str, Grade] = {
         E,
         "monai.apps",
         "detection.utils detection.metrics detection.transforms detection.networks pathology.transforms "
-        "pathology.losses generation",
+        "pathology.losses pathology.inferers pathology.engines generation vista3d nuclick.transforms deepedit "
+        "deepgrow.transforms deepgrow.interaction reconstruction.transforms reconstruction.networks",
     ),
+    # download, by an argument that is graded
+    **_named(N, "monai.apps", "datasets DecathlonDataset MedNISTDataset CrossValidation"),
+    "monai.auto3dseg.utils.datafold_read": E,
+    **_named(E, "monai.utils.misc", "ImageMetaKey"),
+    **_named(E, "monai.utils.module", "look_up_option min_version exact_version pytorch_after"),
     **_named(D, "monai.utils", "module jupyter_utils state_cacher component_store safeeval"),
     **_named(D, "monai.utils.misc", "run_cmd save_obj MONAIEnvVars"),
     **_named(D, "monai.handlers", "mlflow_handler clearml_handlers"),  # network
@@ -70,6 +76,8 @@ RULES: dict[str, Grade] = {
     **_named(E, "torch", "nn optim utils.data amp linalg fft special distributions backends random"),
     **_named(E, "torch", "cuda.amp utils.checkpoint"),
     **_named(N, "torch", "utils.data.datapipes backends.xeon"),
+    # Private by their names, and yet what others are to be derived from.
+    **_named(E, "torch", "optim.lr_scheduler._LRScheduler nn.modules.loss._Loss nn.modules.batchnorm._BatchNorm"),
     **_named(
         E,
         "torch.cuda",
@@ -202,7 +210,11 @@ RULES: dict[str, Grade] = {
     **_named(D, "typing", "get_type_hints ForwardRef"),  # evaluate annotations that are text, as does:
     **_named(D, "functools", "singledispatch singledispatchmethod"),
     **_named(D, "string", "Formatter"),
+    **_named(E, "json", "loads dumps JSONDecodeError"),
     **_named(D, "json", "load dump"),
+    **_named(E, "datetime", "datetime date timedelta timezone"),
+    "operator": D,
+    **_named(E, "operator", "lt le gt ge eq ne add sub mul truediv floordiv mod neg itemgetter"),
     **_named(
         E,
         "itertools",
@@ -216,8 +228,8 @@ RULES: dict[str, Grade] = {
     **_named(E, "logging", "getLogger info debug warning error INFO DEBUG WARNING ERROR Logger"),
     "logging": N,
     **_named(D, "logging", "config handlers FileHandler basicConfig"),
-    **_named(E, "os", "access"),  # asks what may be written, and changes nothing
-    **_named(E, "os.path", "join basename dirname splitext abspath exists"),
+    **_named(E, "os", "access sep cpu_count"),  # asks what may be written, and changes nothing
+    **_named(E, "os.path", "join split basename dirname splitext abspath normpath relpath exists isfile isdir isabs"),
     **_named(E, "posixpath", "join basename dirname splitext abspath"),
     # Packages that imaging code is commonly made of; they also read and write files, so a reader has to judge.
     **dict.fromkeys(
@@ -263,6 +275,8 @@ IMPORTABLE = _words(
     "monai torch torch.distributed numpy ignite lgg_monai sys itertools functools copy time warnings typing contextlib "
     "string types re random datetime statistics logging glob"
 )
+# The same, but of these so much is dangerous that the import is worth a look.
+IMPORTABLE_WITH_A_NOTE = {"os", "operator"}
 
 
 def graded(name: str) -> Grade | None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from lgg_monai import __version__
 from lgg_monai.sharing.inspect.expressions import CodeGrader, Names
 from lgg_monai.sharing.inspect.findings import Finding, RefusedError, shown
-from lgg_monai.sharing.inspect.imports import import_remarks, imported
+from lgg_monai.sharing.inspect.imports import import_remarks, imported, read_optional_imports
 from lgg_monai.sharing.inspect.names import Remark, odd_names, worst
 from lgg_monai.sharing.inspect.policy import D, E, N, graded
 from lgg_monai.sharing.inspect.resolve import Resolver
@@ -135,6 +135,8 @@ def grade_script(path: str, text: str, resolver: Resolver, attributes: set[str])
     except PARSE_ERRORS as error:
         reason = f"not Python that can be inspected ({type(error).__name__})"
         return [Finding(path, getattr(error, "lineno", 0) or 0, "script", path, D, reason)]
+    bound = _bound(tree)
+    read_optional_imports(tree, bound)
     findings: list[Finding] = []
     aliases: dict[str, set[str]] = {}
     remarks: list[Remark] = odd_names(text)
@@ -143,11 +145,11 @@ def grade_script(path: str, text: str, resolver: Resolver, attributes: set[str])
             base = absolute(node, name, package) if isinstance(node, ast.ImportFrom) else None
             grade, reason = worst(import_remarks(node, resolver, base, True), "known")
             findings.append(Finding(path, node.lineno, "import", shown(ast.unparse(node)), grade, reason))
-            for bound, target in imported(node, base):
-                aliases.setdefault(bound, set()).add(target)
+            for alias, target in imported(node, base):
+                aliases.setdefault(alias, set()).add(target)
         elif isinstance(node, ast.FunctionDef) and node.name in _PICKLING:
             remarks.append(Remark(node.lineno, node.name, N, "a special method that runs unseen"))
-    names = Names(resolver, aliases, _bound(tree), attributes, script=True)
+    names = Names(resolver, aliases, bound, attributes, script=True)
     _drop_imports(tree)
     remarks += CodeGrader(names).grade(tree)
     for remark in sorted(set(remarks), key=lambda one: (one.line, one.text)):

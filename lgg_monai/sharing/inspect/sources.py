@@ -83,13 +83,25 @@ def _assigned(target: ast.expr, value: ast.expr | None, module: str) -> list[tup
         bound = ("import", _dotted(value, module) or "")
         bound = bound if bound[1] else ("value", "")
     elif isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "optional_import":
-        # As MONAI imports what may be missing: `name, has_it = optional_import("package", name="thing")`.
-        texts = [arg.value for arg in value.args[:1] if isinstance(arg, ast.Constant)]
-        texts += [
-            word.value.value for word in value.keywords if word.arg == "name" and isinstance(word.value, ast.Constant)
-        ]
-        bound = ("import", ".".join(map(str, texts)) or "unknown")
+        bound = ("import", ".".join(filter(None, optional_import(value))) or "unknown")
     return [(name.id, bound if index == 0 else ("value", "")) for index, name in enumerate(names)]
+
+
+def optional_import(call: ast.Call) -> tuple[str, str]:
+    """The module, and the thing in it or nothing, of `optional_import("module", name="thing")` as MONAI has it.
+
+    Both are empty unless they stand there as texts and no argument but the version is given beside them.
+    """
+    given = dict(zip(("module", "version", "version_checker", "name"), call.args, strict=False))
+    given |= {word.arg or "": word.value for word in call.keywords}
+    checker = given.pop("version_checker", ast.Name("min_version"))
+    plain = [isinstance(given.pop("version", ast.Constant("")), ast.Constant | ast.Attribute)]
+    plain += [isinstance(checker, ast.Name) and checker.id in ("min_version", "exact_version"), len(call.args) <= 4]
+    match given.pop("module", None), given.pop("name", ast.Constant("")):
+        case ast.Constant(value=str(module)), ast.Constant(value=str(name)) if all(plain) and not given:
+            if all(part.isidentifier() for part in [*module.split("."), name or "x"]):
+                return module, name
+    return "", ""
 
 
 def _dotted(node: ast.expr, module: str) -> str | None:

@@ -173,6 +173,46 @@ def test_harmless_bundle_is_clean_and_everything_is_listed(tmp_path: Path) -> No
     )
 
 
+# What bundles of the model zoo are made of, in short.
+ZOO = """
+from __future__ import annotations
+
+from monai.inferers import Inferer
+from monai.utils import IgniteInfo, first, min_version, optional_import
+from torch.optim.lr_scheduler import _LRScheduler
+
+Events, _ = optional_import("ignite.engine", IgniteInfo.OPT_IMPORT_VERSION, min_version, "Events")
+distances, has_them = optional_import("ignite.metrics", name="MeanPairwiseDistance")
+
+
+class Warmup(_LRScheduler):
+    pass
+
+
+class Windows(Inferer):
+    def __init__(self, detector: Events) -> None:
+        Inferer.__init__(self)
+        self.detector = detector.module if has_them else distances()
+
+    def step(self, engine):
+        engine.scaler.step(engine.optimizer)
+        return first(engine.state.batch)
+"""
+
+
+def test_what_the_model_zoo_is_made_of_is_clean(tmp_path: Path) -> None:
+    config = {
+        "imports": ["$import datetime", "$import scripts"],
+        "name": "$datetime.datetime.now().strftime('%Y')",
+        "click": {"_target_": "monai.apps.deepedit.transforms.AddGuidanceSignalDeepEditd"},
+        "windows": {"_target_": "SlidingWindowHoVerNetInferer"},
+        "saver": {"_target_": "CheckpointSaver", "final_filename": "last.pth"},
+        "metric": "$scripts._metric",
+    }
+    files = {"configs/a.json": json.dumps(config), "scripts/net.py": ZOO, "scripts/__init__.py": "_metric = 1\n"}
+    assert odd(inspect_bundle(malicious.write(tmp_path / "bundle", files))) == []
+
+
 def test_the_same_from_a_zip(tmp_path: Path) -> None:
     malicious.write(tmp_path / "bundle", with_manifest(FILES))
     shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "bundle")
@@ -251,6 +291,9 @@ def test_differences_from_the_manifest_are_notes(tmp_path: Path, change: object,
         {"_target_": "TorchVisionFCModel", "weights": "DEFAULT"},
         {"_target_": "torch.compile", "model": "@network_def"},
         "$import scipy",
+        "$import os",
+        {"_target_": "AddChanneld", "keys": "image"},
+        {"_target_": "MedNISTDataset", "root_dir": "."},
         "$monai.data.NumpyReader(**{'allow_' + 'pickle': True})",
         "$monai.transforms.adaptors.to_kwargs(monai.data.NumpyReader)",
         {"_target_": "CSVDataset", "src": "$'https:' + '//example.org/x'"},
