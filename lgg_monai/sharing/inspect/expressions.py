@@ -150,12 +150,12 @@ class CodeGrader:
             if isinstance(exponent, ast.BinOp) or (plain and exponent.value > LARGEST_POWER):  # type: ignore[attr-defined]
                 self._remark(node, ast.unparse(node), N, "a power so large that computing it may not end")
 
-    def _name(self, node: ast.Name, scope: frozenset[str]) -> None:
+    def _name(self, node: ast.Name, scope: frozenset[str], call: ast.Call | None = None) -> None:
         name = node.id
         if name in self.names.aliases and (name not in scope or self.names.script):
             for origin in sorted(self.names.aliases[name]):
                 self._remark(node, name, *self._bare(origin))
-                self._looks_up(node, origin, None)
+                self._looks_up(node, origin, call)
         elif _is_special(name) and not (self.names.script and name in attributes.SCRIPT_NAMES):
             # Before the scope: `__builtins__` is no local name though something binds it somewhere.
             self._remark(node, name, D, f"{name} reaches beyond plain computing")
@@ -221,7 +221,14 @@ class CodeGrader:
             self._remark(node, name, N, "True by its position, which tells some networks to download weights")
 
     def _looks_up(self, node: ast.AST, name: str, call: ast.Call | None) -> None:
-        """Remark on a class that calls what a text names, unless every argument is there to be read."""
+        """Remark on what calls or copies what a text names, unless every argument is there to be read."""
+        match call:
+            case ast.Call(args=[only], keywords=[]):
+                alone = not isinstance(only, ast.Starred)
+            case _:
+                alone = False
+        if not alone and self.names.resolver.definition(name)[0] in policy.SAFE_ALONE:
+            self._remark(node, name, D, f"{name}: with more than one argument, it reaches what a text names")
         if name.split(".")[-1] not in policy.LOOKS_UP:
             return
         for text in (text for argument in (call.args if call else []) for text in _texts(argument)):
@@ -277,6 +284,8 @@ class CodeGrader:
             self._remark(node, name, D, "reaches every attribute")
         elif isinstance(function, ast.Attribute):
             self._attribute(function, scope, node)
+        elif isinstance(function, ast.Name):
+            self._name(function, scope, node)
         else:
             self._visit(function, scope)
         for word in _unpacked(node.keywords):

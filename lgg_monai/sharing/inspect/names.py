@@ -58,7 +58,10 @@ def grade_target(name: str, resolver: Resolver) -> tuple[Grade, str]:
         return D, f"{name}: neither of MONAI nor a harmless built-in"
     if parts[0] == "builtins" and len(parts) == 2 and parts[1] in attributes.BUILTINS:
         return E, "built in"
-    return max(resolver.grade(candidate) for candidate in candidates or [".".join(parts)])
+    wanted = candidates or [".".join(parts)]
+    if policy.SAFE_ALONE.intersection(resolver.definition(one)[0] for one in wanted):
+        return D, f"{name}: not with the arguments of a config"
+    return max(map(resolver.grade, wanted))
 
 
 def named_by_text(text: str, resolver: Resolver) -> tuple[Grade, str]:

@@ -70,6 +70,7 @@ RULES: dict[str, Grade] = {
         N, "monai.networks", "trt_compiler utils.convert_to_torchscript utils.convert_to_onnx utils.convert_to_trt"
     ),
     **_named(D, "monai.networks.utils", "save_state"),
+    **_named(D, "monai.networks.utils", "replace_modules replace_modules_temp set_named_module"),  # by computed names
     # PyTorch
     "torch": N,
     "torch._C": D,
@@ -209,6 +210,8 @@ RULES: dict[str, Grade] = {
     **_named(D, "types", "FunctionType LambdaType CodeType ModuleType"),
     **_named(D, "typing", "get_type_hints ForwardRef"),  # evaluate annotations that are text, as does:
     **_named(D, "functools", "singledispatch singledispatchmethod"),
+    **_named(D, "functools", "update_wrapper"),  # copies attributes that a text names, as does wraps
+    **_named(N, "dataclasses", "make_dataclass"),
     **_named(D, "string", "Formatter"),
     **_named(E, "json", "loads dumps JSONDecodeError"),
     **_named(D, "json", "load dump"),
@@ -240,6 +243,8 @@ RULES: dict[str, Grade] = {
 
 # Functions that are safe only if called with this argument.
 SAFE_WITH = {"torch.serialization.load": ("weights_only", True), "torch.load": ("weights_only", True)}
+# Functions that are safe only if called with a single argument.
+SAFE_ALONE = {"functools.wraps"}
 # Functions with these beginnings move data, unless a rule names them.
 MOVES_DATA = re.compile(r"(?:write|save|dump|download|export|load|read|fetch|unlink|remove_f|copy_f)")
 # Classes that look up a text among all that is installed and call it: in code only with plain arguments.

@@ -177,7 +177,10 @@ def test_harmless_bundle_is_clean_and_everything_is_listed(tmp_path: Path) -> No
 ZOO = """
 from __future__ import annotations
 
+from functools import wraps
+
 from monai.inferers import Inferer
+from monai.transforms import LoadImage
 from monai.utils import IgniteInfo, first, min_version, optional_import
 from torch.optim.lr_scheduler import _LRScheduler
 
@@ -187,6 +190,14 @@ distances, has_them = optional_import("ignite.metrics", name="MeanPairwiseDistan
 
 class Warmup(_LRScheduler):
     pass
+
+
+def logged(function):
+    @wraps(function)
+    def inner(image, *args):
+        return function(LoadImage(reader="itkreader")(image), *args)
+
+    return inner
 
 
 class Windows(Inferer):

@@ -99,6 +99,15 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         {"f, open('canary', 'w').close()": {"x": "$[0][@#b]", "b": 1}, "f": 1},  # a key becomes code
         {"x": {"_target_": "LoadImage", "reader": "os.mkdir", "path": "canary"}},
         {"libs": ["$import os"], "m": "% libs ::-1", "x": "$@m.mkdir('canary')"},
+        {
+            "f": ["$import functools"],
+            "u": "$'_' * 2",
+            "net": {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1},
+            "o": {"_target_": "torch.optim.SGD", "params": "$@net.parameters()", "lr": 1.0},
+            "s": {"_target_": "torch.optim.lr_scheduler.StepLR", "optimizer": "@o", "step_size": 1},
+            "w": "$functools.wraps(monai.data.list_data_collate, [@u + 'globals' + @u], [])(@s).state_dict()",
+            "x": "$@w[@u + 'globals' + @u][@u + 'builtins' + @u]['op' + 'en']('canary', 'w').close()",
+        },
         {"libs": ["$import os"], "m": "%#libs::\u0660", "x": "$@m.mkdir('canary')"},
     ],
 )
