@@ -110,7 +110,11 @@ def _weights(bundle: str, run: Path | None, checkpoint: Path | None) -> Path:
         return run / "checkpoints" / BEST
     shipped = Path("bundles") / bundle / SHIPPED
     if not shipped.is_file():
-        raise LggError(f"no weights in {shipped}: name a run with --run, or weights with --checkpoint")
+        if sources.joins_networks(bundle):
+            advice = "join those of its networks with lgg-monai weights, and name the file with --checkpoint"
+        else:
+            advice = "name a run with --run, or weights with --checkpoint"
+        raise LggError(f"no weights in {shipped}: {advice}")
     return shipped
 
 

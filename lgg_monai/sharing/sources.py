@@ -64,6 +64,11 @@ def in_monai(bundle: str) -> bool:
     return not str(_network_definition(bundle)["_target_"]).startswith("lgg_monai.")
 
 
+def joins_networks(bundle: str) -> bool:
+    """Tell whether a bundle's network is made of others, whose weights are joined rather than trained."""
+    return "networks" in _network_definition(bundle)
+
+
 def network_with_weights(bundle: str, weights: Path) -> nn.Module:
     """Build a bundle's network and load weights, strictly.
 

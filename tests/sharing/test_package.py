@@ -934,6 +934,10 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     for arguments, message in (
         ({"bundle": "vnet"}, r"no bundles/vnet.yaml: .* --bundle one of ensemble, plain_unet, pspnet, unet"),
         ({"bundle": "plain_unet"}, r"no weights in bundles/plain_unet/models/model.pt: name a run with --run"),
+        (
+            {"bundle": "ensemble"},
+            r"no weights in bundles/ensemble/models/model.pt: join those of .* with lgg-monai weights",
+        ),
         ({"bundle": "plain_unet", "run": tmp_path, "checkpoint": weights}, "both --run and --checkpoint"),
         (
             {"bundle": "plain_unet", "checkpoint": weights, "output": tmp_path / "file"},
