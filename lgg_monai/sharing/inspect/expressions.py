@@ -3,55 +3,26 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 
 from lgg_monai.sharing.inspect import attributes, policy
+from lgg_monai.sharing.inspect.calls import (
+    ALL_BUILTINS,
+    call_remarks,
+    grade_eval_or_format,
+    is_made_safe,
+    keyword_remarks,
+)
 from lgg_monai.sharing.inspect.findings import Grade
-from lgg_monai.sharing.inspect.names import Remark, grade_target, keyword_grade, named_by_text
+from lgg_monai.sharing.inspect.names import Names, Remark, named_by_text
 from lgg_monai.sharing.inspect.policy import D, E, N
-from lgg_monai.sharing.inspect.references import REFERENCES, and_above
-from lgg_monai.sharing.inspect.resolve import Resolver
+from lgg_monai.sharing.inspect.references import REFERENCES
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
 LARGEST_NUMBER = 10**9
 LARGEST_POWER = 64
-# A dotted name that is no file's.
-_FILES = "nii|gz|dcm|png|jpg|tif|tiff|npy|npz|mha|nrrd|json|csv|txt|pt"
-_DOTTED_CALL = re.compile(rf"(?!.*\.(?:{_FILES})$)[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _DUNDER = re.compile(r"__[A-Za-z]\w*__")
-
 _PLAIN_STRINGS = {"__main__", "__all__"}
-_ALL_BUILTINS = set(dir(builtins))
-
-
-@dataclass
-class Names:
-    """What the names in a piece of code can mean.
-
-    Attributes:
-        resolver: follows dotted names.
-        aliases: names that stand for modules or things from modules: every dotted name that they can mean.
-        local: names that the code itself binds to values.
-        attributes: attributes that the code itself defines.
-        modules: ids of a config at or below which imported modules lie.
-        holders: ids above those.
-        script: whether the code is a script and not an expression.
-    """
-
-    resolver: Resolver
-    aliases: Mapping[str, Collection[str]] = field(default_factory=dict)
-    local: Collection[str] = field(default_factory=set)
-    attributes: Collection[str] = field(default_factory=set)
-    modules: Collection[str] = field(default_factory=set)
-    holders: Collection[str] = field(default_factory=set)
-    script: bool = False
-
-    def reaches_module(self, place: str) -> bool:
-        """Whether a reference to an id of a config hands on an imported module, or what holds one."""
-        return place in self.holders or any(one in self.modules for one in and_above(place))
 
 
 class CodeGrader:
@@ -71,9 +42,7 @@ class CodeGrader:
         for node in ast.walk(tree):
             if isinstance(node, ast.NamedExpr):
                 name = node.target.id
-                if not self.names.script and (
-                    name in _ALL_BUILTINS or name in self.names.aliases or name == REFERENCES
-                ):
+                if not self.names.script and (name in ALL_BUILTINS or name in self.names.aliases or name == REFERENCES):
                     self._remark(node, name, D, "gives a known name another meaning")
                 scope |= {name}
         self._visit(tree, scope)
@@ -155,17 +124,17 @@ class CodeGrader:
         if name in self.names.aliases and (name not in scope or self.names.script):
             for origin in sorted(self.names.aliases[name]):
                 self._remark(node, name, *self._bare(origin))
-                self._looks_up(node, origin, call)
+                self._called(node, origin, call)
         elif _is_special(name) and not (self.names.script and name in attributes.SCRIPT_NAMES):
             # Before the scope: `__builtins__` is no local name though something binds it somewhere.
             self._remark(node, name, D, f"{name} reaches beyond plain computing")
         elif name in scope:
             # A script may call an argument `input`, but `eval` may mean itself elsewhere in it.
-            if name in _ALL_BUILTINS - attributes.ANY_BUILTINS and not isinstance(node.ctx, ast.Store):
+            if name in ALL_BUILTINS - attributes.ANY_BUILTINS and not isinstance(node.ctx, ast.Store):
                 self._remark(node, name, D, "hides a built-in that reaches beyond plain computing, or is it")
         elif name in attributes.BUILTINS or (self.names.script and name in attributes.SCRIPT_BUILTINS):
             pass
-        elif name in _ALL_BUILTINS or name.startswith("__"):
+        elif name in ALL_BUILTINS or name.startswith("__"):
             self._remark(node, name, D, f"{name} reaches beyond plain computing")
         elif not self.names.script or not isinstance(node.ctx, ast.Store | ast.Del):
             self._remark(node, name, N, "a name that is defined nowhere in the bundle")
@@ -207,38 +176,13 @@ class CodeGrader:
         elif grade == E and self.names.resolver.is_module(name):
             self._remark(node, name, N if self.names.script else D, f"hands on the module {name}")
         else:
-            safe = policy.SAFE_WITH.get(self.names.resolver.definition(name)[0])
-            if safe and call and any(_is_keyword(word, *safe) for word in call.keywords):
-                grade = E
-            self._remark(node, name, grade, reason)
-            self._looks_up(node, name, call)
-        if name.endswith("init_process_group") and call:
-            unpacked = any(isinstance(argument, ast.Starred) for argument in call.args)
-            named = any(word.arg in ("init_method", "store", None) for word in call.keywords)
-            if len(call.args) > 1 or unpacked or named:
-                self._remark(node, name, D, "connects to an address of the bundle's choice")
-        if name.startswith(policy.MAY_DOWNLOAD) and call and any(map(_is_true, call.args)):
-            self._remark(node, name, N, "True by its position, which tells some networks to download weights")
+            safe = is_made_safe(self.names.resolver.definition(name)[0], call)
+            self._remark(node, name, E if safe else grade, reason)
+        self._called(node, name, call)
 
-    def _looks_up(self, node: ast.AST, name: str, call: ast.Call | None) -> None:
-        """Remark on what calls or copies what a text names, unless every argument is there to be read."""
-        match call:
-            case ast.Call(args=[only], keywords=[]):
-                alone = not isinstance(only, ast.Starred)
-            case _:
-                alone = False
-        if not alone and self.names.resolver.definition(name)[0] in policy.SAFE_ALONE:
-            self._remark(node, name, D, f"{name}: with more than one argument, it reaches what a text names")
-        if name.split(".")[-1] not in policy.LOOKS_UP:
-            return
-        for text in (text for argument in (call.args if call else []) for text in _texts(argument)):
-            if text in _ALL_BUILTINS or _DOTTED_CALL.fullmatch(text):
-                grade, reason = grade_target(text, self.names.resolver)
-                self._remark(node, repr(text), grade, f"{name} looks it up and calls it: {reason}")
-        if not (call and all(map(_is_plain, [*call.args, *call.keywords]))):
-            self._remark(
-                node, name, N if self.names.script else D, f"{name}: looks up and calls what a computed text names"
-            )
+    def _called(self, node: ast.expr, name: str, call: ast.Call | None) -> None:
+        found = call_remarks(name, call, node.lineno, self.names.resolver, self.names.script)
+        self.remarks += [remark for remark in found if remark.grade != E]
 
     def _value_attribute(self, name: str, own: bool, call: ast.Call | None) -> Grade:
         special = _is_special(name)
@@ -252,13 +196,8 @@ class CodeGrader:
             defined = name in self.names.attributes or name.startswith("_")
             return E if defined or attributes.attribute(name) != D else D
         grade = attributes.attribute(name)
-        if name in ("eval", "format") and call is not None:
-            # network.eval() has no arguments; what evaluates text has. Formats reach attributes: '{0.x}'.format(y).
-            literal = isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Constant)
-            plain = literal and re.search(r"\{[^}]*[.\[]", str(call.func.value.value)) is None  # type: ignore[attr-defined]
-            return E if (name == "eval" and not call.args and not call.keywords) or (name == "format" and plain) else D
         if name in ("eval", "format"):
-            return D
+            return grade_eval_or_format(call)
         if grade == N and name in self.names.attributes:
             return E
         return N if self.names.script and grade == D and name.startswith("_") and not special else grade
@@ -288,17 +227,8 @@ class CodeGrader:
             self._name(function, scope, node)
         else:
             self._visit(function, scope)
-        for word in _unpacked(node.keywords):
-            if word.arg is None and not self.names.script:
-                self._remark(word.value, "**", N, "arguments whose names are computed")
-            grade, reason = keyword_grade(word.arg, word.value.value if isinstance(word.value, ast.Constant) else None)
-            self._remark(word.value, f"{word.arg}=", grade, reason)
-            if (
-                word.arg in policy.LOOKED_UP
-                and isinstance(word.value, ast.Constant)
-                and isinstance(word.value.value, str)
-            ):
-                self._remark(word.value, f"{word.arg}=", *grade_target(word.value.value, self.names.resolver))
+        found = keyword_remarks(node, self.names.resolver, self.names.script)
+        self.remarks += [remark for remark in found if remark.grade != E]
         for child in [*node.args, *node.keywords]:
             self._visit(child, scope)
 
@@ -352,44 +282,5 @@ class CodeGrader:
                     self._visit(tree, scope)
 
 
-def _unpacked(keywords: list[ast.keyword]) -> list[ast.keyword]:
-    """The keywords of a call, those among them that are unpacked from a dictionary that stands there by their names."""
-    found = []
-    for word in keywords:
-        if word.arg is not None or not isinstance(word.value, ast.Dict):
-            found.append(word)
-            continue
-        for key, value in zip(word.value.keys, word.value.values, strict=True):
-            name = key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else None
-            found.append(ast.copy_location(ast.keyword(name, value), value))
-    return found
-
-
-def _is_plain(node: ast.AST) -> bool:
-    """Whether an argument is there to be read: a literal, or the dotted name of something."""
-    match node:
-        case ast.Constant():
-            return True
-        case ast.Tuple(elts=inner) | ast.List(elts=inner):
-            return all(map(_is_plain, inner))
-        case ast.Attribute(value=inner) | ast.keyword(arg=str(), value=inner):
-            return _is_plain(inner)
-        case ast.Name(id=name):
-            return name in ("monai", "torch", "np", "numpy")
-    return False
-
-
 def _is_special(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
-
-
-def _texts(node: ast.AST) -> list[str]:
-    return [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-
-
-def _is_true(argument: ast.expr) -> bool:
-    return isinstance(argument, ast.Constant) and argument.value is True
-
-
-def _is_keyword(word: ast.keyword, name: str, value: object) -> bool:
-    return word.arg == name and isinstance(word.value, ast.Constant) and word.value.value is value

@@ -7,12 +7,13 @@ import io
 import re
 import sys
 import tokenize
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from lgg_monai.sharing.inspect import attributes, policy
 from lgg_monai.sharing.inspect.findings import Grade
 from lgg_monai.sharing.inspect.policy import D, E, N
+from lgg_monai.sharing.inspect.references import and_above
 from lgg_monai.sharing.inspect.resolve import Resolver
 from lgg_monai.sharing.inspect.sources import monai_components, package_root
 
@@ -29,6 +30,33 @@ class Remark:
     text: str
     grade: Grade
     reason: str
+
+
+@dataclass
+class Names:
+    """What the names in a piece of code can mean.
+
+    Attributes:
+        resolver: follows dotted names.
+        aliases: names that stand for modules or things from modules: every dotted name that they can mean.
+        local: names that the code itself binds to values.
+        attributes: attributes that the code itself defines.
+        modules: ids of a config at or below which imported modules lie.
+        holders: ids above those.
+        script: whether the code is a script and not an expression.
+    """
+
+    resolver: Resolver
+    aliases: Mapping[str, Collection[str]] = field(default_factory=dict)
+    local: Collection[str] = field(default_factory=set)
+    attributes: Collection[str] = field(default_factory=set)
+    modules: Collection[str] = field(default_factory=set)
+    holders: Collection[str] = field(default_factory=set)
+    script: bool = False
+
+    def reaches_module(self, place: str) -> bool:
+        """Whether a reference to an id of a config hands on an imported module, or what holds one."""
+        return place in self.holders or any(one in self.modules for one in and_above(place))
 
 
 def keyword_grade(name: str | None, value: object) -> tuple[Grade, str]:

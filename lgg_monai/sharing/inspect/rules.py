@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 
 from lgg_monai.sharing.inspect import policy
 from lgg_monai.sharing.inspect.configs import Item
-from lgg_monai.sharing.inspect.expressions import CodeGrader, Names
+from lgg_monai.sharing.inspect.expressions import CodeGrader
 from lgg_monai.sharing.inspect.findings import Finding, Grade, shown
 from lgg_monai.sharing.inspect.imports import import_remarks, imported
-from lgg_monai.sharing.inspect.names import Remark, grade_target, keyword_grade, named_by_text, odd_names, worst
+from lgg_monai.sharing.inspect.names import Names, Remark, grade_target, keyword_grade, named_by_text, odd_names, worst
 from lgg_monai.sharing.inspect.policy import D, E, N
 from lgg_monai.sharing.inspect.references import (
     SEPARATOR,

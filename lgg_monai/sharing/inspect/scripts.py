@@ -12,10 +12,10 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from lgg_monai import __version__
-from lgg_monai.sharing.inspect.expressions import CodeGrader, Names
+from lgg_monai.sharing.inspect.expressions import CodeGrader
 from lgg_monai.sharing.inspect.findings import Finding, RefusedError, shown
 from lgg_monai.sharing.inspect.imports import import_remarks, imported, read_optional_imports
-from lgg_monai.sharing.inspect.names import Remark, odd_names, worst
+from lgg_monai.sharing.inspect.names import Names, Remark, odd_names, worst
 from lgg_monai.sharing.inspect.policy import D, E, N, graded
 from lgg_monai.sharing.inspect.resolve import Resolver
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, absolute, package_root, parsed

@@ -91,6 +91,10 @@ def expressions(touch: str) -> dict[str, object]:
         "looked up by a data set": "$monai.data.ImageDataset(['a.nii'], None, None, None, None, None, True, False, None, 'o' + 's.system', False, False, None, '.', True, 'x')",
         "address by position": "$torch.distributed.init_process_group('gloo', 'tcp://h:1')",
         "address by unpacking": "$torch.distributed.init_process_group(*['gloo', 'tcp://h:1'])",
+        "address by a name of its own": [
+            "$from torch.distributed import init_process_group as f",
+            "$f('gloo', 'tcp:' + '//h:1')",
+        ],
         "looked up by position": "$monai.transforms.LoadImage('exec', True, None, False, False, None, '.', True, 'x')",
         "looked up by position, dotted": "$monai.transforms.LoadImage('webbrowser.open', True, None, False, False, None, '.', True, 'x')",
         "built-ins bound by a walrus": "$__builtins__['open']('x', 'w') if 1 else (__builtins__ := 0)",
