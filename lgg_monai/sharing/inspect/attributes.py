@@ -82,7 +82,8 @@ DANGEROUS_ATTRIBUTES = _words("from_file") | _words(
     "co_code mro get_parsed_content export_config_file attrgetter methodcaller DataSource CompilationUnit "
     "load_library load_inline "
     "hub cpp_extension classes ops package format_map get_field vformat set_trace breakpoint optional_import "
-    "get_stats get_train_stats get_validation_stats state_dict_user_keys "  # read attributes that a text names
+    # read attributes that a text names
+    "get_attribute_from_network get_stats get_train_stats get_validation_stats state_dict_user_keys "
     "ParameterModule register_function _load_global meta_path path_hooks settrace setprofile addaudithook"
 )
 DANGEROUS_BEGINNINGS = (

@@ -193,7 +193,8 @@ class CodeGrader:
         if self.names.script and special:
             return E if name in attributes.SCRIPT_DUNDERS else D
         if own:
-            defined = name in self.names.attributes or name.startswith("_")
+            private = name.startswith("_") and name.lstrip("_") not in attributes.DANGEROUS_ATTRIBUTES  # not self._os
+            defined = name in self.names.attributes or private
             return E if defined or attributes.attribute(name) != D else D
         grade = attributes.attribute(name)
         if name in ("eval", "format"):

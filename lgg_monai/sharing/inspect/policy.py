@@ -70,7 +70,8 @@ RULES: dict[str, Grade] = {
         N, "monai.networks", "trt_compiler utils.convert_to_torchscript utils.convert_to_onnx utils.convert_to_trt"
     ),
     **_named(D, "monai.networks.utils", "save_state"),
-    **_named(D, "monai.networks.utils", "replace_modules replace_modules_temp set_named_module"),  # by computed names
+    # by computed names
+    **_named(D, "monai.networks.utils", "replace_modules replace_modules_temp set_named_module simple_replace"),
     # PyTorch
     "torch": N,
     "torch._C": D,
@@ -100,10 +101,8 @@ RULES: dict[str, Grade] = {
     **_named(
         D,
         "torch",
-        "hub load save package jit fx onnx ops classes serialization from_file utils.cpp_extension "
-        "utils.model_zoo multiprocessing "
-        "distributed utils.file_baton utils.collect_env utils.bundled_inputs utils.dlpack storage testing "
-        "utils.mobile_optimizer",
+        "hub load save package jit fx onnx ops classes serialization from_file utils export multiprocessing "
+        "distributed storage testing",
     ),
     **_named(
         E, "torch", "jit.load"
@@ -238,6 +237,8 @@ RULES: dict[str, Grade] = {
     **dict.fromkeys(
         ("scipy", "skimage", "nibabel", "einops", "itk", "PIL", "cv2", "pandas", "sklearn", "matplotlib", "tqdm"), N
     ),
+    **_named(D, "pandas", "eval read_pickle to_pickle io.pickle core.computation"),
+    **_named(D, "PIL", "ImageMath ImageShow"),
     **dict.fromkeys(("SimpleITK", "pydicom", "torchvision", "timm", "transformers"), N),
 }
 

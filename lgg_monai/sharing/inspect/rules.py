@@ -34,7 +34,8 @@ from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 LONGEST_EXPRESSION = 5000  # characters
 DEFAULT_NAMES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them
 _OLD_REFERENCE = re.compile(r"@(?:\w*)(?:(?:#|::)\w*)*")
-_ARITHMETIC = re.compile(r"[0-9np*+/ ()-]{1,40}")
+# One power at most, and of less than four digits: MONAI computes it.
+_ARITHMETIC = re.compile(r"(?!.*\*\*.*(?:\*\*|\d{4}))[0-9np*+/ ()-]{1,40}")
 _PLAIN_KEY = re.compile(r"\+?[\w. -]+(?:(?:#|::)[\w. -]+)*")
 _CONFIG_NAME = re.compile(r"\.(json|ya?ml)\b", re.IGNORECASE)
 
