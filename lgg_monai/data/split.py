@@ -58,7 +58,8 @@ def split_patients(
     if split == SITES:
         sites = {report.patient.site for report in reports}
         if len(sites) < 2:
-            raise LggError(f"all patients are of site {min(sites, default='none')}: --split sites needs two or more")
+            found = f"all patients are of site {min(sites, default='none')} by their names"
+            raise LggError(f"{found}: --split sites needs two or more, as LGG_SITE_0001 names its own")
         folds = len(sites)
     fold = _require_fold(fold, folds)
     people: dict[str, list[PatientReport]] = defaultdict(list)
