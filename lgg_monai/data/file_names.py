@@ -32,7 +32,7 @@ _PRE = re.compile(
 )
 _JOIN = re.compile(r"with|w|mit|nach|con|avec")
 _MASK = re.compile(
-    r"mask|masks|seg|segm|label|labels|segmentation|gt|truth|groundtruth|manual|roi|lesion|tumou?r|annotation"
+    r"mask|masks|maske|seg|segm|label|labels|segmentation|gt|truth|groundtruth|manual|roi|lesion|tumou?r|annotation"
     r"|glistrboost|manuallycorrected"
 )
 _ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?")

@@ -45,6 +45,7 @@ from lgg_monai.prediction.scan import Scan
         ("P01_pre_contrast.nii", "pre", "P01"),
         ("P01_ax_t2_flair.nii.gz", "flair", "P01"),
         ("P01_flair_mask.nii.gz", "mask", "P01"),
+        ("Müller_Maske.nii.gz", "mask", "Müller"),
         ("Mü ller o'Neil_flair.nii.gz", "flair", "Mü ller o'Neil"),
         ("patient_7.nii.gz", "unknown", "patient_7"),
         ("P01_T1_C-.nii.gz", "pre", "P01"),
