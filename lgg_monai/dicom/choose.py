@@ -8,7 +8,7 @@ from typing import Any
 
 from lgg_monai.dicom.geometry import plane, series_grid
 from lgg_monai.dicom.headers import Series
-from lgg_monai.dicom.sequences import Kind, kind_of
+from lgg_monai.dicom.sequences import Kind, is_enhanced, kind_of
 from lgg_monai.dicom.tags import text, values
 from lgg_monai.errors import LggError
 
@@ -40,8 +40,8 @@ def select(study: list[Series], choices: Mapping[str, str]) -> Selection:
     """Choose one study's series.
 
     Where several are of one sequence, the best by the first rule in which they differ is taken: it makes a regular
-    volume; it is axial (of T1: in FLAIR's frame of reference, in FLAIR's plane); it is original rather than derived;
-    it has more slices; it is later.
+    volume; it is axial and without contrast (of T1: in FLAIR's frame of reference, in FLAIR's plane); it is original
+    rather than derived; it has more slices; it is later.
 
     Args:
         study: its series.
@@ -108,6 +108,7 @@ def _rank(series: Series, flair: Series | None) -> dict[str, Any]:
     rules: dict[str, Any] = {"a regular volume": _problem(series) is None}
     if flair is None:
         rules["axial"] = plane(series) == "axial"
+        rules["without contrast"] = not is_enhanced(series)  # which would brighten parts of the tumour
     else:
         rules["in FLAIR's frame of reference"] = same_frame(series, flair)
         rules["in FLAIR's plane"] = plane(series) == plane(flair)

@@ -133,6 +133,11 @@ def kind_of_header(header: Dataset, hide: Callable[[str], str] = str) -> Kind:
     return Kind(sequence) if sequence else Kind(None, "another sequence, or one that its tags do not tell")
 
 
+def is_enhanced(series: Series) -> bool:
+    """Tell whether a series was acquired after contrast was given, by its description, then by the agent."""
+    return _contrast(_plain(series.description), series.header) == "post"
+
+
 def _by_words(words: str, header: Dataset) -> str | None:
     t1, t2 = _T1.search(words), _T2.search(words)
     if _FLAIR.search(words):

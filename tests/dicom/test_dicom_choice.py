@@ -143,6 +143,7 @@ def test_a_sequence_is_told_by_words_then_by_timing(
     [
         ({"affine": SAGITTAL}, "axial"),
         ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"], "shape": (4, 4, 9)}, "original rather than derived"),
+        ({"ContrastBolusAgent": "Gadavist"}, "without contrast"),
         ({"shape": (4, 4, 2)}, "more slices"),
         ({"AcquisitionTime": "110000"}, "later"),
         ({"ImagePositionPatient": ["0", "0", "0"]}, "a regular volume"),
@@ -159,6 +160,13 @@ def test_of_two_flairs_the_better_one_is_taken_and_the_other_named(
     assert warning.startswith(f'2 series could be FLAIR: took series 4 "AX FLAIR" ({why}), not series 9 "OTHER FLAIR"')
     assert "--series flair=NUMBER" in warning
     assert "\n" not in warning
+
+
+def test_flair_without_contrast_is_taken_though_that_with_it_is_later(tmp_path: Path) -> None:
+    series(tmp_path, "AX FLAIR", 4, 44, ContrastBolusAgent="Gadavist")  # a default of the protocol
+    series(tmp_path, "AX FLAIR POST", 9, 99, ContrastBolusAgent="Gadavist")
+    series(tmp_path, "AX FLAIR W/O", 3, 33, ContrastBolusAgent="Gadavist")
+    assert taken(found(tmp_path).load())[1] == 33
 
 
 @pytest.mark.parametrize("choice", ["9", "other flair", "1.2.3.9"])
