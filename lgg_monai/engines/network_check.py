@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -199,4 +201,13 @@ def _refuse_a_lack(error: Exception) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(root_cause(error)).split())[:200]
+    """Tell what an error says; of code of the user's own its kind and line too, as there is no traceback."""
+    cause = root_cause(error)
+    text = " ".join(str(cause).split())[:200]
+    places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(cause.__traceback__)]
+    own = [(file, line) for file, line in places if file.is_file() and not _is_known(file)]
+    return f"{type(cause).__name__} in {own[-1][0].name}, line {own[-1][1]}: {text}" if own else text
+
+
+def _is_known(file: Path) -> bool:
+    return "site-packages" in file.parts or Path(__file__).parents[1] in file.parents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,11 @@ def test_what_does_not_fit_the_slices_is_one_line(arguments: dict[str, Any], mes
     with pytest.raises(SystemExit, match=message) as caught:
         slices_check(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_a_loss_of_ones_own_is_told_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_losses.py").write_text("def loss(output, mask):\n    return output.mean() / masks.sum()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("my_losses")
+    with pytest.raises(SystemExit, match=r"\(NameError in my_losses.py, line 2: name 'masks' is not defined\)"):
+        check_loss(unet(), own.loss, 64, 8)
