@@ -23,11 +23,6 @@ def canonical(place: str) -> str:
     return SEPARATOR.join(part.strip() for part in normalised(place).split(SEPARATOR))
 
 
-def within(place: str, above: str) -> bool:
-    """Whether an id is another one or lies below it."""
-    return not above or place == above or place.startswith(above + SEPARATOR)
-
-
 def and_above(place: str) -> Iterator[str]:
     """An id and all above it, up to that of the whole config, which is empty."""
     while place:

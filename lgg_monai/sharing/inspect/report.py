@@ -43,7 +43,7 @@ VERDICTS = {
     N: "look: the inspector cannot judge all of it; read the notes",
     D: "DANGEROUS: do not load, run or unpack this unless you trust who sent it and know why it needs this",
 }
-LARGEST_LOGGING = 2**20
+LARGEST_LOGGING = 2**16
 
 
 @dataclass
