@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from lgg_monai.sharing.inspect.archive import Member
-from lgg_monai.sharing.inspect.findings import Finding, RefusedError, shown
+from lgg_monai.sharing.inspect.findings import Finding, Grade, RefusedError, shown
 from lgg_monai.sharing.inspect.onnx_file import grade_onnx
 from lgg_monai.sharing.inspect.pickles import grade_name, pickled_names
 from lgg_monai.sharing.inspect.policy import D, E, N
@@ -23,7 +23,8 @@ LARGEST_CODE = 16 * 2**20
 ZIP_MAGIC = b"PK\x03\x04"
 # TorchScript has no operating system, but these operators touch files, and other namespaces need compiled libraries.
 _SCRIPT_FILES = re.compile(r"\b(?:torch|aten)\s*\\?\s*(?:\.|::)\s*\\?\s*(?:save|load|from_file|classes)\b")
-_SCRIPT_OPS = re.compile(r"\bops\.(\w+)\.")
+_SCRIPT_OPS = re.compile(r"\bops\s*\\?\s*\.\s*\\?\s*(\w+)")
+_SCRIPT_OUTSIDE = {"image", "video_reader", "c10d", "rpc"}  # of torchvision: read and write files; of PyTorch: network
 _SCRIPT_KNOWN = {"aten", "prim", "prims", "quantized", "torchvision", "inductor", "profiler"}
 
 
@@ -127,18 +128,21 @@ def _entries(member: Member, archive: zipfile.ZipFile, entries: list[zipfile.Zip
 
 
 def _torchscript(path: str, name: str, text: str) -> list[Finding]:
-    lines = text.count("\n")
-    findings = [Finding(path, 0, "torchscript", f"{shown(name)}: {lines} lines", E, "code without an operating system")]
-    for found in _SCRIPT_FILES.finditer(text):  # over the whole text, as a name may go on in the next line
+    def finding(found: re.Match[str], grade: Grade, reason: str) -> Finding:
         number = text.count("\n", 0, found.start()) + 1
         where = f"{shown(name)}:{number}: {shown(' '.join(found.group().split()), 80)}"
-        findings.append(Finding(path, number, "torchscript", where, D, "reads or writes files"))
-    for number, line in enumerate(text.splitlines(), start=1):
-        where = f"{shown(name)}:{number}: {shown(line.strip(), 80)}"
-        for library in sorted(set(_SCRIPT_OPS.findall(line)) - _SCRIPT_KNOWN):
-            findings.append(
-                Finding(path, number, "torchscript", where, N, f"needs the compiled operators of {library}")
-            )
+        return Finding(path, number, "torchscript", where, grade, reason)
+
+    lines = text.count("\n")
+    findings = [Finding(path, 0, "torchscript", f"{shown(name)}: {lines} lines", E, "code without an operating system")]
+    # Over the whole text, as a name may go on in the next line.
+    findings += [finding(found, D, "reads or writes files") for found in _SCRIPT_FILES.finditer(text)]
+    for found in _SCRIPT_OPS.finditer(text):
+        library = found.group(1)
+        if library in _SCRIPT_OUTSIDE:
+            findings.append(finding(found, D, f"operators of {library} reach files or the network"))
+        elif library not in _SCRIPT_KNOWN:
+            findings.append(finding(found, N, f"needs the compiled operators of {library}"))
     return findings
 
 

@@ -348,6 +348,8 @@ def other_files(touch: str) -> dict[str, Files]:
         "torchscript saves by another name": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "ops.aten.save(")},
         "torchscript saves with a blank": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "torch .save(")},
         "torchscript saves over two lines": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "torch.\\\n    save(")},
+        "torchscript writes by torchvision": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "ops.image.write_file(")},
+        "torchscript writes by torchvision over two lines": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "ops.\\\n    image.write_file(")},
         "macro that is too long": {"configs/a.json": json.dumps({"x": "%" + ".json" * 200})},
         "module in too many copies": {"configs/a.json": json.dumps({"i": {f"i{n}": "$import torch" for n in range(200)}, **{f"m{n}": "%i" for n in range(200)}, "x": "$@y.nn"})},
         "logging without end": {"configs/logging.conf": "".join(f"[handler_{n}]\nargs=(1,)\n" for n in range(5000))},
