@@ -11,6 +11,7 @@ _REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
 _RELATIVE = re.compile(r"(?:@|%)(?:::)+")
 _FILE = re.compile(r"(.*\.(json|yaml|yml)(?=(?:::.*)|$))", re.IGNORECASE)
 SEPARATOR = "::"
+MOST_MODULES = 20_000  # ids by which imported modules are followed
 
 
 def normalised(text: str) -> str:
@@ -92,3 +93,26 @@ def macro(text: str) -> tuple[str, str]:
         return "", canonical(value)
     path = match[0][0]
     return path, canonical(value.rsplit(path, 1)[1].removeprefix(SEPARATOR))
+
+
+def with_copies(modules: set[str], macros: list[tuple[str, str]]) -> set[str]:
+    """The ids below which imported modules lie, and those of their copies.
+
+    Args:
+        modules: ids below which the import statements stand, as `unnumbered` gives them.
+        macros: of each, the id where it stands, and the id of what it copies.
+    """
+    found = set(modules)
+    for _ in range(6):
+        below: dict[str, list[str]] = {}
+        for module in found:
+            for above in and_above(module):
+                below.setdefault(above, []).append(module)
+        for here, there in macros:
+            if any(one in found for one in and_above(there)):
+                found.add(here)
+            inside = [module.removeprefix(there).removeprefix(SEPARATOR) for module in below.get(there, [])]
+            found.update(unnumbered(f"{here}{SEPARATOR}{module}") for module in inside if module)
+            if len(found) > MOST_MODULES:
+                return {""}  # any reference may reach one
+    return found

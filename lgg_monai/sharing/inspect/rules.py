@@ -26,13 +26,13 @@ from lgg_monai.sharing.inspect.references import (
     normalised,
     references,
     unnumbered,
+    with_copies,
 )
 from lgg_monai.sharing.inspect.resolve import Resolver
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
 LONGEST_EXPRESSION = 5000  # characters
 LONGEST_MACRO = 500
-MOST_MODULES = 20_000  # ids by which imported modules are followed
 DEFAULT_NAMES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them
 _OLD_REFERENCE = re.compile(r"@(?:\w*)(?:(?:#|::)\w*)*")
 # One power at most, and of less than four digits: MONAI computes it.
@@ -99,27 +99,9 @@ def understand(configs: Mapping[str, Item], resolver: Resolver, paths: set[str],
                     modules.add(unnumbered(place.id))
             elif text.startswith("%") and len(text) <= LONGEST_MACRO:
                 macros.append((unnumbered(place.id), macro(_absolute(text, place.id))[1]))
-    context.names.modules = _copied(modules, macros)
+    context.names.modules = with_copies(modules, macros)
     context.names.holders = {above for module in context.names.modules for above in and_above(module)}
     return context
-
-
-def _copied(modules: set[str], macros: list[tuple[str, str]]) -> set[str]:
-    """The ids of modules and of their copies: a macro copies what it stands for, import statements included."""
-    found = set(modules)
-    for _ in range(6):
-        below: dict[str, list[str]] = {}
-        for module in found:
-            for above in and_above(module):
-                below.setdefault(above, []).append(module)
-        for here, there in macros:
-            if any(one in found for one in and_above(there)):
-                found.add(here)
-            inside = [module.removeprefix(there).removeprefix(SEPARATOR) for module in below.get(there, [])]
-            found.update(unnumbered(f"{here}{SEPARATOR}{module}") for module in inside if module)
-            if len(found) > MOST_MODULES:
-                return {""}  # any reference may reach one
-    return found
 
 
 def _plain_key(key: str) -> bool:
