@@ -143,8 +143,12 @@ class CodeGrader:
         """Grade a mention of what was imported, without an attribute."""
         grade, reason = self.names.resolver.grade(origin)
         if self.names.resolver.is_module(origin):
-            return max(grade, N if self.names.script else D), f"hands on the module {origin}: all of it is within reach"
+            return max(grade, self._handed_on(origin)), f"hands on the module {origin}: all of it is within reach"
         return grade, reason
+
+    def _handed_on(self, module: str) -> Grade:
+        """Grade a module as a value: a script of the bundle's own may hold any other by any name."""
+        return N if self.names.script and not self.names.resolver.is_own(module) else D
 
     def _attribute(self, node: ast.Attribute, scope: frozenset[str], call: ast.Call | None = None) -> None:
         chain: list[str] = []
@@ -174,7 +178,7 @@ class CodeGrader:
         if changed:
             self._remark(node, name, D, f"changes {name} for everyone")
         elif grade == E and self.names.resolver.is_module(name):
-            self._remark(node, name, N if self.names.script else D, f"hands on the module {name}")
+            self._remark(node, name, self._handed_on(name), f"hands on the module {name}")
         else:
             safe = is_made_safe(self.names.resolver.definition(name)[0], call)
             self._remark(node, name, E if safe else grade, reason)
@@ -186,6 +190,7 @@ class CodeGrader:
 
     def _value_attribute(self, name: str, own: bool, call: ast.Call | None) -> Grade:
         special = _is_special(name)
+        private = name.startswith("_") and name.lstrip("_") not in attributes.DANGEROUS_ATTRIBUTES  # not self._os
         if name in attributes.FRAMES:
             return D
         if name in ("modules", "sys") and not (call is not None and not call.args and not call.keywords):
@@ -193,7 +198,6 @@ class CodeGrader:
         if self.names.script and special:
             return E if name in attributes.SCRIPT_DUNDERS else D
         if own:
-            private = name.startswith("_") and name.lstrip("_") not in attributes.DANGEROUS_ATTRIBUTES  # not self._os
             defined = name in self.names.attributes or private
             return E if defined or attributes.attribute(name) != D else D
         grade = attributes.attribute(name)
@@ -201,7 +205,7 @@ class CodeGrader:
             return grade_eval_or_format(call)
         if grade == N and name in self.names.attributes:
             return E
-        return N if self.names.script and grade == D and name.startswith("_") and not special else grade
+        return N if self.names.script and grade == D and private and not special else grade
 
     def _reference(self, node: ast.Subscript) -> None:
         index = node.slice

@@ -211,6 +211,7 @@ RULES: dict[str, Grade] = {
     **_named(D, "functools", "singledispatch singledispatchmethod"),
     **_named(D, "functools", "update_wrapper"),  # copies attributes that a text names, as does wraps
     **_named(N, "dataclasses", "make_dataclass"),
+    **_named(D, "enum", "global_enum"),  # writes into a module
     **_named(D, "string", "Formatter"),
     **_named(E, "json", "loads dumps JSONDecodeError"),
     **_named(D, "json", "load dump"),

@@ -111,6 +111,17 @@ class Resolver:
         """Whether a name as `definition` returns it is a module and not something in one."""
         return "." not in name or self._source(name) is not None
 
+    def exported(self, module: str, seen: set[str] | None = None) -> set[str]:
+        """The names that a star import of a module of the bundle's own may bind, imported modules among them."""
+        seen = set() if seen is None else seen
+        seen.add(module)
+        source = self._source(module) if self.is_own(module) else None
+        table = bindings(*source, module) if source else {}
+        names = {name for name in table if not name.startswith(("*", "__"))}
+        for star in (target for name, (_, target) in table.items() if name.startswith("*") and target not in seen):
+            names |= self.exported(star, seen)
+        return names
+
     def _followed(self, root: str) -> bool:
         return root in self.own_roots or graded(root) is not None
 

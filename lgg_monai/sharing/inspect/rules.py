@@ -159,7 +159,11 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
         )
         yield Finding(file, value.line, "mode", f"{name}: {shown(value.text)}", E if plain else D, reason)
     checkpoint = name.endswith("_filename")  # as CheckpointSaver has them: what it writes is no text
-    if (checkpoint or name == "filename") and value.kind == "text" and not policy.DATA_FILE.fullmatch(value.text):
+    if (
+        (checkpoint or name in ("filename", "mapping_file_path"))
+        and value.kind == "text"
+        and not policy.DATA_FILE.fullmatch(value.text)
+    ):
         grade = D if policy.PROGRAM_FILE.fullmatch(value.text) else N
         if not checkpoint or (grade == D and not value.text.lower().endswith(".pth")):
             text = f"{name}: {shown(value.text)}"

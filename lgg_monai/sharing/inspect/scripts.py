@@ -6,7 +6,7 @@ import ast
 import hashlib
 import sys
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -146,7 +146,12 @@ def grade_script(path: str, text: str, resolver: Resolver, attributes: set[str])
             grade, reason = worst(import_remarks(node, resolver, base, True), "known")
             findings.append(Finding(path, node.lineno, "import", shown(ast.unparse(node)), grade, reason))
             for alias, target in imported(node, base):
-                aliases.setdefault(alias, set()).add(target)
+                starred = resolver.exported(base or "") if alias == "*" else set()
+                for one in starred or {alias}:
+                    aliases.setdefault(one, set()).add(f"{base}.{one}" if starred else target)
+        elif isinstance(node, ast.ClassDef):
+            held = [(one.lineno, ast.unparse(one)) for one in _in_body(node)]
+            remarks += [Remark(line, code, D, "a class that holds what it imports") for line, code in held]
         elif isinstance(node, ast.FunctionDef) and node.name in _PICKLING:
             remarks.append(Remark(node.lineno, node.name, N, "a special method that runs unseen"))
     names = Names(resolver, aliases, bound, attributes, script=True)
@@ -159,6 +164,17 @@ def grade_script(path: str, text: str, resolver: Resolver, attributes: set[str])
     reason = f"{text.count(chr(10)) + 1} lines of the bundle's own code, graded below{other}"
     findings.insert(0, Finding(path, 0, "script", path, E, reason))
     return findings
+
+
+def _in_body(node: ast.ClassDef) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports that bind attributes of a class."""
+    pending: list[ast.AST] = [*node.body]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, ast.Import | ast.ImportFrom):
+            yield part
+        elif not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            pending.extend(ast.iter_child_nodes(part))
 
 
 def _bound(tree: ast.AST) -> set[str]:
