@@ -135,11 +135,13 @@ def test_localhost_is_this_computer_too(server: FolderServer) -> None:
     assert ask(server, "/", host=f"localhost:{server.server_port}")[0] == 200
 
 
-def test_other_sites_may_link_to_the_page_but_not_load_its_data(server: FolderServer) -> None:
-    script = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "script"}
+# The same site is another port of this computer: another program's page.
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_other_sites_may_link_to_the_page_but_not_load_its_data(server: FolderServer, site: str) -> None:
+    script = {"Sec_Fetch_Site": site, "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "script"}
     assert ask(server, "/mask.nii.gz", **script)[0] == 403
     assert ask(server, "/", **(script | {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"}))[0] == 403
-    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    link = {"Sec_Fetch_Site": site, "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
     status, _, headers = ask(server, "/", **link)
     assert (status, headers["Cross-Origin-Resource-Policy"]) == (200, "same-origin")
     assert ask(server, "/mask.nii.gz", Sec_Fetch_Site="same-origin")[0] == 200
