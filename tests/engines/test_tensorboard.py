@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -58,3 +59,16 @@ def test_a_resumed_run_replaces_what_the_interrupted_one_wrote_after_its_checkpo
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss/training")] == [(1, 0.5), (2, 0.25)]
+
+
+def test_so_many_validation_patients_are_drawn_as_are_asked_for(tmp_path: Path) -> None:
+    volume = torch.rand(1, 3, 16, 16, 2)
+    mask = volume[:, :1] > 0.5
+    evaluator = Engine(lambda engine, batch: {"image": volume, "label": mask, "pred": mask})
+    engine = Engine(lambda engine, batch: None)
+    TensorBoardWriter(str(tmp_path), SimpleNamespace(rows=[]), evaluator, patients=2).attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0] * 4))
+    engine.run([0], max_epochs=1)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["images"] == ["validation/1", "validation/2"]
