@@ -24,7 +24,8 @@ from benchmarks.variants import NotComparedError, synchronize
 from lgg_monai.engines.acceleration import fuse_batch_norms, prepare_network
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.engines.head import HeadInferer
-from lgg_monai.engines.precision import CPU_SLICES, AutocastInferer, SlicewiseInferer
+from lgg_monai.engines.precision import AutocastInferer
+from lgg_monai.engines.slicewise import CPU_SLICES, SlicewiseInferer
 
 TYPICAL_SLICES = 35
 DEFAULT = ("bundle", "fused", "contiguous", "compile", "crop", "batch=1", "batch=2")

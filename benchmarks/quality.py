@@ -32,8 +32,9 @@ from benchmarks.report import finish, machine, table
 from benchmarks.variants import Variant, synchronize
 from lgg_monai.analysis.paired import paired_difference
 from lgg_monai.data.identity import short_hash
-from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, autocast_dtype
+from lgg_monai.engines.precision import AutocastInferer, autocast_dtype
 from lgg_monai.engines.scores import score_volume
+from lgg_monai.engines.slicewise import SlicewiseInferer
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, write_json
 

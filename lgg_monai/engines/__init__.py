@@ -19,11 +19,12 @@ from lgg_monai.engines.interruption import run_until_interrupted, tell_interrupt
 from lgg_monai.engines.network_check import check_loss, check_patch, check_slices, slice_divisor, slice_smallest
 from lgg_monai.engines.package_check import begin_with, check_patients, check_places, check_volumes
 from lgg_monai.engines.pooled_iou import PooledIoUHandler
-from lgg_monai.engines.precision import AutocastInferer, SlicewiseInferer, select_device
+from lgg_monai.engines.precision import AutocastInferer, select_device
 from lgg_monai.engines.probabilities import ProbabilityWriter
 from lgg_monai.engines.run_checkpoints import EarlyStopping, Restore, RunCheckpoints
 from lgg_monai.engines.run_folder import RunRecord, prepare_run_folder
 from lgg_monai.engines.slice_iou import TumourSliceIoU, TumourSliceIoUHandler
+from lgg_monai.engines.slicewise import SlicewiseInferer
 from lgg_monai.engines.tensorboard import TensorBoardWriter
 from lgg_monai.engines.training import (
     Attach,

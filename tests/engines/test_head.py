@@ -7,7 +7,7 @@ from monai.networks.nets import UNet
 from torch.nn import functional
 
 from lgg_monai.engines.head import NO_TUMOUR, HeadInferer
-from lgg_monai.engines.precision import SlicewiseInferer
+from lgg_monai.engines.slicewise import SlicewiseInferer
 from lgg_monai.networks.efficient_unet import STRIDE
 
 

@@ -18,7 +18,7 @@ from monai.networks.nets import BasicUNetPlusPlus, DynUNet, FlexibleUNet, SegRes
 from monai.utils import optional_import
 
 from lgg_monai.engines.network_check import check_loss, check_patch
-from lgg_monai.engines.precision import SlicewiseInferer
+from lgg_monai.engines.slicewise import SlicewiseInferer
 from lgg_monai.engines.training import AugmentedBatch
 from lgg_monai.networks import PSPNet
 
