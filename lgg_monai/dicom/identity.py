@@ -16,6 +16,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from lgg_monai.data.file_names import composed
+from lgg_monai.dicom import tags
 
 HIDDEN = "***"
 UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"}
@@ -42,10 +43,12 @@ class Identity:
     @classmethod
     def of(cls, header: Dataset) -> Identity:
         """Take it from a header with PatientName, PatientID and PatientBirthDate, where they are given."""
-        name, number, born = (_text(header, tag) for tag in ("PatientName", "PatientID", "PatientBirthDate"))
+        name, number, born = (
+            tags.text(header, keyword) for keyword in ("PatientName", "PatientID", "PatientBirthDate")
+        )
         digits = re.sub(r"\D", "", born)
         person = _digest(f"{_spelt_alike(name)}\n{number}"), _digest(digits or born) if born else ""
-        if _text(header, "PatientIdentityRemoved").upper() == "YES":
+        if tags.text(header, "PatientIdentityRemoved").upper() == "YES":
             return cls(person)
         words = {_pattern(part) for part in re.split(r"[\W_]+", composed(name)) if len(part) > 1 or _caseless(part)}
         if len(digits) == 8:
@@ -166,7 +169,3 @@ def _date_patterns(year: str, month: str, day: str) -> set[str]:
 def _caseless(word: str) -> bool:
     """Tell letters of scripts without capitals, such as Chinese, Japanese and Korean."""
     return any(unicodedata.category(letter) == "Lo" for letter in word)
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    return str(header.get(keyword) or "").strip()
