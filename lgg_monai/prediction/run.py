@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,22 +82,11 @@ def predict(
             saving(lambda: write_json(output / SETTINGS, record))
 
         outcome = Outcome()
-        todo = []
         own = processes.share(sources)
-        for source in own:
-            try:
-                folder = outputs.patient_folder(output, source.name)
-                # What is asked for now may not have been then.
-                wanted = [outputs.MASK] + [outputs.SEG] * source.seg
-                wanted += [outputs.PROBABILITY] * probabilities + [outputs.FLAIR_VOLUME] * report
-                complete = all((folder / name).is_file() for name in wanted)
-                if not overwrite and earlier.is_done(folder, source, digests) and complete:
-                    outcome.skipped.append(source.name)
-                else:
-                    earlier.require_free(folder, source)
-                    todo.append(source)
-            except (LggError, OSError) as error:
-                outcome.failed[source.name] = in_one_line(str(error), source, keep_identity)
+        wanted = {outputs.PROBABILITY} if probabilities else set()
+        wanted |= {outputs.FLAIR_VOLUME} if report else set()
+        done = None if overwrite else digests
+        todo = _to_do(own, output, wanted, done, keep_identity, outcome)
         finished = len(own) - len(todo)
         phantom = any(source.phantom for source in sources)
 
@@ -149,6 +138,40 @@ def predict(
             saving(write_all)
         processes.gather(None)
         return outcome
+
+
+def _to_do(
+    sources: list[ScanSource],
+    output: Path,
+    wanted: set[str],
+    settings: Container[str] | None,
+    keep_identity: bool,
+    outcome: Outcome,
+) -> list[ScanSource]:
+    """List the scans to segment, and note in ``outcome`` those that are done already or cannot be.
+
+    Args:
+        sources: of this process.
+        output: the folder.
+        wanted: files that a patient's results hold beside the mask; what is asked for now may not have been then.
+        settings: with which results count as done; None where all are to be made anew.
+        keep_identity: paths of DICOM files may be shown.
+        outcome: of the scans.
+    """
+    todo = []
+    for source in sources:
+        try:
+            folder = outputs.patient_folder(output, source.name)
+            files = wanted | {outputs.MASK} | ({outputs.SEG} if source.seg else set())
+            complete = settings is not None and earlier.is_done(folder, source, settings)
+            if complete and all((folder / name).is_file() for name in files):
+                outcome.skipped.append(source.name)
+            else:
+                earlier.require_free(folder, source)
+                todo.append(source)
+        except (LggError, OSError) as error:
+            outcome.failed[source.name] = in_one_line(str(error), source, keep_identity)
+    return todo
 
 
 def _with_failure(result: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
