@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lgg_monai.engines.checkpoints import load_weights
-from lgg_monai.engines.compact_weights import compact, expand
+from lgg_monai.engines.compact_weights import SCALE, compact, expand
 from lgg_monai.errors import LggError
 from lgg_monai.networks import PSPNet
 
@@ -22,6 +22,7 @@ def network() -> PSPNet:
 def test_weights_come_back_within_half_a_step(network: PSPNet) -> None:
     state = network.state_dict()
     state["main_head.0.weight"][3] = 0  # a dead channel
+    assert all((scale > 0).all() for name, scale in compact(state).items() if name.endswith(SCALE))
     back = expand(compact(state))
     assert back.keys() == state.keys()
     for name, value in state.items():
