@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
@@ -23,6 +24,12 @@ DATALIST = {
     "seen": [],
     "patients": [{"patient": name, **ENTRY} for name in ("a", "b")],
 }
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, which takes most of the time: pictures are tested elsewhere."""
+    monkeypatch.setattr(evaluation, "patient_panel", lambda *_, **__: np.zeros((2, 2, 3), np.uint8))
 
 
 def full(*_: Any, **__: Any) -> None:
