@@ -16,6 +16,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,26 @@ def test_monai_label_predicts_and_trains(bundle: Path, data: Path, without_us: R
     mask = nibabel.load(tmp_path / "mask.nii.gz")
     np.testing.assert_allclose(mask.affine, expected.affine)
     assert_same_mask(np.asarray(mask.dataobj), np.asarray(expected.dataobj))
+
+
+def test_monai_label_finds_a_bundle_that_was_put_where_the_document_says(
+    packaged: Path, without_us: Run, tmp_path: Path
+) -> None:
+    python = interpreter("label")
+    document = (REPOSITORY / "docs/sharing.md").read_text()
+    *put, start = re.findall(r"^    ((?:mkdir|cp|monailabel start_server) .*)", document, re.MULTILINE)
+    name = "lgg_mri_segmentation_unet"
+    shutil.copytree(packaged, tmp_path / "dist" / name)
+    (tmp_path / "apps/monaibundle").mkdir(parents=True)  # as `monailabel apps` copies it
+    subprocess.run(["bash", "-ec", "\n".join(put)], cwd=tmp_path, check=True)
+    settings = dict(re.findall(r"--conf (\S+) (\S+)", start))
+    script = tmp_path / "find.py"
+    script.write_text(f"""
+from monailabel.utils.others.generic import get_bundle_models
+print(*get_bundle_models({str(tmp_path / "apps/monaibundle")!r}, {settings!r}).values())
+""")
+    found = succeeded(without_us(script, python=python)).splitlines()[-1]
+    assert (Path(found) / "configs/inference.json").is_file()
 
 
 def test_deploy_operator_predicts_an_array(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
