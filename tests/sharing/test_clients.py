@@ -217,8 +217,10 @@ def test_model_zoo_rules(bundle: Path, without_us: Run, tmp_path: Path) -> None:
     script = tmp_path / "verify.py"
     script.write_text(f"""
 import torch
-from monai.bundle import ckpt_export, verify_net_in_out
+from monai.bundle import ckpt_export, load, verify_net_in_out
 bundle = {str(bundle)!r}
+network, metadata, _ = load({bundle.name!r}, bundle_dir={str(bundle.parent)!r}, load_ts_module=True)  # as its card says
+assert network.training is False and metadata["version"] == {metadata["version"]!r}
 common = dict(net_id="network_def", meta_file=bundle + "/configs/metadata.json",
               config_file=bundle + "/configs/inference.json", bundle_root=bundle)
 verify_net_in_out(**common)
