@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ignite.engine import Events
 from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver, verify_metadata
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, LoadImaged
@@ -668,6 +670,23 @@ def test_the_learning_rate_ends_with_the_epochs_that_a_client_sets_in_the_traine
     assert workflow.trainer.state.epoch == 2
     assert schedule.get_last_lr() == [0.0]
     assert workflow.evaluator.state.metrics["val_volume_dice"] >= 0  # the last epoch was validated
+
+
+def test_losses_are_where_experiment_tracking_looks_for_them(
+    own_bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = small_training(own_bundle, tmp_path / "weights", dataset_dir=str(scans / "msd"), max_epochs=1)
+    monkeypatch.syspath_prepend(own_bundle)  # see the model card
+    workflow.initialize()
+    tracking = ConfigParser(DEFAULT_MLFLOW_SETTINGS["configs"]["trainer"])
+    loss_of = tracking.get_parsed_content("output_transform")
+    losses: list[float] = []
+    workflow.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(float(loss_of(engine.state.output)))
+    )
+    workflow.run()
+    assert len(losses) == workflow.trainer.state.iteration
+    assert min(losses) > 0
 
 
 def test_orientation_and_size_of_the_files_do_not_matter(packaged: Path, scans: Path, tmp_path: Path) -> None:
