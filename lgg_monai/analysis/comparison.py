@@ -30,7 +30,8 @@ PAGE = "report.html"
 UNREMARKABLE = {"output_dir", "bundle_root", "resume", "progress", "imports", "initialize", "run"}
 PAIRED_METHOD = (
     f"Other minus first; patients resampled in pairs {RESAMPLES} times with seed {SEED}, 95 % percentile interval. "
-    "Wilcoxon: two-sided signed-rank test of the patients' values, not corrected for many comparisons."
+    "Wilcoxon: two-sided signed-rank test of the patients' values, not corrected for many comparisons. "
+    "Scans of one person, by their names, are resampled together, and their mean is one value to the test."
 )
 CSV_COLUMNS = ("section", "run", "metric", "value", "low", "high", "n")
 

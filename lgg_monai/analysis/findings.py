@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lgg_monai.analysis.paired import FEWEST_PATIENTS, is_clear
+from lgg_monai.analysis.paired import FEWEST_PEOPLE, is_clear
 from lgg_monai.analysis.speed import THRESHOLDS
 
 COSTS = (
@@ -61,13 +61,14 @@ def quality_sentence(first: str, other: str, means: Sequence[float], entry: Mapp
         entry: of `paired_difference`, other minus first.
     """
     scores = f"{first} reaches a mean volume Dice of {means[0]:.3f} and {other} of {means[1]:.3f}"
-    n, interval = entry["n"], entry["ci95"]
+    n, people, interval = entry["n"], entry["people"], entry["ci95"]
     if interval is None:
-        return f"{scores} on {n} patient: one patient allows no interval, so neither can be called better."
+        return f"{scores} on {people} patient: one patient allows no interval, so neither can be called better."
     bounds = f"{interval[0]:+.3f} to {interval[1]:+.3f}"
     difference = f"a paired difference of {entry['difference']:+.3f} (95 % interval {bounds}"
     p = f", Wilcoxon p {format_p(entry['wilcoxon_p'])})" if entry["wilcoxon_p"] is not None else ")"
-    start = f"On {n} test patients {scores}: {difference}{p}"
+    scans = "" if people == n else f" (scans of {people} people by their names)"
+    start = f"On {n} test patients{scans} {scores}: {difference}{p}"
     if interval[0] <= 0 <= interval[1]:
         if entry["wilcoxon_p"] is not None and entry["wilcoxon_p"] < 0.05 and entry["higher"] != entry["lower"]:
             usual, count = (other, entry["higher"]) if entry["higher"] > entry["lower"] else (first, entry["lower"])
@@ -76,8 +77,8 @@ def quality_sentence(first: str, other: str, means: Sequence[float], entry: Mapp
                 "interval of the mean includes zero, as a few differ by more: neither is better on both counts."
             )
         return f"{start}. The interval includes zero, so these patients do not tell which of the two is better."
-    if n < FEWEST_PATIENTS:
-        return f"{start}. The interval leaves out zero, but {n} patients are too few to call either better."
+    if people < FEWEST_PEOPLE:
+        return f"{start}. The interval leaves out zero, but {people} patients are too few to call either better."
     if not is_clear(entry):
         return (
             f"{start}. The interval leaves out zero but the test does not confirm it, so neither can be called better."

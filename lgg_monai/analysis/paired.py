@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
-from lgg_monai.engines.summary import INTERVAL, METRICS
+from lgg_monai.engines.bootstrap import draw_people, drawn_sums, interval, people_of
+from lgg_monai.engines.summary import METRICS
 
 RESAMPLES = 10_000
 SEED = 0
 # With fewer pairs, Wilcoxon's test cannot fall below 0.05 whatever the scores, and a bootstrap interval is too narrow.
-FEWEST_PATIENTS = 6
+FEWEST_PEOPLE = 6
 Row = Mapping[str, Any]
 
 
@@ -41,19 +42,21 @@ def paired_difference(
     """Estimate ``other - first`` by one convention.
 
     Patients are resampled in pairs, so what makes a patient hard for both runs cancels. A pooled metric is pooled anew
-    in each resample.
+    in each resample. Several scans of one person, who is known by their names, are drawn together, and are one value to
+    the test: neither takes them for independent.
 
     Args:
         metric: a name of `METRICS`.
         first: as for `paired_differences`.
-        other: as for `paired_differences`.
+        other: as for `paired_differences`; only the first ones need ``patient``.
         resamples: number of bootstrap resamples.
         seed: makes the interval reproducible.
 
     Returns:
-        ``n`` (patients for whom both are defined), ``difference``, ``ci95`` (percentile bootstrap; None for fewer than
-        two patients), ``median``, ``higher``, ``lower``, ``equal`` (patients), ``wilcoxon_p`` (two-sided signed-rank
-        test of the patients' values; None for pooled metrics, which have none, and where no patient differs).
+        ``n`` (patients for whom both are defined), ``people`` (fewer, where some were scanned several times),
+        ``difference``, ``ci95`` (percentile bootstrap; None for fewer than two people), ``median``, ``higher``,
+        ``lower``, ``equal`` (patients), ``wilcoxon_p`` (two-sided signed-rank test of the patients' values, of each
+        person the mean; None for pooled metrics, which have none, and where no patient differs).
     """
     parts = [_parts(metric, rows) for rows in (first, other)]
     defined = parts[0][2] & parts[1][2]
@@ -62,16 +65,18 @@ def paired_difference(
         ("difference", "ci95", "median", "higher", "lower", "equal", "wilcoxon_p"), None
     )
     if not count:
-        return {"n": 0, **nothing}
+        return {"n": 0, "people": 0, **nothing}
     sums = [(above[defined], below[defined]) for above, below, _ in parts]
-    drawn = np.random.default_rng(seed).integers(0, count, size=(resamples, count))
+    people = people_of([row["patient"] for row, known in zip(first, defined, strict=True) if known])
+    several = len(set(people)) > 1
+    drawn = draw_people(people, resamples, seed)
     if_nothing = METRICS[metric].if_nothing
     values = [_divide(above.sum(), below.sum(), if_nothing) for above, below in sums]
-    resampled = [_divide(above[drawn].sum(axis=1), below[drawn].sum(axis=1), if_nothing) for above, below in sums]
-    estimates = resampled[1] - resampled[0]
-    estimates = estimates[np.isfinite(estimates)]
-    interval = [float(bound) for bound in np.percentile(estimates, INTERVAL)] if count > 1 and estimates.size else None
-    entry = {"n": count, **nothing, "difference": _safe(values[1] - values[0]), "ci95": interval}
+    resampled = [
+        _divide(drawn_sums(above, people, drawn), drawn_sums(below, people, drawn), if_nothing) for above, below in sums
+    ]
+    entry = {"n": count, "people": len(set(people)), **nothing, "difference": _safe(values[1] - values[0])}
+    entry["ci95"] = interval(resampled[1] - resampled[0]) if several else None
     if METRICS[metric].weight is None:
         (above_first, _), (above_other, _) = sums
         # Stored scores have six decimals: a smaller difference is rounding.
@@ -81,16 +86,16 @@ def paired_difference(
             "higher": int((each > 0).sum()),
             "lower": int((each < 0).sum()),
             "equal": int((each == 0).sum()),
-            "wilcoxon_p": _wilcoxon(each),
+            "wilcoxon_p": _wilcoxon(np.round(np.bincount(people, weights=each) / np.bincount(people), 6)),
         }
     return entry
 
 
 def is_clear(entry: Mapping[str, Any]) -> bool:
     """Tell whether a difference may be called one: the interval leaves out zero, and test and numbers allow it."""
-    interval, p = entry["ci95"], entry["wilcoxon_p"]
-    apart = interval is not None and (interval[0] > 0 or interval[1] < 0)
-    return apart and entry["n"] >= FEWEST_PATIENTS and (p is None or p < 0.05)
+    bounds, p = entry["ci95"], entry["wilcoxon_p"]
+    apart = bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
+    return apart and entry["people"] >= FEWEST_PEOPLE and (p is None or p < 0.05)
 
 
 def _parts(metric: str, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from lgg_monai.engines.bootstrap import draw_people, drawn_sums, drawn_values, interval, people_of
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing
 
 Row = Mapping[str, Any]
 IDENTITY = ("patient", "site", "part")
-INTERVAL = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ METRICS: dict[str, Metric] = {
 def summarise(rows: Sequence[Row], resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Aggregate the rows of `score_volume` over patients.
 
-    All intervals are 95 % percentile bootstrap intervals that resample patients, never slices: slices of one patient
-    are not independent. The same resamples serve every metric.
+    All intervals are 95 % percentile bootstrap intervals that resample people, each with all scans, never scans or
+    slices: those of one person are not independent. The same resamples serve every metric.
 
     Args:
         rows: one mapping a patient with the keys of `score_volume`, ``patient`` and, if known, ``site`` and ``part``.
@@ -91,22 +91,24 @@ def summarise(rows: Sequence[Row], resamples: int = 2000, seed: int = 0) -> dict
         For each name in `METRICS` a dictionary with ``mean``, ``ci95`` of the mean as ``[low, high]``, ``median``,
         ``median_ci95``, ``std`` (of a sample, n - 1), ``min``, ``max``, ``n`` (patients with a defined value),
         ``undefined`` (the others) and ``definition``. A pooled metric has the pooled value as its mean and None for
-        what is a property of single patients (median, std, min, max). Then ``patients``, ``slices``,
-        ``tumour_slices``, ``bootstrap`` (resamples, seed) and, where rows name sites, ``by_site`` with
-        ``n``, ``mean`` and ``median`` of ``volume_dice``. Undefined numbers are None, so that it is valid JSON;
-        so are the intervals of a single patient.
+        what is a property of single patients (median, std, min, max). Then ``patients``, ``people`` (fewer, where
+        names tell several scans of one person), ``slices``, ``tumour_slices``, ``bootstrap`` (resamples, seed) and,
+        where rows name sites, ``by_site`` with ``n``, ``mean`` and ``median`` of ``volume_dice``. Undefined numbers
+        are None, so that it is valid JSON; so are the intervals of a single person.
 
     Raises:
         LggError: there are no rows.
     """
     if not rows:
         raise LggError("no patient was scored in this evaluation: give at least one patient that has a label")
-    drawn = np.random.default_rng(seed).integers(0, len(rows), size=(resamples, len(rows)))
-    summary: dict[str, Any] = {name: _aggregate(name, metric, rows, drawn) for name, metric in METRICS.items()}
+    people = people_of([row["patient"] for row in rows])
+    drawn = draw_people(people, resamples, seed)
+    summary: dict[str, Any] = {name: _aggregate(name, metric, rows, people, drawn) for name, metric in METRICS.items()}
     summary["patients"] = len(rows)
+    summary["people"] = len(set(people))
     summary["slices"] = int(_column(rows, "slices").sum())
     summary["tumour_slices"] = int(_column(rows, "tumour_slices").sum())
-    summary["bootstrap"] = {"resamples": resamples, "seed": seed, "unit": "patient"}
+    summary["bootstrap"] = {"resamples": resamples, "seed": seed, "unit": "person"}
     sites = sorted({str(row["site"]) for row in rows if row.get("site")})
     if sites:
         summary["by_site"] = {site: _site([row for row in rows if row.get("site") == site]) for site in sites}
@@ -133,18 +135,21 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     table = [["metric", "mean", "median", "95 % interval", "n"]]
     for name in METRICS:
         entry = summary[name]
-        interval = "-" if entry["ci95"] is None else " to ".join(_number(bound) for bound in entry["ci95"])
-        table.append([name, _number(entry["mean"]), _number(entry["median"]), interval, str(entry["n"])])
+        bounds = "-" if entry["ci95"] is None else " to ".join(_number(bound) for bound in entry["ci95"])
+        table.append([name, _number(entry["mean"]), _number(entry["median"]), bounds, str(entry["n"])])
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = [
         "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(cells))
         for cells in (list(zip(line, widths, strict=True)) for line in table)
     ]
-    counts = f"{summary['patients']} patients, {summary['slices']} slices, {summary['tumour_slices']} with tumour"
-    return "\n".join([*lines, f"{counts}; interval of the mean, bootstrap over patients"])
+    patients, people = summary["patients"], summary["people"]
+    scans = "" if people == patients else f" (scans of {people} people by their names)"
+    counts = f"{patients} patients{scans}, {summary['slices']} slices, {summary['tumour_slices']} with tumour"
+    unit = "patients" if people == patients else "people"
+    return "\n".join([*lines, f"{counts}; interval of the mean, bootstrap over {unit}"])
 
 
-def _aggregate(name: str, metric: Metric, rows: Sequence[Row], drawn: np.ndarray) -> dict[str, Any]:
+def _aggregate(name: str, metric: Metric, rows: Sequence[Row], people: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
     # Every mean here is a quotient of sums over patients, so one formula serves means, pooled slices and pooled voxels.
     pooled = metric.weight is not None
     if pooled and metric.numerator:
@@ -158,13 +163,13 @@ def _aggregate(name: str, metric: Metric, rows: Sequence[Row], drawn: np.ndarray
         below = np.where(defined, weights, 0.0)
         above = np.where(defined, np.nan_to_num(values) * weights, 0.0)
 
-    several = int(defined.sum()) > 1
+    several = len(set(people[defined])) > 1
     mean = _divide(above.sum(), below.sum(), metric.if_nothing)
-    means = _divide(above[drawn].sum(axis=1), below[drawn].sum(axis=1), metric.if_nothing)
+    means = _divide(drawn_sums(above, people, drawn), drawn_sums(below, people, drawn), metric.if_nothing)
     entry: dict[str, Any] = {
         "mean": _safe(mean),
         "median": None,
-        "ci95": _interval(means) if several else None,
+        "ci95": interval(means) if several else None,
         "median_ci95": None,
         "std": None,
         "n": int(defined.sum()),
@@ -176,8 +181,10 @@ def _aggregate(name: str, metric: Metric, rows: Sequence[Row], drawn: np.ndarray
     if not pooled and defined.any():
         known = values[defined]
         entry.update(median=_safe(np.median(known)), min=_safe(known.min()), max=_safe(known.max()))
+        if len(known) > 1:
+            entry.update(std=_safe(known.std(ddof=1)))
         if several:
-            entry.update(std=_safe(known.std(ddof=1)), median_ci95=_interval(_row_medians(values[drawn])))
+            entry.update(median_ci95=interval(_row_medians(drawn_values(values, people, drawn))))
     return entry
 
 
@@ -189,11 +196,6 @@ def _row_medians(samples: np.ndarray) -> np.ndarray:
     upper = np.minimum(known // 2, samples.shape[1] - 1)
     row = np.arange(len(samples))
     return np.where(known > 0, (ordered[row, lower] + ordered[row, upper]) / 2, np.nan)
-
-
-def _interval(estimates: np.ndarray) -> list[float] | None:
-    known = estimates[np.isfinite(estimates)]
-    return [float(bound) for bound in np.percentile(known, INTERVAL)] if known.size else None
 
 
 def _divide(above: np.ndarray, below: np.ndarray, if_nothing: float) -> np.ndarray:

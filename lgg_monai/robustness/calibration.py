@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.overlays import intensity_window
-from lgg_monai.engines.summary import INTERVAL
+from lgg_monai.engines.bootstrap import draw_people, interval, people_of
 
 BINS = 15
 BAND = (0.01, 0.99)
@@ -20,7 +20,7 @@ DEFINITIONS = {
     "band": f"voxels with a probability from {BAND[0]} to {BAND[1]}: all that the network is not sure of",
     "ece": (
         f"expected calibration error: {BINS} bins of equal width, the distance of mean probability and share of tumour "
-        "in each, weighted by its voxels; pooled over patients, interval by resampling patients"
+        "in each, weighted by its voxels; pooled over patients, interval by resampling people, each with all scans"
     ),
     "bias": "mean probability minus share of tumour, all bins together: above 0 is too much tumour",
     "brier": "mean squared distance of probability and truth",
@@ -75,25 +75,30 @@ def count_voxels(probability: np.ndarray, label: np.ndarray, head: np.ndarray) -
     return {name: _count(probability[region], label[region]) for name, region in (("head", head), ("band", band))}
 
 
-def calibration(counts: Sequence[Counts], resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def calibration(
+    counts: Sequence[Counts], patients: Sequence[str], resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
     """Pool patients' counts of one region.
 
     Args:
         counts: one a patient.
-        resamples: number of bootstrap resamples of patients.
+        patients: their names.
+        resamples: number of bootstrap resamples of people.
         seed: makes the intervals reproducible.
 
     Returns:
         ``ece`` with ``ece_ci95``, ``bias`` with ``bias_ci95``, ``brier``, ``voxels`` and ``bins``:
         for each bin its bounds, voxels, mean probability and share of tumour (None where it is empty). All None where
-        the region is empty; no intervals for one patient.
+        the region is empty; no intervals for one person.
     """
     voxels = np.stack([own.voxels for own in counts]).astype(float)
     probability = np.stack([own.probability for own in counts])
     tumour = np.stack([own.tumour for own in counts]).astype(float)
-    drawn = np.random.default_rng(seed).integers(0, len(counts), size=(resamples, len(counts)))
-    weights = np.stack([(drawn == number).sum(axis=1) for number in range(len(counts))], axis=1).astype(float)
+    people = people_of(patients)
+    drawn = draw_people(people, resamples, seed)
+    weights = np.stack([(drawn == person).sum(axis=1) for person in people], axis=1).astype(float)
     everyone = np.ones((1, len(counts)))
+    several = len(set(people)) > 1
 
     def both(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         distance = weight @ probability - weight @ tumour
@@ -119,9 +124,9 @@ def calibration(counts: Sequence[Counts], resamples: int = 2000, seed: int = 0) 
         )
     return {
         "ece": _safe(ece[0]),
-        "ece_ci95": _interval(eces) if len(counts) > 1 else None,
+        "ece_ci95": interval(eces) if several else None,
         "bias": _safe(over[0]),
-        "bias_ci95": _interval(overs) if len(counts) > 1 else None,
+        "bias_ci95": interval(overs) if several else None,
         "brier": float(sum(own.squared for own in counts) / total) if total else None,
         "voxels": int(total),
         "bins": bins,
@@ -137,11 +142,6 @@ def _count(probability: np.ndarray, label: np.ndarray) -> Counts:
         np.bincount(number, weights=true, minlength=BINS),
         float(((values - true) ** 2).sum()),
     )
-
-
-def _interval(estimates: np.ndarray) -> list[float] | None:
-    known = estimates[np.isfinite(estimates)]
-    return [float(bound) for bound in np.percentile(known, INTERVAL)] if known.size else None
 
 
 def _safe(value: float) -> float | None:

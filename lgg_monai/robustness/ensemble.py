@@ -24,7 +24,7 @@ from lgg_monai.transforms.components import without_specks
 METHOD = (
     "Kept probabilities (255 steps) of the same test patients, each of a network that never saw the patient; their "
     "mean, and each member alone, becomes a mask by the same rule. Differences are the ensemble less the member, over "
-    "patients in pairs, with 95 % percentile bootstrap intervals."
+    "patients in pairs, with 95 % percentile bootstrap intervals over people."
 )
 Progress = Callable[[int, int, str], None]
 _Tested = dict[str, tuple[Run, dict[str, Any]]]  # by patient: the run that was tested on it, and its datalist entry

@@ -38,7 +38,7 @@ COLUMNS = (
 METHOD = {
     "share": "of all voxels in which prediction and label differ, patients pooled",
     "patients": "patients with at least one such voxel",
-    "gain": "mean volume Dice had these voxels alone been right, minus what it is; 95 % interval over patients",
+    "gain": "mean volume Dice had these voxels alone been right, minus what it is; 95 % interval over people",
     "certain_share": (
         f"share of these voxels where the network is certain of the contrary: its probability of tumour is below "
         f"{1 - CERTAIN:.2f} in tumour, above {CERTAIN} outside (needs the runs' kept probabilities)"
@@ -76,7 +76,6 @@ def explain_errors(
             progress(number, len(members), entry["patient"])
         rows.append(_judge(run, entry, reader))
     rows.sort(key=lambda row: row["patient"])
-    dice = [row["volume_dice"] for row in rows]
     content = {
         **describe_runs(runs),
         "method": METHOD,
@@ -91,7 +90,7 @@ def explain_errors(
         "neighbour_dice": {
             name: {
                 "mean": _mean([row[f"neighbour_dice_{name}"] for row in rows]),
-                **_correlation([row[f"neighbour_dice_{name}"] for row in rows], dice),
+                **_correlation(rows, f"neighbour_dice_{name}"),
             }
             for name in ("label", "prediction")
         },
@@ -172,12 +171,13 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _correlation(values: Sequence[float], dice: Sequence[float]) -> dict[str, Any]:
+def _correlation(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     """Correlate a property of the patients with their Dice, by ranks, over those who have it."""
-    known = [(value, own) for value, own in zip(values, dice, strict=True) if np.isfinite(value)]
-    if len(known) < 3:
+    known = [row for row in rows if np.isfinite(row[name])]
+    if not known:
         return {"rank_correlation_with_dice": None, "rank_correlation_ci95": None}
-    entry = judge([value for value, _ in known], [own for _, own in known])
+    values, dice, patients = ([row[key] for row in known] for key in (name, "volume_dice", "patient"))
+    entry = judge(values, dice, patients)
     return {
         "rank_correlation_with_dice": entry["rank_correlation"],
         "rank_correlation_ci95": entry["rank_correlation_ci95"],

@@ -27,7 +27,7 @@ COLUMNS = (
 )  # fmt: skip
 METHOD = (
     "Every rule is applied to the same out-of-fold probabilities. Differences are to the first line, the present rule: "
-    "mean volume Dice, patients resampled in pairs, 95 % interval. The best is chosen on the patients that score it, "
+    "mean volume Dice, people resampled in pairs, 95 % interval. The best is chosen on the patients that score it, "
     "which flatters it; cross-fitted is not: for each fold's patients the rule is chosen on those of the others."
 )
 Progress = Callable[[int, int, str], None]
@@ -98,6 +98,10 @@ def choose_rule(
         names.append(entry["patient"])
         folds.append(number)
     scores, fold_of = np.array(dice), np.array(folds)
+
+    def line(rule: MaskRule, own: np.ndarray) -> dict[str, Any]:
+        return _line(rule, names, own, scores[:, 0])
+
     best = int(scores.mean(axis=0).argmax())
     chosen = cross_fitted(scores, fold_of)
     own = scores[np.arange(len(scores)), chosen[fold_of]]
@@ -106,17 +110,17 @@ def choose_rule(
         "method": METHOD,
         "rule": list(KEYS),
         "patients": len(names),
-        "present": _line(rules[0], scores[:, 0], scores[:, 0]),
-        "best": _line(rules[best], scores[:, best], scores[:, 0]),
+        "present": line(rules[0], scores[:, 0]),
+        "best": line(rules[best], scores[:, best]),
         "cross_fitted": {
-            **{key: value for key, value in _line(rules[0], own, scores[:, 0]).items() if key not in KEYS},
+            **{key: value for key, value in line(rules[0], own).items() if key not in KEYS},
             "chosen_by_fold": [
                 {"run": label, **vars(rules[number])} for label, number in zip(labels, chosen, strict=True)
             ],
         },
     }
     with new_folder(output) as folder:
-        lines = [_line(rule, scores[:, number], scores[:, 0]) for number, rule in enumerate(rules)]
+        lines = [line(rule, scores[:, number]) for number, rule in enumerate(rules)]
         write_table(folder / "rules.csv", COLUMNS, lines)
         write_json(folder / "rules.json", content)
         rows = [
@@ -169,8 +173,11 @@ def _parts(mask: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return sizes[1:], np.bincount(numbers[label], minlength=len(sizes))[1:]
 
 
-def _line(rule: MaskRule, dice: np.ndarray, present: np.ndarray) -> dict[str, Any]:
-    before, after = ([{"volume_dice": float(value)} for value in values] for values in (present, dice))
+def _line(rule: MaskRule, names: Sequence[str], dice: np.ndarray, present: np.ndarray) -> dict[str, Any]:
+    before, after = (
+        [{"patient": name, "volume_dice": float(value)} for name, value in zip(names, values, strict=True)]
+        for values in (present, dice)
+    )
     entry = paired_difference("volume_dice", before, after)
     low, high = entry["ci95"] or (None, None)
     return {

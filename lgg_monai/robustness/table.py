@@ -24,7 +24,7 @@ COLUMNS = (
 METHOD = (
     "Each degradation is applied to the scan as it was read, before preprocessing; predictions of moved scans are "
     "mapped back to the scan's own grid as probabilities. Difference: mean volume Dice minus that of the clean scans, "
-    f"patients resampled in pairs {RESAMPLES} times with seed {SEED}, 95 % percentile interval; worse: patients who "
+    f"people resampled in pairs {RESAMPLES} times with seed {SEED}, 95 % percentile interval; worse: patients who "
     "lose Dice. Changes that the normalisation undoes exactly show as 0."
 )
 Progress = Callable[[int, int, str], None]

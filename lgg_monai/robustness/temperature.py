@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lgg_monai.engines.bootstrap import people_of
 from lgg_monai.robustness.calibration import BAND, BINS, Counts, calibration
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ CENTRES = (EDGES[:-1] + EDGES[1:]) / 2
 TEMPERATURES = np.geomspace(0.25, 8, 101)  # steps of 3.5 %; 1 is among them
 DEFINITION = (
     "logits are divided by it, which leaves masks as they are; the one of the least mean cross-entropy over the head's "
-    "voxels, chosen for each patient on the patients of the other runs (of one run: on its other patients); the band "
+    "voxels, chosen for each patient on the patients of the other runs (of one run: on its other people); the band "
     "afterwards is what of the band before lies in the head"
 )
 
@@ -55,21 +56,25 @@ def at_temperature(counts: np.ndarray, temperature: float) -> dict[str, Counts]:
     return {"head": _binned(counts, temperature), "band": _binned(counts * band, temperature)}
 
 
-def judge_temperature(counts: Sequence[np.ndarray], groups: Sequence[Hashable]) -> dict[str, Any] | None:
+def judge_temperature(
+    counts: Sequence[np.ndarray], patients: Sequence[str], groups: Sequence[Hashable]
+) -> dict[str, Any] | None:
     """Choose a temperature for each group of patients on the others, and say how calibrated they are then.
 
     Args:
         counts: one ``[2, bins]`` a patient.
-        groups: of each patient, such as its run; where there is one group, each patient is one.
+        patients: their names.
+        groups: of each patient, such as its run; where there is one group, each person is one.
 
     Returns:
         ``value`` (chosen on all patients, to be used on others), ``lowest`` and ``highest`` of those chosen on parts,
-        and ``calibration`` by region with these, as `calibration` has it; None for a single patient.
+        and ``calibration`` by region with these, as `calibration` has it; None for a single person.
     """
-    if len(counts) < 2:
+    people = people_of(patients).tolist()
+    if len(set(people)) < 2:
         return None
     if len(set(groups)) == 1:
-        groups = range(len(counts))
+        groups = people
     total = np.sum(counts, axis=0)
     chosen = {}
     for group in dict.fromkeys(groups):
@@ -87,7 +92,9 @@ def judge_temperature(counts: Sequence[np.ndarray], groups: Sequence[Hashable]) 
         "value": value,
         "lowest": min(chosen.values()),
         "highest": max(chosen.values()),
-        "calibration": {region: calibration([each[region] for each in softened]) for region in ("head", "band")},
+        "calibration": {
+            region: calibration([each[region] for each in softened], patients) for region in ("head", "band")
+        },
     }
 
 

@@ -62,7 +62,7 @@ def measure_trust(
         rows.append(row)
         counts.append(own)
         logits.append(own_logits)
-    dice = [row["volume_dice"] for row in rows]
+    dice, scans = [row["volume_dice"] for row in rows], [row["patient"] for row in rows]
     names = [name for name in MEASURES if all(name in row for row in rows)]
     content = {
         **describe(models),
@@ -70,9 +70,9 @@ def measure_trust(
         "commit": commit(),
         "definitions": DEFINITIONS | {"temperature": DEFINITION} | {name: MEASURES[name] for name in names},
         "volume_dice": summarise(rows)["volume_dice"],
-        "calibration": {region: calibration([own[region] for own in counts]) for region in REGIONS},
-        "temperature": judge_temperature(logits, [model.label for model, _ in members]),
-        "uncertainty": {name: judge([row[name] for row in rows], dice) for name in names},
+        "calibration": {region: calibration([own[region] for own in counts], scans) for region in REGIONS},
+        "temperature": judge_temperature(logits, scans, [model.label for model, _ in members]),
+        "uncertainty": {name: judge([row[name] for row in rows], dice, scans) for name in names},
     }
     with new_folder(output) as folder:
         write_json(folder / "calibration.json", content)
@@ -97,7 +97,7 @@ def judge_patient(model: TrainedModel, entry: dict[str, Any]) -> tuple[dict[str,
     counts = count_voxels(probability[0].numpy(), label, head)
     row = {key: entry[key] for key in ("patient", "site", "part")} | score_volume(mask, label)
     for region in REGIONS:
-        row[f"ece_{region}"] = calibration([counts[region]], resamples=1)["ece"]
+        row[f"ece_{region}"] = calibration([counts[region]], [entry["patient"]], resamples=1)["ece"]
     masks, mirrors = ([model.mask(own).numpy() for own in several] for several in (plain, mirrored))
     row |= uncertainties(probability[0].numpy(), mask, masks, mirrors)
     return row, counts, count_logits(probability[0].numpy(), label, head)

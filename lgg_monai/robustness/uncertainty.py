@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from lgg_monai.engines.summary import INTERVAL
+from lgg_monai.engines.bootstrap import draw_people, drawn_values, interval, people_of
 
 MEASURES = {
     "flip_disagreement": "1 - Dice of the masks of the scan and of its left-right mirror image, mean over checkpoints",
@@ -56,40 +56,44 @@ def uncertainties(
     return {name: found[name] for name in MEASURES if name in found}
 
 
-def judge(uncertainty: Sequence[float], dice: Sequence[float], resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def judge(
+    uncertainty: Sequence[float], dice: Sequence[float], patients: Sequence[str], resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
     """Say how well an uncertainty finds the patients with low Dice.
 
     Args:
         uncertainty: one number a patient.
         dice: the patients' volume Dice.
-        resamples: number of bootstrap resamples of patients.
+        patients: their names.
+        resamples: number of bootstrap resamples of people, each with all scans.
         seed: makes the intervals reproducible.
 
     Returns:
         ``rank_correlation`` (Spearman's, -1 would be perfect; None where all are alike, and of fewer than three
-        patients: of two it is -1 or 1 whatever they are) and its ``ci95``; ``referred``
+        people: of two patients it is -1 or 1 whatever they are) and its ``ci95``; ``referred``
         (patients who go to a human: the least certain tenth, rounded up), ``mean_dice`` of all, ``mean_dice_after`` of
         the others, ``rise`` and its ``rise_ci95``, ``rise_best_possible`` (had the lowest Dice gone), and ``curve``
         (share referred, mean Dice of the others, the same had the lowest gone).
     """
     u, d = np.asarray(uncertainty, float), np.asarray(dice, float)
     count = len(u)
-    drawn = np.random.default_rng(seed).integers(0, count, size=(resamples, count))
+    people = people_of(patients)
+    drawn = draw_people(people, resamples, seed)
+    u_drawn, d_drawn = (drawn_values(values, people, drawn) for values in (u, d))
     referred = math.ceil(REFERRED * count)
     order, worst = np.argsort(-u, kind="stable"), np.argsort(d, kind="stable")
     correlation = _rank_correlation(u[None], d[None])[0]
-    several = count > 2
+    several = len(set(people)) > 2
     after = float(d[order[referred:]].mean()) if count > referred else None
-    rises = _rises(u[drawn], d[drawn], referred)
     return {
         "n": count,
         "rank_correlation": _safe(correlation) if several else None,
-        "rank_correlation_ci95": _interval(_rank_correlation(u[drawn], d[drawn])) if several else None,
+        "rank_correlation_ci95": interval(_rank_correlation(u_drawn, d_drawn)) if several else None,
         "referred": referred,
         "mean_dice": float(d.mean()),
         "mean_dice_after": after,
         "rise": None if after is None else after - float(d.mean()),
-        "rise_ci95": _interval(rises) if several else None,
+        "rise_ci95": interval(_rises(u_drawn, d_drawn)) if several else None,
         "rise_best_possible": float(d[worst[referred:]].mean() - d.mean()) if count > referred else None,
         "curve": [
             {
@@ -103,22 +107,20 @@ def judge(uncertainty: Sequence[float], dice: Sequence[float], resamples: int = 
 
 
 def _rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Correlate the ranks of each row; NaN where all of a row are alike."""
-    a, b = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (one, other))
+    """Correlate the ranks of each row, but for its NaN; NaN where all of a row are alike."""
+    ranks = (rankdata(values, axis=1, nan_policy="omit") for values in (one, other))
+    a, b = (np.nan_to_num(own - np.nanmean(own, axis=1, keepdims=True)) for own in ranks)
     below = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     return np.where(below > 0, (a * b).sum(axis=1) / np.where(below > 0, below, 1.0), np.nan)
 
 
-def _rises(uncertainty: np.ndarray, dice: np.ndarray, referred: int) -> np.ndarray:
-    order = np.argsort(-uncertainty, axis=1, kind="stable")[:, referred:]
-    if not order.shape[1]:
-        return np.full(len(dice), np.nan)
-    return np.take_along_axis(dice, order, axis=1).mean(axis=1) - dice.mean(axis=1)
-
-
-def _interval(estimates: np.ndarray) -> list[float] | None:
-    known = estimates[np.isfinite(estimates)]
-    return [float(bound) for bound in np.percentile(known, INTERVAL)] if known.size else None
+def _rises(uncertainty: np.ndarray, dice: np.ndarray) -> np.ndarray:
+    """Give each row's rise of mean Dice where its least certain are referred; NaN stands for nobody."""
+    count = np.isfinite(dice).sum(axis=1)
+    ordered = np.take_along_axis(dice, np.argsort(-uncertainty, axis=1, kind="stable"), axis=1)  # NaN comes last
+    place, referred = np.arange(dice.shape[1]), np.ceil(REFERRED * count)
+    after = np.nansum(np.where(place >= referred[:, None], ordered, 0), axis=1) / (count - referred)
+    return after - np.nanmean(dice, axis=1)
 
 
 def _safe(value: float) -> float | None:

@@ -72,7 +72,7 @@ def test_patients_must_be_the_same() -> None:
 
 
 def entry(low: float, high: float, n: int = 20, p: float | None = 0.01) -> dict:
-    return {"n": n, "difference": (low + high) / 2, "ci95": [low, high], "wilcoxon_p": p}
+    return {"n": n, "people": n, "difference": (low + high) / 2, "ci95": [low, high], "wilcoxon_p": p}
 
 
 def test_no_winner_where_the_interval_includes_zero() -> None:
@@ -102,3 +102,37 @@ def test_the_winner_is_the_one_with_the_higher_score() -> None:
 def test_no_winner_on_few_patients_or_against_the_test() -> None:
     for doubtful in (entry(0.01, 0.05, n=5), entry(0.01, 0.05, p=0.2), {**entry(0.01, 0.05, n=1), "ci95": None}):
         assert "better than" not in quality_sentence("unet", "pspnet", (0.8, 0.83), doubtful)
+
+
+def test_scans_of_one_person_are_drawn_together_and_one_value_to_the_test() -> None:
+    """Ten scans of five people gave the interval and the p of ten."""
+    each = (0.03, -0.01, 0.05, 0.02, 0.04, 0.06, 0.01)
+    first, other = rows(*[0.5] * 7), rows(*(0.5 + value for value in each))
+    expected = paired_difference("volume_dice", first, other)
+    visits = [[{**row, "patient": f"sub-{row['patient']}_ses-{visit}"} for row in scans for visit in (1, 2, 3)]
+              for scans in (first, other)]  # fmt: skip
+    found = paired_difference("volume_dice", *visits)
+    assert (found["n"], found["people"], found["higher"]) == (21, 7, 18)
+    assert (expected["n"], expected["people"], expected["higher"]) == (7, 7, 6)
+    for key in ("difference", "ci95", "wilcoxon_p", "median"):
+        assert found[key] == pytest.approx(expected[key])
+    # Of scans that differ, the person's mean.
+    means = np.array([0.02, 0.05, 0.03, -0.01, 0.04, 0.06, 0.07])
+    apart = np.array([[mean - 0.2, mean + 0.2] for mean in means]).ravel()
+    scans = [{"patient": f"p{number // 2}_2001010{number % 2 + 1}", "volume_dice": 0.5} for number in range(14)]
+    entry = paired_difference("volume_dice", scans, [{"volume_dice": 0.5 + value} for value in apart])
+    assert entry["wilcoxon_p"] == pytest.approx(wilcoxon(means).pvalue)
+    assert (entry["higher"], entry["lower"]) == (7, 7)
+
+
+def test_many_scans_of_few_people_make_no_winner() -> None:
+    scans = [{"patient": f"p{number // 4}_2001010{number % 4 + 1}", "volume_dice": 0.5} for number in range(20)]
+    found = paired_difference("volume_dice", scans, [{"volume_dice": 0.6}] * 20)
+    assert found["ci95"] == pytest.approx([0.1, 0.1])
+    assert not is_clear(found)
+    sentence = quality_sentence("unet", "pspnet", (0.5, 0.6), found)
+    assert "On 20 test patients (scans of 5 people by their names)" in sentence
+    assert "5 patients are too few" in sentence
+    alone = paired_difference("volume_dice", scans[:4], [{"volume_dice": 0.6}] * 4)
+    assert alone["ci95"] is None
+    assert "one patient allows no interval" in quality_sentence("unet", "pspnet", (0.5, 0.6), alone)

@@ -212,3 +212,28 @@ def test_a_pooled_interval_is_the_bootstrap_of_the_pooled_quotient(rows: list[di
     ):
         upper, lower = (np.array([float(row[key]) for row in rows])[drawn].sum(axis=1) for key in (above, below))
         assert summary[name]["ci95"] == pytest.approx(list(np.percentile(upper / lower, [2.5, 97.5])))
+
+
+def test_scans_of_one_person_are_drawn_together(rows: list[dict[str, Any]]) -> None:
+    """Copies of every scan made intervals narrower, as if they were other patients."""
+    visits = [{**row, "patient": f"{row['patient']}_2001010{day}"} for row in rows for day in range(1, 5)]
+    alone, together = summarise(rows), summarise(visits)
+    assert (together["patients"], together["people"], alone["people"]) == (32, 8, 8)
+    for name in NAMES:
+        assert together[name]["ci95"] == pytest.approx(alone[name]["ci95"])
+        assert together[name]["median_ci95"] == pytest.approx(alone[name]["median_ci95"])
+    assert "32 patients (scans of 8 people by their names)" in format_summary(together)
+    one = summarise(visits[:4])
+    assert (one["patients"], one["people"], one["volume_dice"]["ci95"]) == (4, 1, None)
+
+
+def test_the_bootstrap_over_people_is_that_of_numpy(rows: list[dict[str, Any]]) -> None:
+    names = ["a_20010101", "b", "a_20020101", "c", "d", "a_20030101", "c_20010101", "e"]
+    values = np.array([row["hd95_px"] for row in rows])
+    persons = [[0, 2, 5], [1], [3, 6], [4], [7]]
+    drawn = np.random.default_rng(0).integers(0, 5, size=(2000, 5))
+    samples = [values[[place for person in row for place in persons[person]]] for row in drawn]
+    summary = summarise([{**row, "patient": name} for row, name in zip(rows, names, strict=True)])
+    for key, statistic in (("ci95", np.mean), ("median_ci95", np.median)):
+        expected = np.percentile([statistic(sample) for sample in samples], [2.5, 97.5])
+        assert summary["hd95_px"][key] == pytest.approx(list(expected))

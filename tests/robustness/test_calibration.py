@@ -16,6 +16,11 @@ from lgg_monai.robustness.uncertainty import judge, mask_dice, uncertainties
 SHAPE = (40, 40, 10)
 
 
+def names(count: int) -> list[str]:
+    """Patients of whom nobody was scanned twice."""
+    return [f"patient {number}" for number in range(count)]
+
+
 def drawn(seed: int, power: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities, and a truth that is drawn with them (or with them bent by a power)."""
     rng = np.random.default_rng(seed)
@@ -29,7 +34,7 @@ def counts(seed: int, power: float = 1.0) -> Any:
 
 
 def test_probabilities_that_come_true_are_calibrated() -> None:
-    result = calibration([counts(seed) for seed in range(5)])
+    result = calibration([counts(seed) for seed in range(5)], names(5))
     assert result["ece"] < 0.01
     assert abs(result["bias"]) < 0.01
     assert result["brier"] == pytest.approx(1 / 6, abs=0.01)
@@ -38,7 +43,7 @@ def test_probabilities_that_come_true_are_calibrated() -> None:
 
 def test_the_error_is_the_distance_between_what_is_said_and_what_happens() -> None:
     # What is said to have p happens with p squared: the mean distance of p - p^2 over [0, 1] is 1/6.
-    result = calibration([counts(seed, power=2) for seed in range(5)])
+    result = calibration([counts(seed, power=2) for seed in range(5)], names(5))
     assert result["ece"] == pytest.approx(1 / 6, abs=0.01)
     assert result["bias"] == pytest.approx(1 / 6, abs=0.01)
     low, high = result["ece_ci95"]
@@ -53,7 +58,7 @@ def test_errors_of_both_signs_add_up_but_bias_cancels() -> None:
     probability[20:] = 0.7
     label = np.zeros(SHAPE, dtype=bool)
     label[20:] = True
-    result = calibration([count_voxels(probability, label, np.ones(SHAPE, dtype=bool))["head"]])
+    result = calibration([count_voxels(probability, label, np.ones(SHAPE, dtype=bool))["head"]], names(1))
     assert result["ece"] == pytest.approx(0.3)
     assert result["bias"] == pytest.approx(0)
     assert result["ece_ci95"] is None  # one patient
@@ -69,12 +74,12 @@ def test_the_band_leaves_out_what_is_certain_and_the_head_what_is_air() -> None:
     assert found["head"].voxels.sum() == 10 * 400
     assert found["band"].voxels.sum() == 2 * 400
     assert found["band"].tumour.sum() == 400
-    assert calibration([found["band"]])["ece"] == pytest.approx(0)
+    assert calibration([found["band"]], names(1))["ece"] == pytest.approx(0)
 
 
 def test_an_empty_region_is_undefined_and_no_crash() -> None:
     nothing = count_voxels(np.zeros(SHAPE), np.zeros(SHAPE, dtype=bool), np.ones(SHAPE, dtype=bool))["band"]
-    result = calibration([nothing, nothing])
+    result = calibration([nothing, nothing], names(2))
     assert (result["ece"], result["ece_ci95"], result["brier"]) == (None, None, None)
     assert len(result["bins"]) == BINS
     json.dumps(result, allow_nan=False)
@@ -130,7 +135,7 @@ def test_missing_everything_with_a_hint_of_probability_is_uncertain() -> None:
 
 def test_a_perfect_uncertainty_finds_the_failures() -> None:
     dice = np.linspace(0.2, 0.95, 20)
-    result = judge(1 - dice, dice)
+    result = judge(1 - dice, dice, names(20))
     assert result["rank_correlation"] == pytest.approx(-1)
     assert result["referred"] == 2
     assert result["mean_dice_after"] == pytest.approx(dice[2:].mean())
@@ -141,7 +146,7 @@ def test_a_perfect_uncertainty_finds_the_failures() -> None:
 
 def test_a_useless_uncertainty_gains_nothing() -> None:
     rng = np.random.default_rng(0)
-    result = judge(rng.random(200), rng.random(200))
+    result = judge(rng.random(200), rng.random(200), names(200))
     low, high = result["rank_correlation_ci95"]
     assert low < 0 < high
     low, high = result["rise_ci95"]
@@ -152,15 +157,46 @@ def test_a_useless_uncertainty_gains_nothing() -> None:
 def test_the_rank_correlation_is_spearmans_with_ties() -> None:
     rng = np.random.default_rng(1)
     uncertainty, dice = rng.integers(0, 4, 30), rng.random(30)
-    result = judge(uncertainty, dice)
+    result = judge(uncertainty, dice, names(30))
     assert result["rank_correlation"] == pytest.approx(spearmanr(uncertainty, dice).statistic)
-    assert judge(uncertainty, dice) == result
+    assert judge(uncertainty, dice, names(30)) == result
 
 
 def test_few_or_equal_patients_are_no_crash() -> None:
-    one = judge([0.1], [0.8])
+    one = judge([0.1], [0.8], names(1))
     assert (one["rank_correlation"], one["mean_dice_after"], one["rise"], one["rise_ci95"]) == (None, None, None, None)
-    assert judge([0.1, 0.2], [0.9, 0.8])["rank_correlation"] is None  # of two it says nothing
-    alike = judge([0.1] * 5, [0.8] * 5)
+    assert judge([0.1, 0.2], [0.9, 0.8], names(2))["rank_correlation"] is None  # of two it says nothing
+    alike = judge([0.1] * 5, [0.8] * 5, names(5))
     assert alike["rank_correlation"] is None
     json.dumps([one, alike], allow_nan=False)
+
+
+def test_copies_of_a_persons_scan_make_nothing_surer() -> None:
+    few = [counts(seed, power=2) for seed in range(4)]
+    expected = calibration(few, names(4))
+    scans = [f"{name}_{day}" for name in names(4) for day in range(20010101, 20010104)]
+    copied = calibration([own for own in few for _ in range(3)], scans)
+    for key in ("ece", "bias", "ece_ci95", "bias_ci95"):
+        assert copied[key] == pytest.approx(expected[key])
+    rng = np.random.default_rng(0)
+    uncertainty, dice = rng.random(10), rng.random(10)
+    scans = [f"{name}_ses-{visit}" for name in [f"sub-{number:02}" for number in range(10)] for visit in (1, 2)]
+    one, two = judge(uncertainty, dice, names(10)), judge(uncertainty.repeat(2), dice.repeat(2), scans)
+    for key in ("rank_correlation_ci95", "rise_ci95"):
+        assert two[key] == pytest.approx(one[key])
+
+
+def test_resamples_with_scans_of_some_people_alone_are_those_of_scipy_and_numpy() -> None:
+    uncertainty, dice = np.array([0.9, 0.1, 0.4, 0.3, 0.2]), np.array([0.2, 0.9, 0.5, 0.8, 0.6])
+    scans = ["a_20010101", "a_20020101", "b", "c", "d"]
+    persons = [[0, 1], [2], [3], [4]]
+    drawn = np.random.default_rng(0).integers(0, 4, size=(2000, 4))
+    correlations, rises = [], []
+    for own in ([place for person in row for place in persons[person]] for row in drawn):
+        order = sorted(own, key=lambda place: -uncertainty[place])[math.ceil(0.1 * len(own)) :]
+        rises.append(dice[order].mean() - dice[own].mean())
+        if len(set(own)) > 1:
+            correlations.append(spearmanr(uncertainty[own], dice[own]).statistic)
+    result = judge(uncertainty, dice, scans)
+    assert result["rise_ci95"] == pytest.approx(list(np.percentile(rises, [2.5, 97.5])))
+    assert result["rank_correlation_ci95"] == pytest.approx(list(np.percentile(correlations, [2.5, 97.5])))
