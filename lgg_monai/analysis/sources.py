@@ -6,15 +6,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lgg_monai.data.split import PLAN
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.run_folder import RUN
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
 
 logger = logging.getLogger(__name__)
-
-PLAN = "cross_validation.json"
-"""What a cross-validation writes down of itself, in the folder that its folds lie in."""
 
 
 def expand_sources(sources: Sequence[Path], bundles: bool = True) -> list[Path]:

@@ -14,10 +14,10 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from lgg_monai.analysis.runs import load_run
-from lgg_monai.analysis.sources import PLAN
 from lgg_monai.crossval.plan import EVALUATE, Plan
 from lgg_monai.data.report_cache import sound_report
 from lgg_monai.data.seen import DATALIST, WEIGHTS, read_datalist
+from lgg_monai.data.split import PLAN
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.probabilities import PROBABILITIES
 from lgg_monai.engines.run_folder import RUN, has_ended

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
-from lgg_monai.analysis.sources import PLAN
 from lgg_monai.data import default_dataset_dir, find_patients
 from lgg_monai.data.seen import digest_of
+from lgg_monai.data.split import PLAN
 from lgg_monai.engines.run_folder import RUN
 from lgg_monai.engines.settings import FIRST_WEIGHTS, different_settings, different_trainings, shared_settings
 from lgg_monai.errors import LggError

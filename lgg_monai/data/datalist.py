@@ -25,7 +25,7 @@ from lgg_monai.data.seen import (
     require_unseen,
     seen_before,
 )
-from lgg_monai.data.split import FOLDS, PARTS, require_disjoint, require_split, split_patients
+from lgg_monai.data.split import FOLDS, PARTS, PLAN, require_disjoint, require_split, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_json, told_in_one_line, writable_folder, write_json
 
@@ -82,13 +82,13 @@ def prepare_datalist(
         ``initial_weights_sha256``).
 
     Raises:
-        SystemExit: with one line, for everything that is wrong with the folder, the split or the data.
+        SystemExit: with one line, for everything that is wrong with the folders, the split or the data.
     """
     # Reading may take minutes, so what can be refused without it is refused first.
     given = None if datalist is None else _given_parts(Path(datalist))
     if given is None:
         require_split(folds, fold, seed, validation_fraction, split)
-    run_folder = writable_folder(Path(output_dir))
+    run_folder = _run_folder(output_dir)
     report = _read(dataset_dir, cache_dir)
     parts = given or split_patients(report.patients, folds, fold, seed, validation_fraction, split)
     for names in parts.values():
@@ -167,11 +167,12 @@ def evaluation_datalist(
         writes: the scores are to be written to the run folder, so prove before the work that they can be.
 
     Raises:
-        SystemExit: with one line, where the run has no such part, the folder lacks its patients, or cannot be written.
+        SystemExit: with one line, where the run has no such part, the folder lacks its patients, or the run folder
+            cannot be written or is that of a cross-validation.
     """
     if subset not in (None, *SUBSETS, "all"):
         raise LggError(f"unknown subset {subset!r}: --subset takes test, val, train or all")
-    path = (writable_folder(Path(output_dir)) if writes else Path(output_dir)) / DATALIST
+    path = (_run_folder(output_dir) if writes else Path(output_dir)) / DATALIST
     if subset is None:
         subset = "test" if path.is_file() else "all"
     files = [Path(file) for file in ([checkpoint] if isinstance(checkpoint, str) else checkpoint or [])]
@@ -217,6 +218,17 @@ def evaluation_datalist(
         "seen": seen,
         "patients": entries,
     }
+
+
+def _run_folder(output_dir: str) -> Path:
+    """Make a run's folder. That of a cross-validation is none, or its folds were taken for nothing ever after."""
+    if (Path(output_dir) / PLAN).is_file():
+        message = (
+            f"{output_dir} is the folder of a cross-validation, whose folds are runs: "
+            f"give one of them, such as --output_dir {Path(output_dir) / 'fold_0'}, or a folder elsewhere"
+        )
+        raise LggError(message)
+    return writable_folder(Path(output_dir))
 
 
 def _read(dataset_dir: str, cache_dir: str | None) -> DatasetReport:

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 PARTS = ("training", "validation", "test")
 ALL = "all"
 FOLDS, SITES = "folds", "sites"
+PLAN = "cross_validation.json"
+"""What a cross-validation writes down of itself, in the folder that its folds lie in."""
 # One training and one validation patient must be left beside a fold to test on.
 MINIMUM_A_FOLD = 2
 NOTICEABLE = 0.05  # difference between the share of validation that was asked for and the one there is

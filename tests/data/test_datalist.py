@@ -399,6 +399,19 @@ def test_evaluation_of_unusable_input_is_refused(phantom: Path, own_phantom: Pat
     assert "cannot read" in refusal(evaluation_datalist, own_phantom, run)
 
 
+@pytest.mark.parametrize("function", [prepare_datalist, evaluation_datalist])
+def test_the_folder_of_a_cross_validation_is_no_runs(
+    function: Callable[..., Any], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training made it a run, and an evaluation scored the shipped weights into it."""
+    monkeypatch.setattr(module, "sound_report", lambda *_: pytest.fail("patients were read"))
+    (tmp_path / "cross_validation.json").write_text("{}")
+    message = refusal(function, phantom, tmp_path)
+    assert message.startswith(f"{tmp_path} is the folder of a cross-validation")
+    assert f"--output_dir {tmp_path / 'fold_0'}" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["cross_validation.json"]
+
+
 def test_downloaded_data_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data" / "kaggle_3m").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
