@@ -15,6 +15,8 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientati
 
 from lgg_monai.analysis.sources import expand_sources, require_apart
 from lgg_monai.data import evaluation_datalist
+from lgg_monai.data.datalist import SUBSETS
+from lgg_monai.data.seen import DATALIST, read_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.engines.run_folder import RUN, has_ended
@@ -125,9 +127,8 @@ def load_models(
     folders = expand_sources(sources)
     if checkpoints and len(folders) > 1:
         raise LggError(f"--checkpoint is given with {len(folders)} runs: give one run with it")
-    models = [load_model(folder, dataset_dir, subset, checkpoints, device) for folder in folders]
-    require_apart((model.label, [entry["patient"] for entry in model.datalist["patients"]]) for model in models)
-    return models
+    _require_apart(folders, subset)
+    return [load_model(folder, dataset_dir, subset, checkpoints, device) for folder in folders]
 
 
 def load_model(
@@ -142,6 +143,8 @@ def load_model(
     parser = _run_config(source) if run else _bundle_config(source)
     chosen = select_device(device)
     parser["device"] = str(chosen)
+    if run:
+        parser["output_dir"] = str(run)  # as it lies now, with the cache beside it
     try:
         root = Path(parser.get_parsed_content("bundle_root"))
         own = run / "checkpoints" / BEST if run else root / SHIPPED
@@ -155,11 +158,13 @@ def load_model(
         postprocessing = parser.get_parsed_content("postprocessing")
         inferer = parser.get_parsed_content("validate#inferer")
         data = str(dataset_dir or parser.get_parsed_content("dataset_dir"))
+        cache = parser.get_parsed_content("cache_dir") if "cache_dir" in parser else None
     except (KeyError, ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
         message = f"the config of {source} cannot be used ({reason}): give a run or bundle of this project"
         raise LggError(message) from error
-    datalist = evaluation_datalist(data, str(run or root), subset or (None if run else "all"), files, writes=False)
+    subset = subset or (None if run else "all")
+    datalist = evaluation_datalist(data, str(run or root), subset, files, cache, writes=False)
     return TrainedModel(str(source), files, networks, preprocessing, postprocessing, inferer, chosen, datalist)
 
 
@@ -181,6 +186,25 @@ def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
         "patients_seen_in_training_or_validation": sum(len(model.datalist["seen"]) for model in models),
         "device": str(models[0].device),
     }
+
+
+def _require_apart(folders: Sequence[Path], subset: str | None) -> None:
+    """Prove before networks and patients are read that no patient would be judged by two models."""
+    if len(folders) < 2:
+        return
+    whole = [folder for folder in folders if subset == "all" or not (folder / DATALIST).is_file()]
+    if whole:
+        message = (
+            f"{whole[0]} would be judged by every patient of the data set, and so by those of the other runs: "
+            "give it alone, or runs with --subset test"
+        )
+        raise LggError(message)
+    parts = SUBSETS.get(subset or "test", ())
+    datalists = {str(folder): read_datalist(folder / DATALIST) for folder in folders}
+    require_apart(
+        (folder, [entry["patient"] for part in parts for entry in datalist.get(part, [])])
+        for folder, datalist in datalists.items()
+    )
 
 
 def _run_config(folder: Path) -> ConfigParser:

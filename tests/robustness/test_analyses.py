@@ -17,12 +17,14 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from lgg_monai.cli import main
-from lgg_monai.data import evaluation_datalist, find_patients, read_patient
+from lgg_monai.data import Patient, evaluation_datalist, find_patients, read_patient, report_cache
+from lgg_monai.data.integrity import PatientReport, inspect_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.predictions import read_prediction
 from lgg_monai.engines.probabilities import write_probability
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.errors import LggError
+from lgg_monai.robustness import trained as trained_module
 from lgg_monai.robustness.calibration import count_voxels, head_of
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
 from lgg_monai.robustness.ensemble import score_ensemble
@@ -75,6 +77,14 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save(bright_flair(2.7), run / "checkpoints" / "best.pt")
         execute(["bundles/plain_unet.yaml", "configs/evaluate.yaml"], "eval", settings)
     return run
+
+
+READ: list[Patient] = []
+
+
+def counted(patient: Patient) -> PatientReport:
+    READ.append(patient)
+    return inspect_patient(patient)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -187,16 +197,28 @@ def test_calibration_is_written_with_its_uncertainties(trained: Path, phantom: P
     assert (tmp_path / "out" / "calibration.svg").is_file()
 
 
-def test_a_cross_validation_is_the_sum_of_its_folds(trained: Path, phantom: Path, tmp_path: Path) -> None:
+def test_a_cross_validation_is_the_sum_of_its_folds(
+    trained: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for fold in (0, 1):
         shutil.copytree(trained, tmp_path / "cv" / f"fold_{fold}")
-    with pytest.raises(LggError, match="give runs that were tested on different patients"):
-        load_models([tmp_path / "cv"], phantom)
+    with monkeypatch.context() as patch:
+        patch.setattr(trained_module, "load_model", lambda *_: pytest.fail("a network was loaded"))
+        with pytest.raises(LggError, match="give runs that were tested on different patients"):
+            load_models([tmp_path / "cv"], phantom)
     path = tmp_path / "cv" / "fold_1" / "datalist.json"
     content = json.loads(path.read_text())
     content["test"], content["validation"] = content["validation"], content["test"]
     path.write_text(json.dumps(content))
+    with pytest.raises(LggError, match=r"fold_0 would be judged by every patient of the data set.*give it alone"):
+        load_models([tmp_path / "cv"], phantom, "all")
+    with pytest.raises(LggError, match=r"plain_unet\.yaml would be judged by every patient of the data set"):
+        load_models([trained, REPOSITORY / "bundles" / "plain_unet.yaml"], phantom)
+    with pytest.raises(SystemExit, match="unknown subset 'tests'"):
+        load_models([tmp_path / "cv"], phantom, "tests")
+    monkeypatch.setattr(report_cache, "inspect_patient", counted)
     models = load_models([tmp_path / "cv"], phantom)
+    assert len(READ) == len(set(READ)) == 10  # once for all folds
     assert [len(model.datalist["patients"]) for model in models] == [2, len(content["test"])]
     with pytest.raises(LggError, match="--checkpoint is given with 2 runs"):
         load_models([tmp_path / "cv"], phantom, checkpoints=[tmp_path / "a.pt"])
