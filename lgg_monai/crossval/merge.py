@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 from lgg_monai.analysis.runs import Run, load_run
 from lgg_monai.crossval.folds import fold_folder, require_same_settings
 from lgg_monai.crossval.plan import Plan
+from lgg_monai.data.seen import identities, seen_as
 from lgg_monai.engines.checkpoints import BEST
 from lgg_monai.engines.settings import FIRST_WEIGHTS, different_settings, shared_settings
 from lgg_monai.engines.summary import METRICS, summarise, write_patients_csv
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
+
+logger = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 PATIENTS = "patients.csv"
@@ -46,6 +50,9 @@ def merge_folds(plan: Plan, output: Path) -> dict[str, Any]:
     rows = [_row(fold, row) for fold, run in enumerate(runs) for row in run.patients.values()]
     rows.sort(key=lambda row: row["patient"])
     folds = [_fold(plan, fold, run) for fold, run in enumerate(runs)]
+    remarks = _remarks(runs)
+    for remark in remarks:
+        logger.warning("%s", remark)
     summary = {
         "bundle": plan.bundle,
         "split": plan.split,
@@ -54,6 +61,7 @@ def merge_folds(plan: Plan, output: Path) -> dict[str, Any]:
         "fingerprint": runs[0].datalist["fingerprint"],
         "overrides": plan.overrides,
         "evaluation_overrides": plan.evaluation,
+        "remarks": remarks,
         **summarise(rows),
         "by_fold": folds,
         "fold_spread": {name: _spread([fold["scores"][name] for fold in folds]) for name in METRICS},
@@ -102,18 +110,15 @@ def _require_once(runs: Sequence[Run]) -> None:
     everyone = {entry["patient"] for run in runs for part in ("training", "validation") for entry in run.datalist[part]}
     owners: dict[str, Run] = {}
     for run in runs:
-        seen = {
-            entry[key]
-            for part in ("training", "validation")
-            for entry in run.datalist[part]
-            for key in ("patient", "fingerprint")
-        }
+        learnt = [entry for part in ("training", "validation") for entry in seen_as(run.datalist, part)]
+        seen = {identity for entry in learnt for identity in identities(entry)}
         for entry in run.datalist["test"]:
             other = owners.setdefault(entry["patient"], run)
             if other is not run:
                 raise LggError(f"patient {entry['patient']} is tested in {other.folder} and {run.folder}: split anew")
-            if entry["patient"] in seen or entry["fingerprint"] in seen:
-                raise LggError(f"patient {entry['patient']} of {run.folder} took part in its training: split anew")
+            if identities(entry) & seen:
+                message = f"patient {entry['patient']} of {run.folder}, or another scan of this person,"
+                raise LggError(f"{message} took part in its training: split anew")
     untested = sorted(everyone - set(owners))
     if untested:
         raise LggError(f"patient {untested[0]} is tested in no fold ({len(untested)} in all): split anew")
@@ -141,9 +146,30 @@ def _fold(plan: Plan, fold: int, run: Run) -> dict[str, Any]:
         "device": run.record.get("device"),
         "dtype": run.record.get("precision"),
         "commit": run.record.get("commit"),
+        "versions": run.record.get("versions"),
         "median_volume_dice": own["volume_dice"]["median"],
         "scores": {name: own[name]["mean"] for name in METRICS},
     }
+
+
+def _remarks(runs: Sequence[Run]) -> list[str]:
+    """Say by what folds differ that were made on several machines, or before and after an update: no settings do."""
+    remarks = []
+    records = {"trained": [run.record for run in runs], "scored": [run.evaluation for run in runs]}
+    for what, own in records.items():
+        facts = [
+            {"type": record.get("dtype", record.get("precision")), "commit": record.get("commit")}
+            | (record.get("versions") or {})
+            for record in own
+        ]
+        for name in dict.fromkeys(name for fact in facts for name in fact):
+            folds: dict[str, list[str]] = {}
+            for fold, fact in enumerate(facts):
+                folds.setdefault(str(fact.get(name)), []).append(str(fold))
+            if len(folds) > 1:
+                found = ", ".join(f"{value} (fold {', '.join(numbers)})" for value, numbers in folds.items())
+                remarks.append(f"The folds were not {what} alike: {name} is {found}.")
+    return remarks
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any]:

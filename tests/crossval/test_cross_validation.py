@@ -261,6 +261,12 @@ def learnt(name: str | None = None, fingerprint: str | None = None, part: str = 
     return change
 
 
+def learnt_another_scan(content: Any) -> None:
+    """Put another scan of a test patient into the training."""
+    name = content["test"][0]["patient"].rpartition("_")[0] + "_20300101"
+    content["training"].append({"patient": name, "fingerprint": "another"})
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
@@ -270,6 +276,8 @@ def learnt(name: str | None = None, fingerprint: str | None = None, part: str = 
         ("datalist.json", learnt(), "took part in its training"),
         ("datalist.json", learnt(part="validation"), "took part in its training"),
         ("datalist.json", learnt(name="renamed"), "took part in its training"),
+        ("datalist.json", learnt_another_scan, "or another scan of this person, took part in its training"),
+        ("datalist.json", lambda content: content.update(seen_before={"training": content["test"][:1]}), "took part"),
         ("datalist.json", learnt(name="another", fingerprint="another"), "patient another is tested in no fold"),
         ("evaluation/summary.json", lambda content: content.update(checkpoint="models/all.pt"), "not its own best.pt"),
         ("evaluation/summary.json", lambda content: content["config"].update(tta=True), "other settings (tta)"),
@@ -284,6 +292,27 @@ def test_folds_that_do_not_belong_together_are_not_merged(
     plan = make_plan("plain_unet", FOLDS, dataset_dir=phantom, tokens=TINY)
     assert message in refusal(lambda: merge_folds(plan, own))
     assert not (own / "summary.json").exists()
+
+
+def test_folds_made_by_other_versions_are_merged_and_told_of(
+    own: Path, phantom: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read(own / "summary.json")["remarks"] == []
+    edit(own / "fold_1/run.json", lambda content: content.update(commit="abc", precision="bfloat16"))
+    edit(own / "fold_1/run.json", lambda content: content["versions"].update(torch="1.0"))
+    edit(own / "fold_0/evaluation/summary.json", lambda content: content.update(dtype="bfloat16"))
+    summary, _ = run(phantom, own)
+    assert summary is not None
+    own_commit = read(own / "fold_0/run.json")["commit"]
+    torch_version = read(own / "fold_0/run.json")["versions"]["torch"]
+    assert summary["remarks"] == [
+        "The folds were not trained alike: type is float32 (fold 0), bfloat16 (fold 1).",
+        f"The folds were not trained alike: commit is {own_commit} (fold 0), abc (fold 1).",
+        f"The folds were not trained alike: torch is {torch_version} (fold 0), 1.0 (fold 1).",
+        "The folds were not scored alike: type is bfloat16 (fold 0), float32 (fold 1).",
+    ]
+    assert all(remark in caplog.text for remark in summary["remarks"])
+    assert [fold["versions"]["torch"] for fold in summary["by_fold"]] == [torch_version, "1.0"]
 
 
 def test_first_weights_are_compared_by_their_content(
