@@ -10,7 +10,7 @@ from typing import Any
 from lgg_monai.analysis.cost import QUANTITIES
 from lgg_monai.analysis.figures import DARK, Plot, render
 from lgg_monai.analysis.findings import format_p, format_seconds
-from lgg_monai.analysis.pictures import CITATION, PictureRow
+from lgg_monai.analysis.pictures import CITATION, PUBLISHED, PictureRow
 from lgg_monai.analysis.speed import SERIES
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.viewer.templates import data_uri, interval, number, page_environment
@@ -35,6 +35,7 @@ def render_page(content: Mapping[str, Any], plots: Sequence[Plot], pictures: Seq
         "duration": lambda seconds: "not reached" if seconds is None else format_seconds(seconds),
         "p": lambda p: "–" if p is None else format_p(p),
     }
+    published = any(name.startswith(PUBLISHED) for name in content["quality"].get("patients", []))
     shown = [_embedded(plot, folder, content["stamp"]) for plot in plots[1:]]
     return environment.get_template(TEMPLATE).render(
         content=content,
@@ -52,7 +53,7 @@ def render_page(content: Mapping[str, Any], plots: Sequence[Plot], pictures: Seq
             }
             for row in pictures
         ],
-        citation="" if content["phantom"] else CITATION,
+        citation=CITATION if published else "",
         quantities=QUANTITIES,
         metrics=list(METRICS),
         series=SERIES,

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from lgg_monai.analysis import figures, measure
 from lgg_monai.analysis.compared import load_runs
 from lgg_monai.analysis.comparison import collect, compare
-from lgg_monai.analysis.pictures import choose_cases, disagreement_slice
+from lgg_monai.analysis.page import render_page
+from lgg_monai.analysis.pictures import PictureRow, choose_cases, disagreement_slice
 from lgg_monai.cli import app
 from lgg_monai.engines.history import read_history, write_history
 from lgg_monai.errors import LggError
@@ -90,6 +91,32 @@ def test_the_page_escapes_names_and_asks_nothing_of_the_network(report: Path) ->
     assert "<script" not in page
     assert "PHANTOM" in page
     assert "Buda" not in page  # synthetic patients are nobody's to cite
+
+
+@pytest.mark.parametrize(
+    ("patient", "cited"), [("TCGA_CS_4941_19960909", True), ("own-007", False), ("TCGA-CS-4941", False)]
+)
+def test_pictures_of_published_patients_alone_are_cited(
+    runs: list[Path], tmp_path: Path, patient: str, cited: bool
+) -> None:
+    """Those of anybody's own patients were said to be TCGA's."""
+    content = collect(load_runs(runs)[0], measured=False) | {"phantom": False}
+    content["quality"]["patients"] = [patient]
+    page = render_page(content, [], [PictureRow("worst", ())], tmp_path)
+    assert "The same slices through every model" in page
+    assert ("Buda" in page) == cited
+
+
+def test_the_page_says_on_whom_a_run_was_tested(runs: list[Path], tmp_path: Path) -> None:
+    content = collect(load_runs(runs)[0], measured=False)
+    for fold, folds, said in (
+        (1, 5, "1 of 5"),
+        (2, None, "2, a site left out"),  # which was called a given list
+        (None, None, "given list"),
+        ("all", 5, "none: trained on all"),
+    ):
+        content["runs"][0] |= {"fold": fold, "folds": folds}
+        assert f"<td>{said}</td>" in render_page(content, [], [], tmp_path)
 
 
 def test_plots_pictures_and_numbers_lie_beside_the_page(report: Path) -> None:
