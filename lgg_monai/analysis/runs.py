@@ -163,7 +163,7 @@ def _read_evaluation(
         return {}, {}, f"its evaluation scored {len(patients)} of its {len(test)} test patients"
     if str(summary.get("evaluated", "")) < str(record.get("ended") or ""):
         return {}, {}, "its evaluation is older than the end of its training"
-    if summary.get("subset") == "test" and fingerprint and summary.get("fingerprint") != fingerprint:
+    if fingerprint and summary.get("fingerprint") != fingerprint:
         return {}, {}, "it was evaluated on other data than it was trained on"
     return patients, summary, ""
 

@@ -141,6 +141,15 @@ def test_scores_older_than_the_training_are_not_used(pair: list[Path]) -> None:
     assert "older" in load_runs(pair)[0][1].unscored
 
 
+@pytest.mark.parametrize("subset", ["test", "all"])
+def test_scores_on_other_data_are_not_used(pair: list[Path], subset: str) -> None:
+    """Of `--subset all` they were: of labels, say, that were corrected since the training."""
+    edit_json(pair[1] / "evaluation" / "summary.json", subset=subset)
+    assert load_runs(pair)[0][1].unscored == ""
+    edit_json(pair[1] / "evaluation" / "summary.json", fingerprint="other")
+    assert load_runs(pair)[0][1].unscored == "it was evaluated on other data than it was trained on"
+
+
 def test_labels_take_as_many_parents_as_tell_them_apart() -> None:
     assert distinct_labels([Path("/r/unet"), Path("/r/pspnet")]) == ["unet", "pspnet"]
     assert distinct_labels([Path("/a/unet"), Path("/b/unet")]) == ["a/unet", "b/unet"]
