@@ -18,8 +18,10 @@ from lgg_monai.analysis.page import render_page
 from lgg_monai.analysis.paired import RESAMPLES, SEED
 from lgg_monai.analysis.pictures import draw_pictures
 from lgg_monai.analysis.plots import learning_curves, quality_plots
-from lgg_monai.analysis.quality import compare_quality, scoring_remarks
+from lgg_monai.analysis.quality import compare_quality
 from lgg_monai.analysis.runs import Run
+from lgg_monai.analysis.scoring import scoring_remarks
+from lgg_monai.analysis.sources import planned_folds
 from lgg_monai.analysis.speed import learning_speed
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.errors import LggError
@@ -227,6 +229,11 @@ def _notes(runs: Sequence[Run]) -> list[str]:
             "Of a cross-validation, each patient's scores are of the fold that was tested on it. Learning and time are "
             "means over the folds, of the epochs that all have; memory is the highest, the rest that of the first fold."
         )
+    for run in runs:
+        planned = planned_folds(run.folder) if run.folds else None
+        if planned and planned > len(run.folds):
+            there = f"{len(run.folds)} of {planned} folds are there"
+            notes.append(f"Of {run.label}, {there}: the patients of the others are left out.")
     resumed = [run.label for run in runs if run.record.get("resumed")]
     if resumed:
         notes.append(f"Interrupted and resumed: {', '.join(resumed)}; the time in between is not counted.")

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lgg_monai.analysis.paired import paired_difference, paired_differences
 from lgg_monai.analysis.runs import Run
-from lgg_monai.engines.checkpoints import BEST
-from lgg_monai.engines.settings import shared_settings
 from lgg_monai.engines.summary import summarise
 
 WORST = 5  # patients, as many as a cross-validation tells of
-# Keys of an evaluation that change masks whatever the network.
-SCORING = ("tta", "postprocessing", "smallest_component", "smallest_share")
 
 
 def common_patients(runs: Sequence[Run]) -> list[str]:
@@ -56,41 +49,6 @@ def compare_quality(runs: Sequence[Run]) -> dict[str, Any]:
         "table": table,
         "worst": sorted(table, key=lambda row: (float(np.mean(row["volume_dice"])), row["patient"]))[:WORST],
     }
-
-
-def scoring_remarks(runs: Sequence[Run]) -> list[str]:
-    """Say where scores are not of a run's own best weights, or masks were not made alike: no merit of the networks.
-
-    Args:
-        runs: of a comparison; those without scores are of no account.
-    """
-    remarks = []
-    scored = [run for run in runs if not run.unscored]
-    for run in (part for own in scored for part in own.parts):
-        checkpoint = str(run.evaluation.get("checkpoint") or "")
-        # The folder may have been moved since, with all the folders above it.
-        if checkpoint and Path(checkpoint).parts[-3:] != (run.folder.resolve().name, "checkpoints", BEST):
-            remarks.append(f"{run.label} was scored with the weights {checkpoint}, not its own checkpoints/{BEST}.")
-    for key in SCORING:
-        parts = [part for run in scored for part in run.parts]
-        configs = [shared_settings(part.evaluation.get("config") or {}) for part in parts]
-        ways = [_way(config.get(key)) for config in configs]
-        if len(set(ways)) > 1:
-            found = ", ".join(f"{way} ({part.label})" for part, way in zip(parts, ways, strict=True))
-            remarks.append(
-                f"The runs were scored in different ways: {key} is {found}. "
-                "A difference in quality need not be the networks': evaluate them alike."
-            )
-    return remarks
-
-
-def _way(setting: Any) -> str:
-    """Name a setting in a sentence; a block of a config, which is too long for it, by its digest."""
-    if setting is None:
-        return "not set"
-    if isinstance(setting, dict | list):
-        return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:8]
-    return str(setting)
 
 
 def _groups(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, list[str]]]:

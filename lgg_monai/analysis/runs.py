@@ -18,7 +18,6 @@ from lgg_monai.engines.run_folder import RUN, has_ended
 from lgg_monai.engines.summary import IDENTITY, METRICS
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
-from lgg_monai.provenance import commit, versions
 
 POOLED = tuple(name for name, metric in METRICS.items() if metric.weight and metric.numerator)
 """Metrics that are made of counts, and need no column of their own."""
@@ -126,17 +125,6 @@ def require_scored_apart(sources: Sequence[Path]) -> list[Run]:
             raise LggError(f"{run.folder}: {run.unscored}: evaluate it first")
     require_apart((str(run.folder), [entry["patient"] for entry in run.datalist["test"]]) for run in runs)
     return runs
-
-
-def describe_runs(runs: Sequence[Run]) -> dict[str, Any]:
-    """Say which runs the numbers of a report belong to, and what made the report."""
-    return {
-        "runs": [str(run.folder) for run in runs],
-        "phantom": any(run.phantom for run in runs),
-        "fingerprint": runs[0].datalist.get("fingerprint"),
-        "versions": versions(),
-        "commit": commit(),
-    }
 
 
 def distinct_labels(folders: Sequence[Path]) -> list[str]:

@@ -74,15 +74,23 @@ def expand_folds(source: Path, bundles: bool = True) -> list[Path]:
     return [source]
 
 
-def _compare_with_plan(source: Path, found: set[int]) -> None:
-    """Tell of the folds that are not as many as the cross-validation wrote down, where it did."""
+def planned_folds(source: Path) -> int | None:
+    """Give the number of folds that a cross-validation wrote down of itself; None where it did not."""
     path = source / PLAN
     count = read_object(path, "plan of the cross-validation").get("folds") if path.is_file() else None
-    if not isinstance(count, int):
+    return count if isinstance(count, int) else None
+
+
+def _compare_with_plan(source: Path, found: set[int]) -> None:
+    """Tell of the folds that are not as many as the cross-validation wrote down, where it did."""
+    count = planned_folds(source)
+    if count is None:
         return
     strange = sorted(found - set(range(count)))
     if strange:
-        message = f"{source / f'fold_{strange[0]}'} is none of the {count} folds that {path} tells of: move it away"
+        message = (
+            f"{source / f'fold_{strange[0]}'} is none of the {count} folds that {source / PLAN} tells of: move it away"
+        )
         raise LggError(message)
     missing = sorted(set(range(count)) - found)
     if missing:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.paired import paired_differences
-from lgg_monai.analysis.runs import Run, describe_runs, distinct_labels, require_scored_apart
+from lgg_monai.analysis.runs import Run, distinct_labels, require_scored_apart
+from lgg_monai.analysis.scoring import PROBABILITY_SCORING, describe_runs
 from lgg_monai.analysis.sources import given_twice
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
@@ -58,6 +59,8 @@ def score_ensemble(
     """
     require_new_folder(output)
     members = _members(sources)
+    runs = {run.folder: run for tested in members.values() for run, _ in tested.values()}
+    described = describe_runs(list(runs.values()), PROBABILITY_SCORING)
     reader = LabelReader(dataset_dir)
     names = sorted(next(iter(members.values())))
     rows: dict[str, list[dict[str, Any]]] = {label: [] for label in members}
@@ -69,9 +72,8 @@ def score_ensemble(
         mean_rows.append(mean_row)
         for label, row in own.items():
             rows[label].append(row)
-    runs = {run.folder: run for tested in members.values() for run, _ in tested.values()}
     content = {
-        **describe_runs(list(runs.values())),
+        **described,
         "method": METHOD,
         "rule": vars(rule),
         "patients": len(names),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.paired import paired_difference
-from lgg_monai.analysis.runs import Run, describe_runs, require_scored_apart
+from lgg_monai.analysis.runs import Run, require_scored_apart
+from lgg_monai.analysis.scoring import describe_runs
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.engines.probabilities import PROBABILITIES, read_probability
@@ -68,6 +69,7 @@ def explain_errors(
     require_new_folder(output)
     require_matplotlib()
     runs = require_scored_apart(sources)
+    described = describe_runs(runs)
     reader = LabelReader(dataset_dir)
     members = [(run, entry) for run in runs for entry in run.datalist["test"]]
     rows = []
@@ -77,7 +79,7 @@ def explain_errors(
         rows.append(_judge(run, entry, reader))
     rows.sort(key=lambda row: row["patient"])
     content = {
-        **describe_runs(runs),
+        **described,
         "method": METHOD,
         "definitions": DEFINITIONS,
         "patients": len(rows),

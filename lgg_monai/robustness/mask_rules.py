@@ -12,7 +12,8 @@ import numpy as np
 from skimage.measure import label as components
 
 from lgg_monai.analysis.paired import paired_difference
-from lgg_monai.analysis.runs import describe_runs, distinct_labels, require_scored_apart
+from lgg_monai.analysis.runs import distinct_labels, require_scored_apart
+from lgg_monai.analysis.scoring import PROBABILITY_SCORING, describe_runs
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
 from lgg_monai.robustness.kept import kept_probability, require_probabilities
@@ -85,6 +86,7 @@ def choose_rule(
         message = f"{runs[0].folder} is one run: give a cross-validation, so that rules are judged on other patients"
         raise LggError(message)
     require_probabilities(runs)
+    described = describe_runs(runs, PROBABILITY_SCORING)
     reader = LabelReader(dataset_dir)
     members = [(number, run, entry) for number, run in enumerate(runs) for entry in run.datalist["test"]]
     # A fold's number is in its folder's name alone: others may be missing, or be of another cross-validation.
@@ -106,7 +108,7 @@ def choose_rule(
     chosen = cross_fitted(scores, fold_of)
     own = scores[np.arange(len(scores)), chosen[fold_of]]
     content = {
-        **describe_runs(runs),
+        **described,
         "method": METHOD,
         "rule": list(KEYS),
         "patients": len(names),

@@ -197,6 +197,9 @@ def test_scores_of_other_weights_or_made_in_another_way_are_told_first(runs: lis
         edit_json(run / "evaluation" / "summary.json", checkpoint=f"runs/{run.name}/checkpoints/best.pt", config=way)
     alike = collect(load_runs([one, other])[0], measured=False)
     assert alike["scoring"] == []
+    renamed = {"checkpoint": "runs/before/checkpoints/best.pt", "config": way | {"output_dir": "runs/before"}}
+    edit_json(other / "evaluation" / "summary.json", **renamed)
+    assert collect(load_runs([one, other])[0], measured=False)["scoring"] == []
     edit_json(other / "evaluation" / "summary.json", checkpoint="['a.pt', 'b.pt']", config=way | {"tta": True})
     content = collect(load_runs([one, other])[0], measured=False)
     weights, ways = content["scoring"]

@@ -154,6 +154,15 @@ def test_a_run_beside_a_cross_validation_needs_permission(pair: list[Path], tmp_
     assert not [group for group in groups if group["title"].startswith("fold")]
 
 
+def test_folds_that_are_not_there_are_told_of_on_the_page(pair: list[Path]) -> None:
+    assert not [note for note in collect(load_runs(pair)[0], measured=False)["notes"] if "are there" in note]
+    for folder in pair:
+        shutil.rmtree(folder / "fold_1")
+    notes = collect(load_runs(pair)[0], measured=False)["notes"]
+    assert "Of cv, 1 of 2 folds are there: the patients of the others are left out." in notes
+    assert "Of pspcv, 1 of 2 folds are there: the patients of the others are left out." in notes
+
+
 def test_a_fold_without_scores_leaves_quality_out_and_says_how_to_make_them(pair: list[Path]) -> None:
     shutil.rmtree(pair[1] / "fold_1" / "evaluation")
     content = collect(load_runs(pair)[0], measured=False)

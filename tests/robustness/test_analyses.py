@@ -16,6 +16,8 @@ import tifffile
 import torch
 from monai.bundle import ConfigWorkflow
 
+from lgg_monai.analysis.runs import require_scored_apart
+from lgg_monai.analysis.scoring import PROBABILITY_SCORING, describe_runs
 from lgg_monai.cli import main
 from lgg_monai.data import Patient, evaluation_datalist, find_patients, read_patient, report_cache
 from lgg_monai.data.integrity import PatientReport, inspect_patient
@@ -30,6 +32,7 @@ from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
 from lgg_monai.robustness.ensemble import score_ensemble
 from lgg_monai.robustness.error_report import explain_errors
 from lgg_monai.robustness.error_types import GROUPS, TYPES
+from lgg_monai.robustness.labels import LabelReader
 from lgg_monai.robustness.mask_rules import RULES, MaskRule, choose_rule
 from lgg_monai.robustness.output import require_new_folder
 from lgg_monai.robustness.table import measure_robustness, robustness_table, score_degraded
@@ -320,9 +323,30 @@ def test_certain_errors_are_counted_from_kept_probabilities(trained: Path, phant
     for name in dice_of(copy / SCORES):
         mask = read_prediction(copy / "evaluation" / "predictions" / f"{name}.npz")
         write_probability(copy / "evaluation" / "probabilities" / f"{name}.npz", np.where(mask, 0.9, 0.01))
-    lines = {row["errors"]: row for row in explain_errors([copy], tmp_path / "out", phantom)["table"]}
+    content = explain_errors([copy], tmp_path / "out", phantom)
+    lines = {row["errors"]: row for row in content["table"]}
     assert lines["missed_rim"]["certain_share"] == 1  # 0.01 in tumour
     assert lines["added_rim"]["certain_share"] == 0  # 0.9 is less than certain
+    (scoring,) = content["scoring"]
+    assert scoring["checkpoint"] == str(trained / "checkpoints" / "best.pt")
+    assert (scoring["tta"], scoring["smallest_component"], content["remarks"]) == ("False", "200", [])
+
+
+def test_reports_say_where_scores_are_of_other_weights_or_of_flips(
+    trained: Path, phantom: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing told that errors, rules and ensembles were of something else than the runs' own weights."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    summary = json.loads((run / "evaluation" / "summary.json").read_text())
+    summary |= {"checkpoint": "elsewhere/model.pt", "config": summary["config"] | {"tta": True}}
+    (run / "evaluation" / "summary.json").write_text(json.dumps(summary))
+    monkeypatch.setattr(LabelReader, "of", lambda *_: pytest.fail("not told before the work"))
+    with pytest.raises(pytest.fail.Exception):
+        explain_errors([run], tmp_path / "out", phantom)
+    assert "was scored with the weights elsewhere/model.pt, not its own checkpoints/best.pt" in caplog.text
+    described = describe_runs(require_scored_apart([run]), PROBABILITY_SCORING)
+    assert described["scoring"] == [{"checkpoint": "elsewhere/model.pt", "tta": "True"}]
+    assert len(described["remarks"]) == 1
 
 
 def test_errors_of_unscored_runs_and_changed_labels_are_refused(
