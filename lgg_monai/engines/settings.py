@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 # Where and how a run, or a fold of a cross-validation, is made may differ between machines; what it computes may not.
+# The patients of a list are compared elsewhere, not its path.
 OF_THE_MACHINE = {
-    *("bundle_root", "dataset_dir", "output_dir", "device", "progress", "resume", "fold"),
+    *("bundle_root", "dataset_dir", "output_dir", "device", "progress", "resume", "fold", "datalist_file"),
     *("cache", "cache_dir", "cuda_graph", "compile", "channels_last"),
 }
 # How it is started: what these call upon stands elsewhere in the config.
 PROCEDURE = {"imports", "initialize", "run"}
-# A run may go on for longer, or be judged at other epochs. The patients of a list are compared elsewhere, not its path.
-FREE_IN_RESUMING = {"max_epochs", "val_interval", "early_stop", "datalist_file"}
+# A run may go on for longer, or be judged at other epochs.
+FREE_IN_RESUMING = {"max_epochs", "val_interval", "early_stop"}
 FIRST_WEIGHTS = "initial_weights"
 
 

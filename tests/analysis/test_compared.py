@@ -163,6 +163,18 @@ def test_folds_that_are_not_there_are_told_of_on_the_page(pair: list[Path]) -> N
     assert "Of pspcv, 1 of 2 folds are there: the patients of the others are left out." in notes
 
 
+def test_folds_of_own_lists_are_a_cross_validation(pair: list[Path]) -> None:
+    """Their lists are different files, which was taken for another setting."""
+    for folder in pair:
+        (folder / "cross_validation.json").unlink()
+        for number in range(FOLDS):
+            record = json.loads((folder / f"fold_{number}/run.json").read_text())
+            config = record["config"] | {"datalist_file": f"lists/{number}.json"}
+            edit_json(folder / f"fold_{number}/run.json", config=config, data={"fingerprint": "same", "fold": None})
+    content = collect(load_runs(pair)[0], measured=False)
+    assert len(content["quality"]["patients"]) == 8
+
+
 def test_a_fold_without_scores_leaves_quality_out_and_says_how_to_make_them(pair: list[Path]) -> None:
     shutil.rmtree(pair[1] / "fold_1" / "evaluation")
     content = collect(load_runs(pair)[0], measured=False)
