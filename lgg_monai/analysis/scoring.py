@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.analysis.runs import Run
+from lgg_monai.data.patients import person_of
 from lgg_monai.engines.checkpoints import BEST
 from lgg_monai.engines.run_folder import commit, versions
 from lgg_monai.engines.settings import shared_settings
@@ -36,11 +37,11 @@ def describe_runs(runs: Sequence[Run], keys: Sequence[str] = SCORING) -> dict[st
         logger.warning("%s", remark)
     return {
         "runs": [str(run.folder) for run in runs],
+        "people": len({person_of(entry["patient"]) for run in runs for entry in run.datalist["test"]}),
         "phantom": any(run.phantom for run in runs),
         "fingerprint": runs[0].datalist.get("fingerprint"),
         "scoring": [
-            {"checkpoint": run.evaluation.get("checkpoint")} | {key: _way(_settings(run).get(key)) for key in keys}
-            for run in runs
+            {"checkpoint": run.evaluation.get("checkpoint")} | {key: _setting(run, key) for key in keys} for run in runs
         ],
         "remarks": remarks,
         "versions": versions(),
@@ -65,7 +66,8 @@ def scoring_remarks(runs: Sequence[Run], keys: Sequence[str] = SCORING) -> list[
         if checkpoint and Path(checkpoint) != own and Path(checkpoint).parts[-3:] != names:
             remarks.append(f"{run.label} was scored with the weights {checkpoint}, not its own checkpoints/{BEST}.")
     for key in keys:
-        ways = [_way(_settings(part).get(key)) for part in parts]
+        settings = [_setting(part, key) for part in parts]
+        ways = ["not set" if setting is None else str(setting) for setting in settings]
         if len(set(ways)) > 1:
             found = ", ".join(f"{way} ({part.label})" for part, way in zip(parts, ways, strict=True))
             remarks.append(
@@ -75,14 +77,9 @@ def scoring_remarks(runs: Sequence[Run], keys: Sequence[str] = SCORING) -> list[
     return remarks
 
 
-def _way(setting: Any) -> str:
-    """Name a setting in a sentence; a block of a config, which is too long for it, by its digest."""
-    if setting is None:
-        return "not set"
+def _setting(run: Run, key: str) -> Any:
+    """Give a setting that a run was scored with; of a block of a config, which is too long to be told, the digest."""
+    setting = shared_settings(run.evaluation.get("config") or {}).get(key)
     if isinstance(setting, dict | list):
         return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:8]
-    return str(setting)
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    return shared_settings(run.evaluation.get("config") or {})
+    return setting

@@ -16,6 +16,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientati
 from lgg_monai.analysis.sources import expand_sources, require_apart
 from lgg_monai.data import evaluation_datalist
 from lgg_monai.data.datalist import SUBSETS
+from lgg_monai.data.patients import person_of
 from lgg_monai.data.seen import DATALIST, read_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
@@ -177,12 +178,14 @@ def patients(models: Sequence[TrainedModel]) -> Iterator[tuple[TrainedModel, dic
 
 def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
     """Say which models and patients the numbers of a report belong to."""
+    names = [entry["patient"] for _, entry in patients(models)]
     return {
         "models": [{"source": model.label, "checkpoints": model.checkpoints} for model in models],
         "subset": models[0].datalist["subset"],
         "phantom": any(model.datalist["phantom"] for model in models),
         "fingerprint": models[0].datalist["fingerprint"],
-        "patients": sum(len(model.datalist["patients"]) for model in models),
+        "patients": len(names),
+        "people": len(set(map(person_of, names))),
         "patients_seen_in_training_or_validation": sum(len(model.datalist["seen"]) for model in models),
         "device": str(models[0].device),
     }

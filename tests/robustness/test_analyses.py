@@ -329,7 +329,8 @@ def test_certain_errors_are_counted_from_kept_probabilities(trained: Path, phant
     assert lines["added_rim"]["certain_share"] == 0  # 0.9 is less than certain
     (scoring,) = content["scoring"]
     assert scoring["checkpoint"] == str(trained / "checkpoints" / "best.pt")
-    assert (scoring["tta"], scoring["smallest_component"], content["remarks"]) == ("False", "200", [])
+    assert (scoring["tta"], scoring["smallest_component"], content["remarks"]) == (False, 200, [])
+    assert content["people"] == content["patients"]
 
 
 def test_reports_say_where_scores_are_of_other_weights_or_of_flips(
@@ -345,7 +346,7 @@ def test_reports_say_where_scores_are_of_other_weights_or_of_flips(
         explain_errors([run], tmp_path / "out", phantom)
     assert "was scored with the weights elsewhere/model.pt, not its own checkpoints/best.pt" in caplog.text
     described = describe_runs(require_scored_apart([run]), PROBABILITY_SCORING)
-    assert described["scoring"] == [{"checkpoint": "elsewhere/model.pt", "tta": "True"}]
+    assert described["scoring"] == [{"checkpoint": "elsewhere/model.pt", "tta": True}]
     assert len(described["remarks"]) == 1
 
 
