@@ -14,6 +14,7 @@ from lgg_monai.analysis.cost import QUANTITIES, cost_ratios, run_cost
 from lgg_monai.analysis.figures import save_plot
 from lgg_monai.analysis.findings import write_findings
 from lgg_monai.analysis.measure import METHOD
+from lgg_monai.analysis.output import new_folder, require_new_folder
 from lgg_monai.analysis.page import render_page
 from lgg_monai.analysis.paired import RESAMPLES, SEED
 from lgg_monai.analysis.pictures import draw_pictures
@@ -24,8 +25,7 @@ from lgg_monai.analysis.scoring import scoring_remarks
 from lgg_monai.analysis.sources import planned_folds
 from lgg_monai.analysis.speed import learning_speed
 from lgg_monai.engines.summary import METRICS
-from lgg_monai.errors import LggError
-from lgg_monai.files import replacing, replacing_folder, write_json, write_text
+from lgg_monai.files import replacing, write_json, write_text
 
 PAGE = "report.html"
 # What differs between any two runs and explains nothing.
@@ -54,16 +54,11 @@ def compare(folders: Sequence[Path], output: Path, allow_different_data: bool = 
     Raises:
         LggError: a run cannot be compared, or the folder cannot be written; nothing is written then.
     """
+    require_new_folder(output)
     runs, differences = load_runs(folders, allow_different_data)
-    output = Path(output)
-    try:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise LggError(f"the output folder {output} is not empty: choose another --output")
-        with replacing_folder(output) as folder:
-            _write(folder, runs, collect(runs, differences, measured))
-    except OSError as error:
-        message = f"cannot write the report to {output} ({error.strerror or error}): choose another --output"
-        raise LggError(message) from error
+    content = collect(runs, differences, measured)
+    with new_folder(output) as folder:
+        _write(folder, runs, content)
     return output / PAGE
 
 

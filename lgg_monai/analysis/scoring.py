@@ -12,8 +12,8 @@ from typing import Any
 from lgg_monai.analysis.runs import Run
 from lgg_monai.data.patients import person_of
 from lgg_monai.engines.checkpoints import BEST
-from lgg_monai.engines.run_folder import commit, versions
 from lgg_monai.engines.settings import shared_settings
+from lgg_monai.provenance import commit, versions
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lgg_monai.analysis.output import new_folder, require_new_folder
 from lgg_monai.analysis.paired import paired_differences
 from lgg_monai.analysis.runs import Run, distinct_labels, require_scored_apart
 from lgg_monai.analysis.scoring import PROBABILITY_SCORING, describe_runs
@@ -19,7 +20,6 @@ from lgg_monai.files import write_json
 from lgg_monai.robustness.kept import kept_probability, require_probabilities
 from lgg_monai.robustness.labels import LabelReader
 from lgg_monai.robustness.mask_rules import PRESENT, MaskRule
-from lgg_monai.robustness.output import new_folder, require_new_folder
 from lgg_monai.transforms.components import without_specks
 
 METHOD = (

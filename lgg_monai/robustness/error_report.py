@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lgg_monai.analysis.output import new_folder, require_new_folder, write_table
 from lgg_monai.analysis.paired import paired_difference
 from lgg_monai.analysis.runs import Run, require_scored_apart
 from lgg_monai.analysis.scoring import describe_runs
@@ -29,7 +30,6 @@ from lgg_monai.robustness.error_types import (
     neighbour_dice,
 )
 from lgg_monai.robustness.labels import LabelReader
-from lgg_monai.robustness.output import new_folder, require_new_folder, write_table
 from lgg_monai.robustness.uncertainty import judge
 
 CERTAIN = 0.95

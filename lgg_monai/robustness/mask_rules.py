@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from skimage.measure import label as components
 
+from lgg_monai.analysis.output import new_folder, require_new_folder, write_table
 from lgg_monai.analysis.paired import paired_difference
 from lgg_monai.analysis.runs import distinct_labels, require_scored_apart
 from lgg_monai.analysis.scoring import PROBABILITY_SCORING, describe_runs
@@ -18,7 +19,6 @@ from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
 from lgg_monai.robustness.kept import kept_probability, require_probabilities
 from lgg_monai.robustness.labels import LabelReader
-from lgg_monai.robustness.output import new_folder, require_new_folder, write_table
 from lgg_monai.transforms.components import NEIGHBOURS, SMALLEST_COMPONENT, SMALLEST_SHARE
 
 KEYS = ("threshold", "smallest_component", "smallest_share")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.analysis.output import new_folder, require_new_folder, write_table
 from lgg_monai.analysis.paired import RESAMPLES, SEED, paired_difference
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
@@ -14,7 +15,6 @@ from lgg_monai.provenance import commit, versions
 from lgg_monai.robustness.charts import draw, require_matplotlib, robustness_chart
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
 from lgg_monai.robustness.degrade import Degradation, degrade, restore
-from lgg_monai.robustness.output import new_folder, require_new_folder, write_table
 from lgg_monai.robustness.trained import TrainedModel, describe, load_models, patients
 
 COLUMNS = (

@@ -251,6 +251,16 @@ def test_the_command_refuses_in_one_line_and_writes_nothing(runs: list[Path], tm
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "mine.txt"]
 
 
+def test_a_folder_that_cannot_take_the_report_is_refused_before_the_work(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks were built, all plots drawn, and then the working directory could not be replaced."""
+    monkeypatch.setattr("lgg_monai.analysis.comparison.load_runs", lambda *_: pytest.fail("runs were read"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LggError, match="is the working directory: name a folder in it"):
+        compare(runs, Path())
+
+
 def test_nothing_is_left_where_the_report_fails_halfway(
     runs: list[Path], tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

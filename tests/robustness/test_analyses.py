@@ -16,6 +16,7 @@ import tifffile
 import torch
 from monai.bundle import ConfigWorkflow
 
+from lgg_monai.analysis.output import require_new_folder
 from lgg_monai.analysis.runs import require_scored_apart
 from lgg_monai.analysis.scoring import PROBABILITY_SCORING, describe_runs
 from lgg_monai.cli import main
@@ -34,7 +35,6 @@ from lgg_monai.robustness.error_report import explain_errors
 from lgg_monai.robustness.error_types import GROUPS, TYPES
 from lgg_monai.robustness.labels import LabelReader
 from lgg_monai.robustness.mask_rules import RULES, MaskRule, choose_rule
-from lgg_monai.robustness.output import require_new_folder
 from lgg_monai.robustness.table import measure_robustness, robustness_table, score_degraded
 from lgg_monai.robustness.temperature import count_logits
 from lgg_monai.robustness.trained import load_model, load_models, patients

@@ -1,4 +1,4 @@
-"""The result folders of these analyses: new, whole or not there, tables as CSV."""
+"""The result folders of analyses: new, whole or not there, tables as CSV."""
 
 from __future__ import annotations
 
