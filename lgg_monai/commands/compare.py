@@ -21,6 +21,9 @@ def compare(
     ] = False,
 ) -> None:
     """Compare finished runs: learning, cost, quality on test patients, pictures and findings on one page."""
+    from lgg_monai.analysis.output import require_packages
+
+    require_packages("jinja2", "matplotlib")  # before what imports them
     from lgg_monai.analysis.comparison import compare as write
 
     typer.echo(f"written to {write(runs, output, allow_different_data)}")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from lgg_monai.errors import LggError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,20 +13,6 @@ if TYPE_CHECKING:
 
 ROWS = 14  # of degradations in one panel
 Rows = Sequence[Mapping[str, Any]]
-
-
-def require_matplotlib() -> None:
-    """Refuse to begin where the plots could not be drawn.
-
-    Raises:
-        LggError: matplotlib is not installed.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        message = (
-            "matplotlib is not installed, which the plots need: "
-            "pip install --constraint constraints.txt --editable '.[compare]'"
-        )
-        raise LggError(message)
 
 
 def draw(folder: Path, plot: Plot, phantom: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.analysis.output import new_folder, require_new_folder, write_table
+from lgg_monai.analysis.output import new_folder, require_new_folder, require_packages, write_table
 from lgg_monai.analysis.paired import paired_difference
 from lgg_monai.analysis.runs import Run, require_scored_apart
 from lgg_monai.analysis.scoring import describe_runs
@@ -19,7 +19,7 @@ from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
-from lgg_monai.robustness.charts import draw, error_chart, require_matplotlib
+from lgg_monai.robustness.charts import draw, error_chart
 from lgg_monai.robustness.error_types import (
     DEFINITIONS,
     GROUPS,
@@ -67,7 +67,7 @@ def explain_errors(
         LggError: a run is not scored, shares patients with another, or a label is missing or was changed since.
     """
     require_new_folder(output)
-    require_matplotlib()
+    require_packages("matplotlib")
     runs = require_scored_apart(sources)
     described = describe_runs(runs)
     reader = LabelReader(dataset_dir)

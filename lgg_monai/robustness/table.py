@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lgg_monai.analysis.output import new_folder, require_new_folder, write_table
+from lgg_monai.analysis.output import new_folder, require_new_folder, require_packages, write_table
 from lgg_monai.analysis.paired import RESAMPLES, SEED, paired_difference
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.files import write_json
 from lgg_monai.provenance import commit, versions
-from lgg_monai.robustness.charts import draw, require_matplotlib, robustness_chart
+from lgg_monai.robustness.charts import draw, robustness_chart
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
 from lgg_monai.robustness.degrade import Degradation, degrade, restore
 from lgg_monai.robustness.trained import TrainedModel, describe, load_models, patients
@@ -62,7 +62,7 @@ def measure_robustness(
         LggError: the model cannot be loaded, or the folder cannot be written.
     """
     require_new_folder(output)
-    require_matplotlib()
+    require_packages("matplotlib")
     models = load_models(sources, dataset_dir, subset, [checkpoint] if checkpoint else [], device)
     rows = score_degraded(models, degradations, seed, progress)
     table = robustness_table(rows, degradations)

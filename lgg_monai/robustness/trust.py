@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from lgg_monai.analysis.output import new_folder, require_new_folder
+from lgg_monai.analysis.output import new_folder, require_new_folder, require_packages
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.files import write_json
 from lgg_monai.provenance import commit, versions
 from lgg_monai.robustness.calibration import DEFINITIONS, Counts, calibration, count_voxels, head_of
-from lgg_monai.robustness.charts import draw, require_matplotlib, trust_chart
+from lgg_monai.robustness.charts import draw, trust_chart
 from lgg_monai.robustness.temperature import DEFINITION, count_logits, judge_temperature
 from lgg_monai.robustness.trained import TrainedModel, describe, load_models, patients
 from lgg_monai.robustness.uncertainty import MEASURES, judge, uncertainties
@@ -51,7 +51,7 @@ def measure_trust(
         LggError: a model cannot be loaded, or the folder cannot be written.
     """
     require_new_folder(output)
-    require_matplotlib()
+    require_packages("matplotlib")
     models = load_models(sources, dataset_dir, subset, checkpoints, device)
     rows, counts, logits = [], [], []
     members = list(patients(models))

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,19 @@ def test_a_folder_that_cannot_take_the_report_is_refused_before_the_work(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LggError, match="is the working directory: name a folder in it"):
         compare(runs, Path())
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_what_is_not_installed_is_one_line(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr("lgg_monai.analysis.output.find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setitem(sys.modules, "lgg_monai.analysis.comparison", None)  # which imports it
+    result = CliRunner().invoke(app, ["compare", *map(str, runs), "--output", str(tmp_path / "report")])
+    assert isinstance(result.exception, LggError)
+    assert str(result.exception).startswith(
+        f"{missing} is not installed, which the results are drawn with: pip install"
+    )
 
 
 def test_nothing_is_left_where_the_report_fails_halfway(
