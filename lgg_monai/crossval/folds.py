@@ -69,11 +69,11 @@ def claimed(output: Path, fold: int) -> Iterator[bool]:
 
 
 def forsake_plan(output: Path, folds: int) -> None:
-    """Remove a plan by which no fold could begin, and its folder where nothing else is in it.
+    """Remove a plan by which no fold could begin, and the folders that were made for it where nothing else is in them.
 
-    Where a fold is there, or is in the hands of another process, nothing is removed.
+    Where a fold has begun, or is in the hands of another process, nothing is removed.
     """
-    if any(output.glob("fold_*")):
+    if any(output.glob(f"fold_*/{RUN}")):
         return
     for fold in range(folds):
         with claimed(output, fold) as ours:
@@ -81,8 +81,9 @@ def forsake_plan(output: Path, folds: int) -> None:
                 return
     for file in (output / PLAN, *output.glob(".fold_*.lock")):
         file.unlink(missing_ok=True)
-    with suppress(OSError):
-        output.rmdir()
+    for folder in (*(fold_folder(output, fold) for fold in range(folds)), output):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def run_fold(

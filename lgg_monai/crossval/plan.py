@@ -77,8 +77,9 @@ def make_plan(
         tokens: overrides as on the command line: ``--key``, ``value``, ...
 
     Raises:
-        LggError: no such bundle, an override that is none or belongs to an option, fewer than two sites, or no epoch
-            that would be validated.
+        LggError: no such bundle or one that could not be scored, an override that is none or belongs to an option,
+            fewer than two sites, or no epoch that would be validated.
+        SystemExit: with one line, for an override that the evaluation would refuse.
     """
     config = bundle if bundle.endswith((".yaml", ".yml", ".json")) else f"bundles/{bundle}.yaml"
     missing = next((file for file in (config, EVALUATE) if not Path(file).is_file()), None)
@@ -103,6 +104,7 @@ def make_plan(
     settings = effective_settings(config, overrides)
     if settings.get("validation_fraction") != 0:  # else a fold is scored with its last epoch
         _require_validation(settings.get("val_interval"), settings.get("max_epochs"))
+    _require_scoring(config, {**overrides, **evaluation})
     return Plan(
         bundle=config,
         split="sites" if sites else "folds",
@@ -121,6 +123,21 @@ def _require_validation(interval: Any, epochs: Any) -> None:
     if isinstance(interval, int) and isinstance(epochs, int) and interval > epochs > 0:
         message = f"val_interval is {interval} and max_epochs {epochs}, so no epoch would be validated"
         raise LggError(f"{message} and none the best: give --val_interval {epochs} or less")
+
+
+def _require_scoring(config: str, overrides: Mapping[str, Any]) -> None:
+    """Let the evaluation refuse its settings now, and not after hours of training."""
+    parser = ConfigParser()
+    parser.read_config([config, EVALUATE])
+    parser.update(pairs=dict(overrides))
+    try:
+        for number, step in enumerate(parser["initialize"]):
+            if re.search(r"engines\.check_(switches|numbers)\(", str(step)):
+                parser.get_parsed_content(f"initialize::{number}")
+    except Exception as error:  # MONAI raises many kinds
+        reason = " ".join(str(error).split())[:200]
+        message = f"{EVALUATE} cannot score what {config} trains ({reason}): give the config what bundles/unet.yaml has"
+        raise LggError(message) from error
 
 
 def parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:

@@ -435,9 +435,9 @@ def test_overrides_that_are_none_are_refused(tokens: list[str], message: str) ->
 
 
 def test_overrides_of_the_evaluation_are_kept_from_the_training(phantom: Path) -> None:
-    plan = make_plan("pspnet", 3, dataset_dir=phantom, tokens=["--tta", "true", "--max_epochs", "7"])
+    plan = make_plan("pspnet", 3, dataset_dir=phantom, tokens=["--tta", "True", "--max_epochs", "7"])
     assert plan.overrides == {"max_epochs": 7, "folds": 3}
-    assert plan.evaluation == {"tta": True} or plan.evaluation == {"tta": "true"}
+    assert plan.evaluation == {"tta": True}
     assert plan.settings["max_epochs"] == 7
     assert plan.settings["train"]["trainer"]["max_epochs"] == "@max_epochs"
     assert not {"fold", "device", "output_dir"} & set(plan.settings)
@@ -458,6 +458,26 @@ def test_a_bundle_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch,
     assert "run from the repository's root" in refusal(lambda: make_plan("plain_unet"))
 
 
+@pytest.mark.parametrize(("key", "value"), [("tta", "true"), ("smallest_share", "2"), ("smallest_component", "-1")])
+def test_what_the_evaluation_refuses_is_refused_before_the_training(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    """All folds were trained first, and the mended command was another cross-validation."""
+    monkeypatch.setattr(folds_module, "run_bundle", lambda *_: pytest.fail("trained"))
+    with pytest.raises(SystemExit, match=f"lgg-monai: error: {key} is"):
+        run(phantom, tmp_path / "cv", overrides=[*TINY, f"--{key}", value])
+    assert not (tmp_path / "cv").exists()
+
+
+def test_a_config_that_could_not_be_scored_is_refused_before_the_training(phantom: Path, tmp_path: Path) -> None:
+    lacking = Path("bundles/plain_unet.yaml").read_text().replace('batch_size: "%bundles/unet.yaml::batch_size"', "")
+    (tmp_path / "own.yaml").write_text(lacking)
+    assert "batch_size" not in lacking
+    message = refusal(lambda: make_plan(str(tmp_path / "own.yaml"), dataset_dir=phantom))
+    assert "cannot score what" in message
+    assert "batch_size" in message
+
+
 @pytest.mark.parametrize("existing", [False, True])
 def test_settings_that_training_refuses_leave_nothing_behind(existing: bool, phantom: Path, tmp_path: Path) -> None:
     output = tmp_path / "cv"
@@ -467,6 +487,9 @@ def test_settings_that_training_refuses_leave_nothing_behind(existing: bool, pha
     with pytest.raises(SystemExit, match="learning_rate"):
         run(phantom, output, overrides=[*TINY, "--learning_rate", "-1"])
     assert [path.name for path in output.rglob("*")] == (["notes.txt"] if existing else [])
+    assert output.exists() == existing
+    with pytest.raises(SystemExit, match="no such dataset folder"):  # for which the fold's folder is made
+        run(tmp_path / "nowhere", output, 1)
     assert output.exists() == existing
     assert run(phantom, output, 0, overrides=[*TINY, "--learning_rate", "1.0e-3"]) == (None, [1])
 
