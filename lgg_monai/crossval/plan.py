@@ -97,7 +97,8 @@ def make_plan(
     if leave_one_site_out:
         sites = tuple(sorted({patient.site for patient in find_patients(dataset_dir or Path(default_dataset_dir()))}))
         if len(sites) < 2:
-            raise LggError(f"all patients are of site {sites[0]}: leave --leave-one-site-out, or give more sites")
+            message = f"all patients are of site {sites[0]}, by their names: leave --leave-one-site-out out"
+            raise LggError(f"{message}, or give patients of more sites, whom names tell such as LGG_SITE_0001")
         overrides["split"] = "sites"
     else:
         overrides["folds"] = folds

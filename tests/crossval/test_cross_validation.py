@@ -405,9 +405,9 @@ def test_leave_one_site_out_has_a_fold_a_site(phantom: Path, tmp_path: Path, mon
 def test_one_site_cannot_be_left_out(own_phantom: Path, tmp_path: Path) -> None:
     for folder in own_phantom.glob("PHANTOM_[BC]*"):
         shutil.rmtree(folder)
-    assert "all patients are of site AA" in refusal(
-        lambda: make_plan("plain_unet", leave_one_site_out=True, dataset_dir=own_phantom)
-    )
+    message = refusal(lambda: make_plan("plain_unet", leave_one_site_out=True, dataset_dir=own_phantom))
+    assert "all patients are of site AA, by their names" in message
+    assert "LGG_SITE_0001" in message
 
 
 def test_overrides_are_read_as_monai_reads_them() -> None:
