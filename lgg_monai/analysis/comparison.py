@@ -244,7 +244,7 @@ def _evaluation_command(run: Run) -> str:
 
 def _stamp(runs: Sequence[Run], differences: Sequence[str]) -> str:
     words = ["PHANTOM"] if any(run.phantom for run in runs) else []
-    return ", ".join([*words, *(["DIFFERENT DATA"] if differences else [])])
+    return ", ".join([*words, *([f"DIFFERENT {' AND '.join(differences).upper()}"] if differences else [])])
 
 
 def _interval_row(section: str, run: str, metric: str, entry: Mapping[str, Any]) -> dict[str, Any]:

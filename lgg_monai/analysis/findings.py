@@ -27,8 +27,8 @@ def write_findings(content: Mapping[str, Any]) -> list[str]:
     if content["phantom"]:
         findings.append("PHANTOM: synthetic patients were used, so nothing here says anything about real ones.")
     if content["differences"]:
-        what = ", ".join(content["differences"])
-        findings.append(f"DIFFERENT DATA: the runs differ in {what}, so a difference need not be the network's.")
+        what = " and ".join(content["differences"])
+        findings.append(f"DIFFERENT {what.upper()}: a difference between the runs need not be the network's.")
     findings += [*content["scoring"], *_quality(content["quality"], labels)]
     findings += _learning([run["speed"] for run in content["runs"]], labels)
     findings += [_cost(content["runs"][0]["label"], run) for run in content["runs"][1:]]

@@ -222,13 +222,17 @@ def test_scores_of_other_weights_or_made_in_another_way_are_told_first(runs: lis
     assert re.search(r"postprocessing is \w{8} \(one\), \w{8} \(other\)", told[0])
 
 
-def test_different_data_are_stamped(runs: list[Path], tmp_path: Path) -> None:
+def test_different_data_and_seeds_are_stamped(runs: list[Path], tmp_path: Path) -> None:
     other = Path(shutil.copytree(runs[1], tmp_path / "other"))
     edit_json(other / "run.json", seed=7)
     loaded, differences = load_runs([runs[0], other], allow_different_data=True)
     content = collect(loaded, differences, measured=False)
-    assert content["stamp"] == "PHANTOM, DIFFERENT DATA"
-    assert any("differ in seed" in finding for finding in content["findings"])
+    assert content["stamp"] == "PHANTOM, DIFFERENT SEED"  # of the same data, which it called different
+    assert any(finding.startswith("DIFFERENT SEED: ") for finding in content["findings"])
+    record = json.loads((other / "run.json").read_text())
+    edit_json(other / "run.json", data=record["data"] | {"fingerprint": "other"})
+    loaded, differences = load_runs([runs[0], other], allow_different_data=True)
+    assert collect(loaded, differences, measured=False)["stamp"] == "PHANTOM, DIFFERENT DATA AND SEED"
 
 
 def test_pictures_are_left_out_with_a_note_where_the_data_are_gone(
