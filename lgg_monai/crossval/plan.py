@@ -201,7 +201,8 @@ def adopt_plan(plan: Plan, output: Path) -> bool:
         raise LggError(f"{path} is no plan of a cross-validation: choose another --output")
     differences = different_trainings(plan.settings, before["settings"], plan.weights, before.get("weights"))
     differences += different_settings(plan.evaluation, before.get("evaluation") or {})
-    compared = content.keys() - {"settings", "weights", "overrides", "evaluation"}
+    # What the bundle's file says is among the settings; its path is that of a machine.
+    compared = content.keys() - {"settings", "weights", "overrides", "evaluation", "bundle"}
     differences += [key for key in content if key in compared and before.get(key) != content[key]]
     if differences:
         message = (

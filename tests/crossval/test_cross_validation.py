@@ -238,6 +238,13 @@ def test_settings_of_the_machine_may_differ(own: Path, phantom: Path) -> None:
     assert summary is not None
 
 
+def test_the_path_of_the_config_is_that_of_a_machine(own: Path, phantom: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy("bundles/plain_unet.yaml", tmp_path / "mine.yaml"))
+    summary, waiting = cross_validate(str(copy), own, FOLDS, dataset_dir=phantom, overrides=TINY)
+    assert summary is not None
+    assert waiting == []
+
+
 def test_the_records_of_folds_are_enough_to_merge_them(finished: Path, phantom: Path, tmp_path: Path) -> None:
     records = tmp_path / "records"
     for fold in range(FOLDS):
