@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
-from lgg_monai.engines.bootstrap import draw_people, drawn_sums, interval, people_of
-from lgg_monai.engines.summary import METRICS
+from lgg_monai.engines.bootstrap import draw_people, drawn_sums, finite, interval, people_of
+from lgg_monai.engines.summary import METRICS, divide
 
 RESAMPLES = 10_000
 SEED = 0
@@ -71,11 +71,11 @@ def paired_difference(
     several = len(set(people)) > 1
     drawn = draw_people(people, resamples, seed)
     if_nothing = METRICS[metric].if_nothing
-    values = [_divide(above.sum(), below.sum(), if_nothing) for above, below in sums]
+    values = [divide(above.sum(), below.sum(), if_nothing) for above, below in sums]
     resampled = [
-        _divide(drawn_sums(above, people, drawn), drawn_sums(below, people, drawn), if_nothing) for above, below in sums
+        divide(drawn_sums(above, people, drawn), drawn_sums(below, people, drawn), if_nothing) for above, below in sums
     ]
-    entry = {"n": count, "people": len(set(people)), **nothing, "difference": _safe(values[1] - values[0])}
+    entry = {"n": count, "people": len(set(people)), **nothing, "difference": finite(values[1] - values[0])}
     entry["ci95"] = interval(resampled[1] - resampled[0]) if several else None
     if METRICS[metric].weight is None:
         (above_first, _), (above_other, _) = sums
@@ -121,11 +121,3 @@ def _wilcoxon(each: np.ndarray) -> float | None:
 
 def _column(rows: Sequence[Row], key: str) -> np.ndarray:
     return np.array([float(row[key]) for row in rows], dtype=float)
-
-
-def _divide(above: Any, below: Any, if_nothing: float) -> Any:
-    return np.where(below > 0, above / np.where(below > 0, below, 1.0), if_nothing)
-
-
-def _safe(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,3 +78,8 @@ def interval(estimates: np.ndarray) -> list[float] | None:
     """Give the 95 % percentile interval of a statistic's resamples; None where it is defined in none."""
     known = estimates[np.isfinite(estimates)]
     return [float(bound) for bound in np.percentile(known, INTERVAL)] if known.size else None
+
+
+def finite(value: Any) -> float | None:
+    """Give a number for JSON; None where it is undefined."""
+    return float(value) if math.isfinite(value) else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.engines.bootstrap import draw_people, drawn_sums, drawn_values, interval, people_of
+from lgg_monai.engines.bootstrap import draw_people, drawn_sums, drawn_values, finite, interval, people_of
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing
 
@@ -164,10 +164,10 @@ def _aggregate(name: str, metric: Metric, rows: Sequence[Row], people: np.ndarra
         above = np.where(defined, np.nan_to_num(values) * weights, 0.0)
 
     several = len(set(people[defined])) > 1
-    mean = _divide(above.sum(), below.sum(), metric.if_nothing)
-    means = _divide(drawn_sums(above, people, drawn), drawn_sums(below, people, drawn), metric.if_nothing)
+    mean = divide(above.sum(), below.sum(), metric.if_nothing)
+    means = divide(drawn_sums(above, people, drawn), drawn_sums(below, people, drawn), metric.if_nothing)
     entry: dict[str, Any] = {
-        "mean": _safe(mean),
+        "mean": finite(mean),
         "median": None,
         "ci95": interval(means) if several else None,
         "median_ci95": None,
@@ -180,9 +180,9 @@ def _aggregate(name: str, metric: Metric, rows: Sequence[Row], people: np.ndarra
     }
     if not pooled and defined.any():
         known = values[defined]
-        entry.update(median=_safe(np.median(known)), min=_safe(known.min()), max=_safe(known.max()))
+        entry.update(median=finite(np.median(known)), min=finite(known.min()), max=finite(known.max()))
         if len(known) > 1:
-            entry.update(std=_safe(known.std(ddof=1)))
+            entry.update(std=finite(known.std(ddof=1)))
         if several:
             entry.update(median_ci95=interval(_row_medians(drawn_values(values, people, drawn))))
     return entry
@@ -198,7 +198,8 @@ def _row_medians(samples: np.ndarray) -> np.ndarray:
     return np.where(known > 0, (ordered[row, lower] + ordered[row, upper]) / 2, np.nan)
 
 
-def _divide(above: np.ndarray, below: np.ndarray, if_nothing: float) -> np.ndarray:
+def divide(above: Any, below: Any, if_nothing: float) -> Any:
+    """Divide what a metric has above its fraction by what it has below; ``if_nothing`` where there is nothing below."""
     return np.where(below > 0, above / np.where(below > 0, below, 1.0), if_nothing)
 
 
@@ -208,11 +209,7 @@ def _column(rows: Iterable[Row], key: str) -> np.ndarray:
 
 def _site(rows: Sequence[Row]) -> dict[str, Any]:
     dice = _column(rows, "volume_dice")
-    return {"n": len(rows), "mean": _safe(dice.mean()), "median": _safe(np.median(dice))}
-
-
-def _safe(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return {"n": len(rows), "mean": finite(dice.mean()), "median": finite(np.median(dice))}
 
 
 def _cell(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.overlays import intensity_window
-from lgg_monai.engines.bootstrap import draw_people, interval, people_of
+from lgg_monai.engines.bootstrap import draw_people, finite, interval, people_of
 
 BINS = 15
 BAND = (0.01, 0.99)
@@ -123,9 +122,9 @@ def calibration(
             }
         )
     return {
-        "ece": _safe(ece[0]),
+        "ece": finite(ece[0]),
         "ece_ci95": interval(eces) if several else None,
-        "bias": _safe(over[0]),
+        "bias": finite(over[0]),
         "bias_ci95": interval(overs) if several else None,
         "brier": float(sum(own.squared for own in counts) / total) if total else None,
         "voxels": int(total),
@@ -142,7 +141,3 @@ def _count(probability: np.ndarray, label: np.ndarray) -> Counts:
         np.bincount(number, weights=true, minlength=BINS),
         float(((values - true) ** 2).sum()),
     )
-
-
-def _safe(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from lgg_monai.engines.bootstrap import draw_people, drawn_values, interval, people_of
+from lgg_monai.engines.bootstrap import draw_people, drawn_values, finite, interval, people_of
 
 MEASURES = {
     "flip_disagreement": "1 - Dice of the masks of the scan and of its left-right mirror image, mean over checkpoints",
@@ -87,7 +87,7 @@ def judge(
     after = float(d[order[referred:]].mean()) if count > referred else None
     return {
         "n": count,
-        "rank_correlation": _safe(correlation) if several else None,
+        "rank_correlation": finite(correlation) if several else None,
         "rank_correlation_ci95": interval(_rank_correlation(u_drawn, d_drawn)) if several else None,
         "referred": referred,
         "mean_dice": float(d.mean()),
@@ -121,7 +121,3 @@ def _rises(uncertainty: np.ndarray, dice: np.ndarray) -> np.ndarray:
     place, referred = np.arange(dice.shape[1]), np.ceil(REFERRED * count)
     after = np.nansum(np.where(place >= referred[:, None], ordered, 0), axis=1) / (count - referred)
     return after - np.nanmean(dice, axis=1)
-
-
-def _safe(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
