@@ -169,6 +169,10 @@ def _remarks(runs: Sequence[Run]) -> list[str]:
             if len(folds) > 1:
                 found = ", ".join(f"{value} (fold {', '.join(numbers)})" for value, numbers in folds.items())
                 remarks.append(f"The folds were not {what} alike: {name} is {found}.")
+    for fold, run in enumerate(runs):
+        for before in run.record.get("made_with_before") or []:
+            made = ", ".join(f"{name} {value}" for name, value in before.items())
+            remarks.append(f"Fold {fold} was resumed with something else than what made its first part: {made}.")
     return remarks
 
 

@@ -308,6 +308,7 @@ def test_folds_made_by_other_versions_are_merged_and_told_of(
     edit(own / "fold_1/run.json", lambda content: content.update(commit="abc", precision="bfloat16"))
     edit(own / "fold_1/run.json", lambda content: content["versions"].update(torch="1.0"))
     edit(own / "fold_0/evaluation/summary.json", lambda content: content.update(dtype="bfloat16"))
+    edit(own / "fold_1/run.json", lambda content: content.update(made_with_before=[{"torch": "0.9", "threads": 4}]))
     summary, _ = run(phantom, own)
     assert summary is not None
     own_commit = read(own / "fold_0/run.json")["commit"]
@@ -317,6 +318,7 @@ def test_folds_made_by_other_versions_are_merged_and_told_of(
         f"The folds were not trained alike: commit is {own_commit} (fold 0), abc (fold 1).",
         f"The folds were not trained alike: torch is {torch_version} (fold 0), 1.0 (fold 1).",
         "The folds were not scored alike: type is bfloat16 (fold 0), float32 (fold 1).",
+        "Fold 1 was resumed with something else than what made its first part: torch 0.9, threads 4.",
     ]
     assert all(remark in caplog.text for remark in summary["remarks"])
     assert [fold["versions"]["torch"] for fold in summary["by_fold"]] == [torch_version, "1.0"]
