@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from lgg_monai.engines.bootstrap import draw_people, drawn_sums, finite, interval, people_of
-from lgg_monai.engines.summary import METRICS, divide
+from lgg_monai.engines.summary import METRICS, divide, quotient
 
 RESAMPLES = 10_000
 SEED = 0
@@ -58,7 +58,7 @@ def paired_difference(
         ``lower``, ``equal`` (patients), ``wilcoxon_p`` (two-sided signed-rank test of the patients' values, of each
         person the mean; None for pooled metrics, which have none, and where no patient differs).
     """
-    parts = [_parts(metric, rows) for rows in (first, other)]
+    parts = [quotient(metric, rows) for rows in (first, other)]
     defined = parts[0][2] & parts[1][2]
     count = int(defined.sum())
     nothing: dict[str, Any] = dict.fromkeys(
@@ -98,18 +98,6 @@ def is_clear(entry: Mapping[str, Any]) -> bool:
     return apart and entry["people"] >= FEWEST_PEOPLE and (p is None or p < 0.05)
 
 
-def _parts(metric: str, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write a metric as a quotient of sums over patients, as `summarise` does: what is above, below, and defined."""
-    rule = METRICS[metric]
-    if rule.weight and rule.numerator:
-        below = _column(rows, rule.weight)
-        return _column(rows, rule.numerator), below, np.ones(len(rows), dtype=bool)
-    values = _column(rows, metric)
-    defined = np.isfinite(values)
-    weights = _column(rows, rule.weight) if rule.weight else np.ones(len(rows))
-    return np.where(defined, np.nan_to_num(values) * weights, 0.0), np.where(defined, weights, 0.0), defined
-
-
 def _wilcoxon(each: np.ndarray) -> float | None:
     if not each.any():
         return None
@@ -117,7 +105,3 @@ def _wilcoxon(each: np.ndarray) -> float | None:
         warnings.simplefilter("ignore")  # of ties and of small samples; the page says how many patients there are
         p = float(wilcoxon(each).pvalue)
     return p if math.isfinite(p) else None
-
-
-def _column(rows: Sequence[Row], key: str) -> np.ndarray:
-    return np.array([float(row[key]) for row in rows], dtype=float)

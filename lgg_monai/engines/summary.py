@@ -150,19 +150,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
 
 def _aggregate(name: str, metric: Metric, rows: Sequence[Row], people: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
-    # Every mean here is a quotient of sums over patients, so one formula serves means, pooled slices and pooled voxels.
+    above, below, defined = quotient(name, rows)
     pooled = metric.weight is not None
-    if pooled and metric.numerator:
-        below = _column(rows, str(metric.weight))
-        above = _column(rows, metric.numerator)
-        defined = np.ones(len(rows), dtype=bool) if not math.isnan(metric.if_nothing) else below > 0
-    else:
-        values = _column(rows, name)
-        defined = np.isfinite(values)
-        weights = _column(rows, str(metric.weight)) if pooled else np.ones(len(rows))
-        below = np.where(defined, weights, 0.0)
-        above = np.where(defined, np.nan_to_num(values) * weights, 0.0)
-
     several = len(set(people[defined])) > 1
     mean = divide(above.sum(), below.sum(), metric.if_nothing)
     means = divide(drawn_sums(above, people, drawn), drawn_sums(below, people, drawn), metric.if_nothing)
@@ -179,6 +168,7 @@ def _aggregate(name: str, metric: Metric, rows: Sequence[Row], people: np.ndarra
         "definition": metric.definition,
     }
     if not pooled and defined.any():
+        values = np.where(defined, above, math.nan)
         known = values[defined]
         entry.update(median=finite(np.median(known)), min=finite(known.min()), max=finite(known.max()))
         if len(known) > 1:
@@ -186,6 +176,27 @@ def _aggregate(name: str, metric: Metric, rows: Sequence[Row], people: np.ndarra
         if several:
             entry.update(median_ci95=interval(_row_medians(drawn_values(values, people, drawn))))
     return entry
+
+
+def quotient(name: str, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Write a metric as a quotient of sums over patients: one formula serves means, pooled slices and pooled voxels.
+
+    Args:
+        name: of `METRICS`.
+        rows: scores, one row a patient.
+
+    Returns:
+        What each patient adds above and below the fraction, and for which patients the metric is defined, all [N].
+    """
+    metric = METRICS[name]
+    if metric.weight and metric.numerator:
+        below = _column(rows, metric.weight)
+        defined = np.ones(len(rows), dtype=bool) if not math.isnan(metric.if_nothing) else below > 0
+        return _column(rows, metric.numerator), below, defined
+    values = _column(rows, name)
+    defined = np.isfinite(values)
+    weights = _column(rows, metric.weight) if metric.weight else np.ones(len(rows))
+    return np.where(defined, np.nan_to_num(values) * weights, 0.0), np.where(defined, weights, 0.0), defined
 
 
 def _row_medians(samples: np.ndarray) -> np.ndarray:

@@ -66,6 +66,19 @@ def test_a_pooled_metric_is_pooled_before_it_is_subtracted() -> None:
     assert entry["wilcoxon_p"] is None
 
 
+def test_a_patient_without_tumour_free_slices_has_no_false_positive_ones() -> None:
+    first, other = (
+        [
+            {"patient": "a", "false_positive_slice_count": count, "empty_slices": 10},
+            {"patient": "b", "false_positive_slice_count": 0, "empty_slices": 0},
+        ]
+        for count in (4, 1)
+    )
+    entry = paired_difference("false_positive_slices", first, other)
+    assert entry["n"] == 1
+    assert entry["difference"] == pytest.approx(-0.3)
+
+
 def test_patients_must_be_the_same() -> None:
     with pytest.raises(ValueError, match="same patients"):
         paired_differences(rows(0.5), [{"patient": "other", "volume_dice": 0.5}])
