@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import monai
 import torch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from torch import nn
@@ -210,4 +212,6 @@ def _reason(error: Exception) -> str:
 
 
 def _is_known(file: Path) -> bool:
-    return "site-packages" in file.parts or Path(__file__).parents[1] in file.parents
+    """Tell whether a file is Python's, of this package, or installed beside PyTorch or MONAI."""
+    known = [Path(os.__file__).parent, *(Path(name).parents[1] for name in (__file__, torch.__file__, monai.__file__))]
+    return any(folder in file.parents for folder in known)
