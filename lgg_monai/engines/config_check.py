@@ -59,6 +59,8 @@ def check_keys() -> None:
     config = effective_config()
     used = set(_references(config)) | RESERVED | set(TrainProperties) | set(InferProperties)
     unknown = [key for key in config if key not in used]
+    if "tracking_uri" in unknown:  # MONAI puts it in, and handlers where no trainer of these configs looks for them
+        raise LggError("--tracking is for packaged bundles (lgg-monai package): here TensorBoard logs to output_dir")
     if unknown:
         known = [key for key in config if key in used]
         similar = difflib.get_close_matches(unknown[0], known, n=1)

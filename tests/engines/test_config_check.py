@@ -60,6 +60,11 @@ def test_an_unknown_key_is_refused_with_a_hint(key: str, hint: str) -> None:
     assert str(caught.value) == f"lgg-monai: error: config key '{key}' does not exist: {hint}"
 
 
+def test_experiment_tracking_is_refused_by_the_name_that_was_given() -> None:
+    with pytest.raises(SystemExit, match="--tracking is for packaged bundles"):
+        parser(tracking_uri="sqlite:///mlruns.db", run_name=None).get_parsed_content("check")
+
+
 def test_what_the_unknown_key_itself_refers_to_does_not_save_it() -> None:
     with pytest.raises(SystemExit, match="config key 'max_epoch' does not exist"):
         parser(max_epoch="$@rate").get_parsed_content("check")
