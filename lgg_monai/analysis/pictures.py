@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.analysis.overlays import broadened, draw_overlay, head_box, intensity_window, save_png
-from lgg_monai.analysis.panels import select_best_median_worst
 from lgg_monai.analysis.runs import Run
 from lgg_monai.data.patients import patient_of, read_patient
 from lgg_monai.data.sequences import FLAIR
+from lgg_monai.drawing.overlays import broadened, draw_overlay, head_box, intensity_window, save_png
+from lgg_monai.drawing.panels import select_best_median_worst
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.errors import LggError

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.analysis.overlays import save_png
-from lgg_monai.analysis.panels import patient_panel
 from lgg_monai.analysis.runs import load_run
 from lgg_monai.crossval.folds import claimed, fold_folder, fold_state, forsake_plan, run_fold
 from lgg_monai.crossval.merge import merge_folds
 from lgg_monai.crossval.plan import Plan, adopt_plan, make_plan
 from lgg_monai.data.patients import find_patients, patient_of, read_patient
+from lgg_monai.drawing.overlays import save_png
+from lgg_monai.drawing.panels import patient_panel
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.errors import LggError

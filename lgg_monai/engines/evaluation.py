@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from lgg_monai.analysis.overlays import save_png
-from lgg_monai.analysis.panels import patient_panel, select_best_median_worst
 from lgg_monai.data.datalist import SUBSETS
 from lgg_monai.data.seen import DATALIST, read_datalist
+from lgg_monai.drawing.overlays import save_png
+from lgg_monai.drawing.panels import patient_panel, select_best_median_worst
 from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.precision import autocast_dtype

@@ -9,8 +9,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch.utils.tensorboard import SummaryWriter
 
-from lgg_monai.analysis.overlays import draw_overlay
 from lgg_monai.data.sequences import shown_channel
+from lgg_monai.drawing.overlays import draw_overlay
 from lgg_monai.engines.checkpoints import FREE_AND_RESUME
 from lgg_monai.engines.history import COLUMNS, HistoryWriter
 from lgg_monai.errors import exits_with_one_line

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.analysis.overlays import intensity_window
+from lgg_monai.drawing.overlays import intensity_window
 from lgg_monai.engines.bootstrap import draw_people, finite, interval, people_of
 
 BINS = 15

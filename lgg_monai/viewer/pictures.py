@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from lgg_monai.analysis.overlays import (
+from lgg_monai.drawing.overlays import (
     LABEL_COLOUR,
     PAPER,
     PREDICTION_COLOUR,
@@ -18,7 +18,7 @@ from lgg_monai.analysis.overlays import (
     head_box,
     outline_coverage,
 )
-from lgg_monai.analysis.panels import GAP, choose_slices
+from lgg_monai.drawing.panels import GAP, choose_slices
 from lgg_monai.viewer.volumes import Volumes
 
 THUMBNAIL = 112  # pixels of its longer side; shown smaller, so that it is sharp on dense screens

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from lgg_monai.analysis.overlays import LABEL_COLOUR, PREDICTION_COLOUR
+from lgg_monai.drawing.overlays import LABEL_COLOUR, PREDICTION_COLOUR
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing, write_text
 from lgg_monai.viewer.data import DATA, SLICES, VOLUMES, Embedded, embed, identity_of

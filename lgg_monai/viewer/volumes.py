@@ -13,8 +13,8 @@ import numpy as np
 from nibabel import orientations
 from nibabel.filebasedimages import ImageFileError
 
-from lgg_monai.analysis.overlays import intensity_window
 from lgg_monai.data.sequences import FLAIR
+from lgg_monai.drawing.overlays import intensity_window
 from lgg_monai.errors import LggError
 from lgg_monai.viewer.patient import ReportPatient
 

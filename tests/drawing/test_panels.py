@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from lgg_monai.analysis.overlays import STRIP
-from lgg_monai.analysis.panels import choose_slices, patient_panel, select_best_median_worst
+from lgg_monai.drawing.overlays import STRIP
+from lgg_monai.drawing.panels import choose_slices, patient_panel, select_best_median_worst
 
 
 def coloured(picture: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.analysis.overlays import (
+from lgg_monai.data.sequences import shown_channel
+from lgg_monai.drawing.overlays import (
     FAINT_INK,
     INK,
     LABEL_COLOUR,
@@ -20,7 +21,6 @@ from lgg_monai.analysis.overlays import (
     intensity_window,
     text_strip,
 )
-from lgg_monai.data.sequences import shown_channel
 
 GAP = 6
 TILE_WIDTH = 300  # a panel enlarges its slices by a whole factor to at least this width

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lgg_monai.analysis import overlays
-from lgg_monai.analysis.overlays import (
+from lgg_monai.drawing import overlays
+from lgg_monai.drawing.overlays import (
     broadened,
     draw_overlay,
     intensity_window,
