@@ -1,7 +1,7 @@
 """Pieces that the configs plug into MONAI's engines."""
 
 from lgg_monai.engines.acceleration import prepare_network
-from lgg_monai.engines.checkpoints import can_resume, default_checkpoint, load_weights
+from lgg_monai.engines.checkpoints import can_resume, default_checkpoint, load_ensemble, load_weights
 from lgg_monai.engines.config_check import (
     check_early_stop,
     check_keys,
@@ -35,7 +35,7 @@ from lgg_monai.engines.training import (
     ScheduleRestart,
     WeightAveraging,
 )
-from lgg_monai.engines.tta import FlipInferer, load_ensemble
+from lgg_monai.engines.tta import FlipInferer
 
 __all__ = [
     "Attach",

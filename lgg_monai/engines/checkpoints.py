@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import os
 import pickle
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from lgg_monai.data.seen import DATALIST
 from lgg_monai.engines.compact_weights import expand
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import tensor_bytes, write_bytes
+from lgg_monai.networks.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)
 
@@ -139,3 +143,29 @@ def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
             raise LggError(message)
     network.load_state_dict(content)
     return network
+
+
+@exits_with_one_line
+def load_ensemble(network: torch.nn.Module, checkpoint: str | Sequence[str]) -> torch.nn.Module:
+    """Load one checkpoint into the network, or several into an ensemble of copies of it.
+
+    MONAI's ``EnsembleEvaluator`` wants another evaluator and other post-processing than a single network; a network
+    that holds the members serves every engine, inferer and export as it is.
+
+    Args:
+        network: as the config defines it.
+        checkpoint: a file, or a list of files of the same network.
+
+    Returns:
+        The network itself for one file, else a :class:`lgg_monai.networks.Ensemble`.
+
+    Raises:
+        SystemExit: with one line, where a file cannot be read or is of another network, or none is given.
+    """
+    several = checkpoint if isinstance(checkpoint, list | tuple) else [checkpoint]
+    files = [str(file) for file in several if isinstance(file, str | os.PathLike)]
+    if not files or len(files) < len(several):
+        raise LggError("no checkpoint to load: give a file, or a list such as \"['a.pt','b.pt']\", with --checkpoint")
+    if len(files) == 1:
+        return load_weights(network, files[0])
+    return Ensemble([load_weights(copy.deepcopy(network), file) for file in files])

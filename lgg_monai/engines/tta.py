@@ -1,18 +1,12 @@
-"""Several predictions made one: a slice and its mirror image, and the networks of several checkpoints."""
+"""Several predictions made one: of several networks, and of a slice and its mirror image."""
 
 from __future__ import annotations
 
-import copy
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
-
-from lgg_monai.engines.checkpoints import load_weights
-from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.networks.ensemble import Ensemble
 
 LEFT_RIGHT = 2  # axis of [B, C, X, Y, ...]
 # Beyond this a probability is as good as 0 or 1, and its logit would soon be infinite.
@@ -64,29 +58,3 @@ class FlipInferer(Inferer):
         if not self.enabled:
             return self.inferer(inputs, network, *args, **kwargs)
         return mean_logit(both_ways(lambda image: self.inferer(image, network, *args, **kwargs), inputs))
-
-
-@exits_with_one_line
-def load_ensemble(network: torch.nn.Module, checkpoint: str | Sequence[str]) -> torch.nn.Module:
-    """Load one checkpoint into the network, or several into an ensemble of copies of it.
-
-    MONAI's ``EnsembleEvaluator`` wants another evaluator and other post-processing than a single network; a network
-    that holds the members serves every engine, inferer and export as it is.
-
-    Args:
-        network: as the config defines it.
-        checkpoint: a file, or a list of files of the same network.
-
-    Returns:
-        The network itself for one file, else a :class:`lgg_monai.networks.Ensemble`.
-
-    Raises:
-        SystemExit: with one line, where a file cannot be read or is of another network, or none is given.
-    """
-    several = checkpoint if isinstance(checkpoint, list | tuple) else [checkpoint]
-    files = [str(file) for file in several if isinstance(file, str | os.PathLike)]
-    if not files or len(files) < len(several):
-        raise LggError("no checkpoint to load: give a file, or a list such as \"['a.pt','b.pt']\", with --checkpoint")
-    if len(files) == 1:
-        return load_weights(network, files[0])
-    return Ensemble([load_weights(copy.deepcopy(network), file) for file in files])

@@ -14,11 +14,13 @@ from lgg_monai.engines.checkpoints import (
     LAST,
     SHIPPED,
     default_checkpoint,
+    load_ensemble,
     load_weights,
     read_checkpoint,
     save_checkpoint,
 )
 from lgg_monai.errors import LggError
+from lgg_monai.networks import Ensemble
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -142,3 +144,38 @@ def test_a_run_without_a_validated_epoch_is_not_scored_with_the_shipped_weights(
         default_checkpoint(str(run), str(bundle))
     save_checkpoint(last.with_name(BEST), network().state_dict())
     assert default_checkpoint(str(run), str(bundle)) == str(last.with_name(BEST))
+
+
+class Constant(nn.Module):
+    """Returns one logit."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(logit))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logit.expand(len(x), 1, *x.shape[2:])
+
+
+def test_checkpoints_are_loaded_into_copies(tmp_path: Path) -> None:
+    files = []
+    for logit in (2.0, -1.0):
+        files.append(str(tmp_path / f"{logit}.pt"))
+        torch.save(Constant(logit).state_dict(), files[-1])
+    network = Constant(7.0)
+    image = torch.zeros(1, 3, 2, 2)
+    with torch.no_grad():
+        several = load_ensemble(network, files)(image)
+        torch.testing.assert_close(several, Ensemble([Constant(2.0), Constant(-1.0)])(image))
+        assert load_ensemble(network, files[:1]) is network
+        assert load_ensemble(network, files[1]) is network
+    assert network.logit.item() == -1
+
+
+def test_a_checkpoint_that_is_missing_is_one_line(tmp_path: Path) -> None:
+    torch.save(Constant(1.0).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(SystemExit, match=r"no checkpoint .*b\.pt"):
+        load_ensemble(Constant(0.0), [str(tmp_path / "a.pt"), str(tmp_path / "b.pt")])
+    for nothing in ([], None, 5, [str(tmp_path / "a.pt"), None]):
+        with pytest.raises(SystemExit, match="no checkpoint to load"):
+            load_ensemble(Constant(0.0), nothing)

@@ -1,17 +1,14 @@
-"""Mirror images and ensembles: means of probabilities, on phantoms and known functions."""
+"""Several predictions made one: means of probabilities, of mirror images too, on known functions."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
 from monai.inferers import SimpleInferer
 from torch import nn
 
-from lgg_monai.engines import FlipInferer, SlicewiseInferer, load_ensemble
+from lgg_monai.engines import FlipInferer, SlicewiseInferer
 from lgg_monai.engines.tta import SMALLEST_PROBABILITY, mean_logit, mean_probability
-from lgg_monai.networks import Ensemble
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -23,17 +20,6 @@ class Ramp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, :1] + torch.arange(x.shape[2], dtype=x.dtype)[None, None, :, None]
-
-
-class Constant(nn.Module):
-    """Returns one logit."""
-
-    def __init__(self, logit: float) -> None:
-        super().__init__()
-        self.logit = nn.Parameter(torch.tensor(logit))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.logit.expand(len(x), 1, *x.shape[2:])
 
 
 def test_the_mean_is_of_probabilities_and_not_of_logits() -> None:
@@ -81,27 +67,3 @@ def test_flipping_commutes_with_mirroring_the_input() -> None:
 def test_switched_off_it_is_the_other_inferer() -> None:
     image = noise(2, 3, 8, 6)
     torch.testing.assert_close(FlipInferer(SimpleInferer(), enabled=False)(image, Ramp()), Ramp()(image))
-
-
-def test_checkpoints_are_loaded_into_copies(tmp_path: Path) -> None:
-    files = []
-    for logit in (2.0, -1.0):
-        files.append(str(tmp_path / f"{logit}.pt"))
-        torch.save(Constant(logit).state_dict(), files[-1])
-    network = Constant(7.0)
-    image = torch.zeros(1, 3, 2, 2)
-    with torch.no_grad():
-        several = load_ensemble(network, files)(image)
-        torch.testing.assert_close(several, Ensemble([Constant(2.0), Constant(-1.0)])(image))
-        assert load_ensemble(network, files[:1]) is network
-        assert load_ensemble(network, files[1]) is network
-    assert network.logit.item() == -1
-
-
-def test_a_checkpoint_that_is_missing_is_one_line(tmp_path: Path) -> None:
-    torch.save(Constant(1.0).state_dict(), tmp_path / "a.pt")
-    with pytest.raises(SystemExit, match=r"no checkpoint .*b\.pt"):
-        load_ensemble(Constant(0.0), [str(tmp_path / "a.pt"), str(tmp_path / "b.pt")])
-    for nothing in ([], None, 5, [str(tmp_path / "a.pt"), None]):
-        with pytest.raises(SystemExit, match="no checkpoint to load"):
-            load_ensemble(Constant(0.0), nothing)
