@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lgg_monai.data.scan import ScanSource, refused
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.dicom.search import dicom_files
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.scan import ScanSource, refused
 
 if TYPE_CHECKING:
     from lgg_monai.dicom.headers import Series

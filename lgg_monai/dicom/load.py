@@ -9,14 +9,14 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from lgg_monai.data.grids import covered, onto_grid
+from lgg_monai.data.scan import Scan
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.dicom.choose import NAMES, Selection, same_frame
 from lgg_monai.dicom.geometry import Grid, series_grid
 from lgg_monai.dicom.headers import Frame, Series
 from lgg_monai.dicom.identity import are_several, quietly
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.geometry import covered, onto_grid
-from lgg_monai.prediction.scan import Scan
 
 COVERED = 0.95
 """Part of FLAIR's volume that another sequence should cover."""

@@ -20,11 +20,11 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 import lgg_monai
+from lgg_monai.data.scan import Scan
 from lgg_monai.dicom.identity import quietly
 from lgg_monai.dicom.load import DicomSource
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing
-from lgg_monai.prediction.scan import Scan
 
 SEGMENT = "Glioma (FLAIR abnormality)"
 ALGORITHM = "lgg_monai"

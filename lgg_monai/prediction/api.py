@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from lgg_monai.data.grids import leads_to_places
 from lgg_monai.data.identity import files_state
+from lgg_monai.data.scan import Scan
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
 from lgg_monai.prediction.checks import require_sound
-from lgg_monai.prediction.geometry import leads_to_places
 from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.models import files_behind, load_segmenter
 from lgg_monai.prediction.nifti import scan_of_picture
-from lgg_monai.prediction.scan import Scan
 from lgg_monai.prediction.segmenter import Segmenter
 from lgg_monai.prediction.steps import assess, draw
 

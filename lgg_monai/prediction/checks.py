@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from lgg_monai.data.lost_slices import lost_slices
+from lgg_monai.data.scan import Scan
 from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.spacing import PIXEL_MM
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.geometry import Placement
-from lgg_monai.prediction.scan import Scan
 
 LOWEST_MR = -900.0
 FEW_SLICES, SHORT_STACK_MM, THICK_SLICE_MM = 10, 70.0, 8.0

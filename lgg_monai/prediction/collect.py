@@ -12,6 +12,7 @@ import numpy as np
 from lgg_monai.data.convert import decathlon, require_empty, write_nifti
 from lgg_monai.data.file_names import is_nifti, parse, safe_name
 from lgg_monai.data.phantom import PHANTOM_MARKER
+from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object, write_json, write_text
 from lgg_monai.prediction.earlier import inputs_digest, is_of
@@ -20,7 +21,6 @@ from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import RESULT, earlier_result
 from lgg_monai.prediction.masks import SUFFIXES, load_mask
 from lgg_monai.prediction.outputs import MASK, compact, is_changed, mask_digest, patient_folder, read_label
-from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.prediction.steps import load
 
 DESCRIPTION = (

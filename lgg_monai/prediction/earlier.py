@@ -7,11 +7,11 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.data.scan import ScanSource
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, read_json
 from lgg_monai.prediction.inputs import RESULT, earlier_result
 from lgg_monai.prediction.outputs import MASK, WRITTEN, is_changed
-from lgg_monai.prediction.scan import ScanSource
 
 
 def source_digest(source: ScanSource) -> str:

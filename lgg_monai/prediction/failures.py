@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from lgg_monai.data.scan import ScanSource
 from lgg_monai.errors import LggError
 from lgg_monai.files import writable_folder
-from lgg_monai.prediction.scan import ScanSource
 
 logger = logging.getLogger(__name__)
 

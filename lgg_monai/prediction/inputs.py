@@ -17,10 +17,10 @@ import numpy as np
 from lgg_monai.data.file_names import is_nifti, parse, safe_name
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import is_phantom
+from lgg_monai.data.scan import Scan, ScanSource, refused
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, UNKNOWN_GEOMETRY, missing_numbers, tiff_files
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.nifti_groups import explicit_source, nifti_sources
-from lgg_monai.prediction.scan import Scan, ScanSource, refused
 from lgg_monai.prediction.scan_names import with_own_names
 
 LOGGER = logging.getLogger(__name__)

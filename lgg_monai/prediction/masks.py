@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.data.file_names import NIFTI_SUFFIXES
+from lgg_monai.data.grids import coinciding, leads_to_places, same_grid
+from lgg_monai.data.scan import Scan
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.geometry import coinciding, leads_to_places, same_grid
 from lgg_monai.prediction.nifti import NiftiSource
 from lgg_monai.prediction.nifti_volume import Volume, is_placed, read_volume, three_d
-from lgg_monai.prediction.scan import Scan
 
 SUFFIXES = (*NIFTI_SUFFIXES, ".seg.nrrd", ".nrrd", ".dcm")
 # NRRD's names for what its first three coordinates grow towards, against RAS.

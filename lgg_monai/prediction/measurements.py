@@ -9,10 +9,10 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from lgg_monai.data.scan import Scan
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.prediction.diameters import largest_diameters
 from lgg_monai.prediction.geometry import Placement
-from lgg_monai.prediction.scan import Scan
 
 DEFINITIONS = {
     "volume_ml": "volume of the mask in millilitres; empty where the files record no spacing",

@@ -10,12 +10,12 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from lgg_monai.data.grids import covered, onto_grid, same_grid
+from lgg_monai.data.scan import Scan
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing
-from lgg_monai.prediction.geometry import covered, onto_grid, same_grid
 from lgg_monai.prediction.nifti_volume import Volume, read_volume, require_affine, spacing, three_d, volume_of
-from lgg_monai.prediction.scan import Scan
 
 COVERED = 0.9
 """Part of FLAIR's volume that another sequence should cover."""

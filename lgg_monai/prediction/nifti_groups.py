@@ -15,11 +15,11 @@ import nibabel
 from lgg_monai.data.channels import Channels, dataset_channels
 from lgg_monai.data.file_names import NIFTI_SUFFIXES, folder_name, parse, safe_name, stem
 from lgg_monai.data.phantom import is_phantom
+from lgg_monai.data.scan import ScanSource, refused
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.converted import Converted, converted_series, preference
 from lgg_monai.prediction.nifti import load_sequences, load_volume
-from lgg_monai.prediction.scan import ScanSource, refused
 
 _NNUNET_CHANNEL = re.compile(r"^(?P<patient>.+)_(?P<channel>\d{4})$")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.data.tiff_stack import TiffStackReader, image_files, mask_files
 from lgg_monai.errors import LggError
@@ -20,7 +21,6 @@ from lgg_monai.prediction.inputs import RESULT, SETTINGS
 from lgg_monai.prediction.masks import load_mask
 from lgg_monai.prediction.measurements import DEFINITIONS
 from lgg_monai.prediction.nifti import write_volume
-from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.viewer import PAGE
 
 MASK, PROBABILITY, FLAIR_VOLUME, REFERENCE, SEG = (

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.data.scan import ScanSource
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
 from lgg_monai.prediction.measurements import DEFINITIONS
-from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Segmenter
 from lgg_monai.transforms.components import SMALLEST_COMPONENT, SMALLEST_SHARE
 from lgg_monai.viewer import ReportPatient

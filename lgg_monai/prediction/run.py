@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import lgg_monai
+from lgg_monai.data.scan import ScanSource
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
 from lgg_monai.prediction import earlier, outputs
@@ -18,7 +19,6 @@ from lgg_monai.prediction.inputs import SETTINGS
 from lgg_monai.prediction.pipeline import overlapped, quiet_libraries
 from lgg_monai.prediction.processes import Processes, alone_in
 from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, embed_result, write_report_page
-from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import Prepared, Segmenter
 from lgg_monai.prediction.settings import require_same_settings, settings_digests, settings_of
 from lgg_monai.prediction.steps import Drawn, assess, draw, read

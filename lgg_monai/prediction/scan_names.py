@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from lgg_monai.data.file_names import safe_name
-from lgg_monai.prediction.scan import ScanSource
+from lgg_monai.data.scan import ScanSource
 
 
 def with_own_names(sources: list[ScanSource]) -> list[ScanSource]:

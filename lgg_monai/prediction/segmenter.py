@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from lgg_monai.data.scan import Scan
 from lgg_monai.engines.precision import AutocastInferer, autocast_dtype
 from lgg_monai.engines.slicewise import SlicewiseInferer
 from lgg_monai.engines.tta import both_ways, mean_probability
 from lgg_monai.prediction.geometry import Placement, place
-from lgg_monai.prediction.scan import Scan
 
 THRESHOLD = 0.5
 

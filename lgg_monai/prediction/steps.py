@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lgg_monai.data.patients import person_of
+from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import outputs
@@ -15,7 +16,6 @@ from lgg_monai.prediction.checks import flags, require_sound
 from lgg_monai.prediction.geometry import Placement
 from lgg_monai.prediction.measurements import head_mask, measure
 from lgg_monai.prediction.outputs import Prediction
-from lgg_monai.prediction.scan import Scan, ScanSource
 from lgg_monai.prediction.segmenter import THRESHOLD, Prepared, Segmenter
 from lgg_monai.transforms.components import without_specks
 

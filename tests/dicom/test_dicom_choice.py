@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from synthesis import AXIAL, some_volume
 
+from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.headers import read_series
 from lgg_monai.dicom.sequences import kind_of
 from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.scan import Scan, ScanSource
 
 SMALL = (4, 4, 3)
 SAGITTAL = np.array([[0, 0, -5.0, 0], [-0.5, 0, 0, 0], [0, -0.5, 0, 0], [0, 0, 0, 1.0]])

@@ -15,13 +15,13 @@ from pydicom.uid import generate_uid
 from synthesis import AXIAL, edit, some_volume
 
 import lgg_monai
+from lgg_monai.data.scan import Scan
 from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.geometry import LPS_TO_RAS
 from lgg_monai.dicom.seg import write_seg
 from lgg_monai.dicom.synthesis import NAME, rotated, synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.masks import load_mask
-from lgg_monai.prediction.scan import Scan
 
 OBLIQUE = rotated(AXIAL, (10, 20, -15), (80.0, 70.0, -30.0))
 SAGITTAL = np.array([[0, 0, 4.0, -60], [-0.5, 0, 0, 100], [0, -0.75, 0, 90], [0, 0, 0, 1.0]])

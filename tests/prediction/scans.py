@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from lgg_monai.data.patients import find_patients, read_patient
+from lgg_monai.data.scan import Scan
 from lgg_monai.prediction.models import array_preprocessing
-from lgg_monai.prediction.scan import Scan
 from lgg_monai.prediction.segmenter import Segmenter
 
 MM = 0.9375  # the pixels that the network was trained on, so nothing is resampled

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.failures import reason_of
-from lgg_monai.prediction.scan import Scan, ScanSource
 
 
 def unread() -> Scan:

@@ -12,7 +12,7 @@ from scans import LPS, MM, Bright, affine, blob, scan, segmenter
 
 from lgg_monai.data.spacing import PIXEL_MM
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.geometry import onto_grid, place, same_grid
+from lgg_monai.prediction.geometry import place
 
 EVERY_WAY = [
     (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
@@ -145,25 +145,6 @@ def test_oblique_slices_are_noted() -> None:
 def test_absurd_spacing_is_refused() -> None:
     with pytest.raises(LggError, match="correct the file's spacing"):
         place((256, 256, 20), affine((-90, 0, 0), (0, -90, 0), (0, 0, 500)))
-
-
-def test_resampling_onto_another_grid_keeps_places() -> None:
-    # A plane that rises with the millimetres stays that plane on any grid.
-    fine = affine((1, 0, 0), (0, 1, 0), (0, 0, 1), origin=(-20, -20, -20))
-    places = np.moveaxis(np.indices((40, 40, 40)), 0, -1) @ fine[:3, :3].T + fine[:3, 3]
-    ramp = (places @ [1.0, 2.0, 3.0]).astype(np.float32)
-    grid = tilted(affine((-0.8, 0, 0), (0, -0.9, 0), (0, 0, 4), origin=(5, 5, -6)), 25)
-    found = onto_grid(ramp, fine, (12, 10, 3), grid)
-    expected = (np.moveaxis(np.indices((12, 10, 3)), 0, -1) @ grid[:3, :3].T + grid[:3, 3]) @ [1.0, 2.0, 3.0]
-    assert np.allclose(found, expected, atol=1e-3)
-
-
-def test_the_same_grid_is_not_resampled() -> None:
-    volume = blob()[0]
-    almost = LPS.copy()
-    almost[:3, 3] += 1e-4
-    assert onto_grid(volume, almost, volume.shape, LPS) is volume
-    assert not same_grid(volume.shape, tilted(LPS, 1), volume.shape, LPS)
 
 
 def test_mirrored_predictions_are_averaged_and_symmetric() -> None:

@@ -16,12 +16,12 @@ from scans import LPS, affine, blob, save
 from lgg_monai.data.convert import convert
 from lgg_monai.data.file_names import parse, safe_name
 from lgg_monai.data.patients import find_patients, read_patient
+from lgg_monai.data.scan import Scan
 from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.checks import require_sound
 from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.nifti import write_volume
-from lgg_monai.prediction.scan import Scan
 
 
 @pytest.mark.parametrize(

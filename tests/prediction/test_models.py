@@ -21,13 +21,13 @@ from scans import image_of
 
 from lgg_monai.data import find_patients
 from lgg_monai.data.phantom import write_phantom
+from lgg_monai.data.scan import Scan
 from lgg_monai.errors import LggError
 from lgg_monai.networks.strides import divisor
 from lgg_monai.prediction import models
 from lgg_monai.prediction.api import segment
 from lgg_monai.prediction.models import array_preprocessing, load_segmenter, resolve
 from lgg_monai.prediction.network_def import build_network
-from lgg_monai.prediction.scan import Scan
 
 SMALL: dict[str, Any] = {
     "_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4, 8], "strides": [2],

@@ -23,6 +23,7 @@ from monai.data import MetaTensor
 from scans import LPS, Bright, blob, save, scan, segmenter
 
 import lgg_monai
+from lgg_monai.data.scan import ScanSource
 from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import earlier, models, outputs, settings
@@ -33,7 +34,6 @@ from lgg_monai.prediction.inputs import find_scans
 from lgg_monai.prediction.measurements import DEFINITIONS, head_mask
 from lgg_monai.prediction.processes import Processes
 from lgg_monai.prediction.run import RESEARCH_USE, predict
-from lgg_monai.prediction.scan import ScanSource
 from lgg_monai.prediction.segmenter import Segmenter
 from lgg_monai.prediction.settings import settings_of
 from lgg_monai.prediction.steps import assess, draw, read

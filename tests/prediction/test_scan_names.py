@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lgg_monai.prediction.scan import Scan, ScanSource
+from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.prediction.scan_names import with_own_names
 
 

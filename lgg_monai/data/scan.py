@@ -1,4 +1,4 @@
-"""A scan as prediction sees it, whatever files it came from."""
+"""A scan to be segmented, whatever files it came from."""
 
 from __future__ import annotations
 
