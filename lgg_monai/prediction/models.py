@@ -228,7 +228,7 @@ def preprocessing_config() -> dict[str, Any]:
 
 def _written_out(config: Path) -> Any:
     """Read the network_def of a bundle of the repository, with those of other bundles that it refers to."""
-    from lgg_monai.sharing.flatten import flatten, parse
+    from lgg_monai.flatten import flatten, parse
 
     known = {f"bundles/{path.name}": str(path) for path in config.parent.glob("*.yaml")}
     return parse(flatten(f'network_def: "%bundles/{config.name}::network_def"\n', known))["network_def"]

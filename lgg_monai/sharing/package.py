@@ -13,9 +13,9 @@ from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, replacing, replacing_folder, tensor_bytes
+from lgg_monai.flatten import parse, read_text
 from lgg_monai.sharing import sources
 from lgg_monai.sharing.export import export
-from lgg_monai.sharing.flatten import parse, read_text
 from lgg_monai.sharing.manifest import write_large_files, write_manifest, write_zip
 from lgg_monai.sharing.metadata import filled_metadata
 from lgg_monai.sharing.scripts import modules_named, script_files

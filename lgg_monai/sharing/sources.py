@@ -13,8 +13,8 @@ from torch import nn
 from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.engines.config_check import root_cause
 from lgg_monai.errors import LggError
+from lgg_monai.flatten import flatten, own_names_to_scripts, parse, read_text
 from lgg_monai.networks.strides import divisor, smallest_side
-from lgg_monai.sharing.flatten import flatten, own_names_to_scripts, parse, read_text
 from lgg_monai.sharing.metadata import metrics_table
 
 TEMPLATES = Path("configs/package")

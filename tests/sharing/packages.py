@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigParser
 
-from lgg_monai.sharing.flatten import flatten, parse
+from lgg_monai.flatten import flatten, parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALLER = {

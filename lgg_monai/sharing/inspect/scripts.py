@@ -18,8 +18,8 @@ from lgg_monai.sharing.inspect.imports import import_remarks, imported, read_opt
 from lgg_monai.sharing.inspect.names import Names, Remark, odd_names, worst
 from lgg_monai.sharing.inspect.policy import D, E, N, graded
 from lgg_monai.sharing.inspect.resolve import Resolver
+from lgg_monai.sharing.inspect.rewrite import rewrite_imports
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, absolute, package_root, parsed
-from lgg_monai.sharing.rewrite import rewrite_imports
 
 LARGEST_SCRIPT = 2 * 2**20  # bytes
 PACKAGE = "lgg_monai"

@@ -10,7 +10,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from lgg_monai.errors import LggError
-from lgg_monai.sharing.flatten import flatten, own_names_to_scripts, parse
+from lgg_monai.flatten import flatten, own_names_to_scripts, parse
 from lgg_monai.sharing.sources import TEMPLATES, package_configs
 
 OTHER = """\
