@@ -93,6 +93,12 @@ def score_volume(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
     }
 
 
+def mask_dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the Dice of two boolean masks of one shape; 1 where both are empty."""
+    total = int(one.sum()) + int(other.sum())
+    return 2 * int((one & other).sum()) / total if total else 1.0
+
+
 def surface_scores(predicted: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     """Measure how far apart the surfaces of two boolean masks ``[X, Y, Z]`` are, in voxel steps.
 

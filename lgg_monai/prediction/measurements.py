@@ -11,6 +11,7 @@ from skimage.filters import threshold_otsu
 
 from lgg_monai.data.scan import Scan
 from lgg_monai.data.sequences import FLAIR
+from lgg_monai.engines.scores import mask_dice
 from lgg_monai.prediction.diameters import largest_diameters
 from lgg_monai.prediction.geometry import Placement
 
@@ -88,7 +89,7 @@ def measure(
         "hemisphere": hemisphere(turned, head),
         "flair_contrast": contrast(placement.turned(scan.image[FLAIR]), turned, head),
         "uncertainty": uncertainty(turned, placement.turned(probability)),
-        "dice": None if label is None else round(dice(mask, label), 6),
+        "dice": None if label is None else round(mask_dice(mask, label), 6),
     }
 
 
@@ -141,9 +142,3 @@ def uncertainty(mask: np.ndarray, probability: np.ndarray) -> float | None:
     near = ndimage.binary_dilation(mask[..., slices], disc[..., None])
     p = np.clip(probability[..., slices][near].astype(float), 1e-12, 1 - 1e-12)
     return round(float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean()), 4)
-
-
-def dice(mask: np.ndarray, label: np.ndarray) -> float:
-    """Return the volume Dice of two boolean masks; 1 where both are empty."""
-    total = int(mask.sum()) + int(label.sum())
-    return 2 * int((mask & label).sum()) / total if total else 1.0

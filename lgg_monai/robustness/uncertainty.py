@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from lgg_monai.engines.bootstrap import draw_people, drawn_values, finite, interval, people_of
+from lgg_monai.engines.scores import mask_dice
 
 MEASURES = {
     "flip_disagreement": "1 - Dice of the masks of the scan and of its left-right mirror image, mean over checkpoints",
@@ -19,12 +20,6 @@ MEASURES = {
     "entropy": "sum over voxels of the probabilities' entropy in bits, per voxel of expected tumour (sum p)",
 }
 REFERRED = 0.1  # share of patients who go to a human
-
-
-def mask_dice(one: np.ndarray, other: np.ndarray) -> float:
-    """Give the Dice of two boolean masks; of two empty ones 1."""
-    total = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / total if total else 1.0
 
 
 def uncertainties(

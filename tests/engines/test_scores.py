@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.metrics import DiceMetric, MeanIoU, compute_hausdorff_distance, compute_surface_dice
 
-from lgg_monai.engines.scores import score_volume, surface_scores
+from lgg_monai.engines.scores import mask_dice, score_volume, surface_scores
 from lgg_monai.errors import LggError
 
 
@@ -216,3 +216,12 @@ def test_hd95_leaves_out_the_farthest_twentieth_of_the_surface() -> None:
     prediction = label.copy()
     prediction[25, 25, 1] = True  # one voxel of a hundred and one
     assert score_volume(prediction, label)["hd95_px"] == 0
+
+
+def test_the_dice_of_masks(random_pair: tuple[np.ndarray, np.ndarray]) -> None:
+    one, other = (mask.astype(bool) for mask in random_pair)
+    assert mask_dice(one, other) == pytest.approx(score_volume(*random_pair)["volume_dice"])
+    one, other = np.zeros(8, dtype=bool), np.zeros(8, dtype=bool)
+    assert mask_dice(one, other) == 1
+    one[:4], other[2:6] = True, True
+    assert mask_dice(one, other) == 0.5

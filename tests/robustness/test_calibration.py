@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from lgg_monai.robustness.calibration import BINS, calibration, count_voxels, head_of
-from lgg_monai.robustness.uncertainty import judge, mask_dice, uncertainties
+from lgg_monai.robustness.uncertainty import judge, uncertainties
 
 SHAPE = (40, 40, 10)
 
@@ -93,13 +93,6 @@ def test_head_is_told_from_air_in_any_sequence() -> None:
     assert head[10:30, 10:30].all()
     assert head.sum() == 20 * 20 * 10
     assert head_of(np.zeros((3, *SHAPE))).all()
-
-
-def test_the_dice_of_masks() -> None:
-    one, other = np.zeros(8, dtype=bool), np.zeros(8, dtype=bool)
-    assert mask_dice(one, other) == 1
-    one[:4], other[2:6] = True, True
-    assert mask_dice(one, other) == 0.5
 
 
 def test_uncertainty_is_none_where_all_agree_for_sure() -> None:
