@@ -70,7 +70,7 @@ def patient_panel(
             legend=False,
         )
         tiles.append(tile)
-    sheet = _arranged(tiles, columns)  # as wide for few slices, so that the title has room
+    sheet = arranged(tiles, columns)  # as wide for few slices, so that the title has room
     header = [("  ".join(filter(None, [title, stamp])), INK)] if title or stamp else []
     footer = [("label", LABEL_COLOUR), ("prediction", PREDICTION_COLOUR), ("FLAIR", FAINT_INK)]
     return np.concatenate([text_strip(sheet.shape[1], header, 18), sheet, text_strip(sheet.shape[1], footer)])
@@ -136,7 +136,8 @@ def _slice_verdict(label: np.ndarray, prediction: np.ndarray) -> str:
     return f"Dice {2 * int((label & prediction).sum()) / total:.2f}"
 
 
-def _arranged(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
+def arranged(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Lay pictures of one size ``[H, W, 3]`` in rows, with a margin of `GAP` around each."""
     height, width = tiles[0].shape[:2]
     lines = math.ceil(len(tiles) / columns)
     sheet = np.full((lines * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), PAPER, dtype=np.uint8)

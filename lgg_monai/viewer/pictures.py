@@ -11,14 +11,13 @@ from PIL import Image
 
 from lgg_monai.drawing.overlays import (
     LABEL_COLOUR,
-    PAPER,
     PREDICTION_COLOUR,
     broadened,
     draw_overlay,
     head_box,
     outline_coverage,
 )
-from lgg_monai.drawing.panels import GAP, choose_slices
+from lgg_monai.drawing.panels import GAP, arranged, choose_slices
 from lgg_monai.viewer.volumes import Volumes
 
 THUMBNAIL = 112  # pixels of its longer side; shown smaller, so that it is sharp on dense screens
@@ -109,7 +108,8 @@ def _draw_slices(shown: _Shown, stamp: str) -> bytes:
         )
         for index in chosen
     ]
-    return _webp(_sheet(tiles), quality=80)
+    sheet = arranged(tiles, min(COLUMNS, len(tiles)))
+    return _webp(sheet[GAP:-GAP, GAP:-GAP], quality=80)
 
 
 def _cut_to_head(volumes: Volumes) -> _Shown:
@@ -119,17 +119,6 @@ def _cut_to_head(volumes: Volumes) -> _Shown:
     head = head_box(flair, volumes.window, mask, truth)
     cut = [None if part is None else broadened(part[head]) for part in (mask, truth)]
     return _Shown(broadened(flair[head], volumes.window[0]), cut[0], cut[1], volumes.window)
-
-
-def _sheet(tiles: list[np.ndarray]) -> np.ndarray:
-    height, width = tiles[0].shape[:2]
-    columns = min(COLUMNS, len(tiles))
-    rows = math.ceil(len(tiles) / columns)
-    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), PAPER, dtype=np.uint8)
-    for position, tile in enumerate(tiles):
-        top, left = position // columns * (height + GAP), position % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
 
 
 def _webp(picture: np.ndarray, quality: int) -> bytes:
