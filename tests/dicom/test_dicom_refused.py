@@ -40,12 +40,15 @@ def moved(path: Path, millimetres: tuple[float, float, float]) -> None:
     edit(path, ImagePositionPatient=[f"{old + by:.6f}" for old, by in zip(position, millimetres, strict=True)])
 
 
-def test_a_missing_slice_is_told_with_its_neighbours(flair: list[Path], tmp_path: Path) -> None:
-    numbers = [dcmread(flair[z]).InstanceNumber for z in (1, 4)]
-    flair[2].unlink()
-    flair[3].unlink()
+@pytest.mark.parametrize(("gone", "told"), [((2,), "1 slice"), ((2, 3), "2 slices")])
+def test_a_missing_slice_is_told_with_its_neighbours(
+    flair: list[Path], tmp_path: Path, gone: tuple[int, ...], told: str
+) -> None:
+    numbers = [dcmread(flair[z]).InstanceNumber for z in (1, gone[-1] + 1)]
+    for z in gone:
+        flair[z].unlink()
     assert refusal(tmp_path).startswith(
-        f'2 slices missing, first between images {numbers[0]} and {numbers[1]}, in series 5 "AX FLAIR": '
+        f'{told} missing, first between images {numbers[0]} and {numbers[1]}, in series 5 "AX FLAIR": '
     )
 
 

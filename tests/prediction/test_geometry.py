@@ -120,6 +120,9 @@ def test_thick_sagittal_and_coronal_slices_are_refused() -> None:
         place((24, 256, 256), affine((5, 0, 0), (0, 0.9, 0), (0, 0, 0.9)))
     with pytest.raises(LggError, match=r"coronal slices of 4\.0 mm"):
         place((256, 256, 24), affine((0.9, 0, 0), (0, 0, 0.9), (0, 4, 0)))
+    with pytest.raises(LggError, match=r"sagittal slices of 2\.4 mm"):
+        place((96, 256, 256), affine((2.4, 0, 0), (0, 1.5, 0), (0, 0, 1.5)))
+    assert place((96, 128, 128), affine((2.4, 0, 0), (0, 1.8, 0), (0, 0, 1.8)))  # coarse, but nearly alike each way
 
 
 def test_a_thin_sagittal_volume_is_cut_axially() -> None:

@@ -149,7 +149,13 @@ def test_sides_are_those_of_the_head_and_not_of_the_picture() -> None:
     mask[55:65] = True
     assert hemisphere(mask, head) == "right"
     assert hemisphere(np.roll(mask, 20, axis=0), head) == "left"
-    for first, last, side in ((60, 75, "both"), (65, 80, "both"), (69, 79, "left"), (61, 71, "right")):
+    for first, last, side in (
+        (60, 75, "both"),
+        (65, 80, "both"),
+        (68, 78, "both"),
+        (69, 79, "left"),
+        (61, 71, "right"),
+    ):
         mask[:] = False
         mask[first:last] = True  # one side from nine tenths on
         assert hemisphere(mask, head) == side
@@ -163,8 +169,10 @@ def test_uncertainty_is_that_of_a_coin_where_probability_is_a_half() -> None:
     assert uncertainty(mask, np.where(mask, 0.999, 0.001)) < 0.02
     # Elsewhere it does not count.
     doubtful = mask.astype(float)
-    doubtful[..., 0] = 0.5
+    doubtful[..., 0] = doubtful[6, 15, 1] = 0.5
     assert uncertainty(mask, doubtful) == 0
+    doubtful[7, 15, 1] = 0.5  # 3 voxels from the mask
+    assert uncertainty(mask, doubtful) > 0
 
 
 def test_contrast() -> None:
