@@ -15,6 +15,7 @@ from monai.engines import PrepareBatch
 from monai.engines.utils import IterationEvents
 from torch.optim.lr_scheduler import LRScheduler
 
+from lgg_monai.memory import release_free_memory
 from lgg_monai.seeds import epoch_seed
 
 SECONDS_SHOWN = 0.2
@@ -221,6 +222,21 @@ class Attach:
     def attach(self, engine: Engine) -> None:
         """Attach the object to the engine."""
         self.handler.attach(engine)
+
+
+class MemoryRelease:
+    """Give freed memory back to the system between training and validation, whose tensors differ in size.
+
+    Otherwise holes that the one leaves, too small for the other, add up from epoch to epoch.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, before validation."""
+        engine.add_event_handler(Events.EPOCH_STARTED | Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Give back what is free."""
+        release_free_memory()
 
 
 class ProgressBar:
