@@ -23,7 +23,9 @@ _T1_FLAIR = re.compile(r"(3d)?t1w?flair")
 _T1 = re.compile(rf"t1(w|wi|n)?|st1w|mprage|t1mprage|bravo|f?spgr|{_T1_FLAIR.pattern}")
 _T1_POST = re.compile(r"t1w?(c|ce|gd|gad|post|km|contrast)\+?|(c|ce|gd)t1w?")
 _T1_PRE = re.compile(r"t1w?((c|gd|gado?|km)-|pre|nativ|native)")
-_T2 = re.compile(r"t2(w|wi)?|pdw?|dwi|adc|swi|dti|fa|md|asl|cb[fv]|mtt|ttp|tmax|bold|tof|dsc|dce|perf(usion)?|phase|ct")
+_T2 = re.compile(
+    r"t2(w|wi)?|pdw?|dwi|adc|swi|dti|fa|md|asl|cb[fv]|mtt|ttp|tmax|bold|tof|dsc|dce|perf(usion)?|phase|ct|probseg"
+)
 # Words that mean something only beside those, or at the end of a name: they may be part of a patient's name too.
 _AGENT = r"contrast|gd|gad|gado|gadolinium|km"
 _POST = re.compile(rf"post|(post)?({_AGENT})\+?|ce|c\+?|enhanced")
@@ -32,10 +34,10 @@ _PRE = re.compile(
 )
 _JOIN = re.compile(r"with|w|mit|nach|con|avec")
 _MASK = re.compile(
-    r"mask|masks|maske|seg|segm|label|labels|segmentation|gt|truth|groundtruth|manual|roi|lesion|tumou?r|annotation"
-    r"|glistrboost|manuallycorrected"
+    r"mask|masks|maske|d?seg|segm|label|labels|segmentations?|gt|truth|groundtruth|manual|roi|(lesion|tumou?r)(mask)?"
+    r"|annotation|glistrboost|manuallycorrected"
 )
-_ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?")
+_ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?|parenchyma|bet")
 _BESIDE = re.compile(
     r"ax|axial|tra|transversal|sag|sagittal|cor|coronal|3d|2d|dark|fluid|space|tse|fse|mri|mr|image|img"
     r"|weighted|spc|cube|vista|vibe|blade|propeller|fat_?sat"
@@ -89,8 +91,7 @@ def parse(name: str) -> FileName:
     (``t1_to_flair``, ``space-FLAIR``) is no sequence of it. ``T1_FLAIR`` is T1 weighted, as in DICOM's descriptions.
     """
     text, onto = without_registration(stem(name), _names_something)
-    is_mask = bool(_MASK.fullmatch(text.rpartition("_")[2].lower()))
-    text = without_entities(text, lambda value: _speaks(value, is_mask))
+    text = without_entities(text, _speaks, bool(_MASK.fullmatch(text.rpartition("_")[2].lower())))
     words = [(match.group().lower(), match.span()) for match in _WORD.finditer(text)]
     last = len(words) - 1
     strong = [i for i, (word, _) in enumerate(words) if _is_strong(word)]
@@ -175,7 +176,9 @@ def _extent(words: list[str], core: int) -> tuple[int, int]:
 
 def _role(core: str, used: list[str]) -> Role:
     if _MASK.fullmatch(core):
-        return "other" if any(_ORGAN.fullmatch(word) for word in used) else "mask"
+        # What BIDS calls dseg is tissue unless it says that it is tumour: fMRIPrep's sub-01_dseg.
+        tissue = core == "dseg" and not any(word != core and _MASK.fullmatch(word) for word in used)
+        return "other" if tissue or any(_ORGAN.fullmatch(word) for word in used) else "mask"
     if _FLAIR.fullmatch(core) or {"dark", "fluid"} <= set(used):
         return "flair"
     contrast = {_contrast_of(word) for word in used}
@@ -203,10 +206,9 @@ def _names_something(text: str) -> bool:
     return any(map(_is_strong, words)) or bool(words and _MASK.fullmatch(words[-1]))
 
 
-def _speaks(value: str, is_mask: bool) -> bool:
-    """Tell whether a BIDS entity's value says something of the sequence, as brain in ``desc-brain_mask`` does."""
-    patterns = (_MASK, _ORGAN) if is_mask else (_POST, _PRE)
-    return any(pattern.fullmatch(value) for pattern in patterns)
+def _speaks(value: str) -> bool:
+    """Tell whether a BIDS entity's value says something of the sequence, as post in ``acq-post_T1w`` does."""
+    return any(pattern.fullmatch(value) for pattern in (_POST, _PRE))
 
 
 def _is_contrast(word: str) -> bool:

@@ -17,7 +17,9 @@ _REGISTERED = re.compile(
 )
 _FUSED = re.compile(rf"(?<![^\W_])(?P<of>{_SEQUENCE})(?:to|2)(?P<onto>{_SEQUENCE})(?![^\W_])", re.I)
 # Entities that tell acquisitions of one patient apart, not patients; a run or a session stays.
-_ENTITY = re.compile(r"_(?P<key>acq|rec|part|desc|label|res|den|ce)-(?P<value>[a-z0-9+]+)(?=_|$)", re.I)
+_ENTITY = re.compile(r"_(?P<key>acq|rec|part|desc|label|seg|res|den|ce)-(?P<value>[a-z0-9+]+)(?=_|$)", re.I)
+_OF_WHAT = ("desc", "label", "seg")
+_TUMOUR = re.compile(r".*(tumou?r|lesion|glioma|o?edema|manual|rater).*")
 _ENHANCED = re.compile(r".*(post|gd|gad|gado|contrast)")
 
 
@@ -49,18 +51,26 @@ def without_registration(text: str, names: Callable[[str], bool]) -> tuple[str, 
     return text, onto.lower() if re.fullmatch(_SEQUENCE, onto, re.I) else ""
 
 
-def without_entities(text: str, speaks: Callable[[str], bool]) -> str:
-    """Take from a BIDS name (``sub-01_acq-3D_FLAIR``) the entities that its other sequences need not share.
+def without_entities(text: str, speaks: Callable[[str], bool], is_mask: bool = False) -> str:
+    """Take from a BIDS name (``sub-01_acq-3D_FLAIR``) the entities that its other files need not share.
+
+    Of what a mask is stays: ``lesion`` for all that sounds like tumour, else the value, as ``ribbon``: what pipelines
+    call masks may be of anything.
 
     Args:
         text: a file's name without suffixes.
         speaks: tells whether an entity's value says something of the sequence; then the value stays.
+        is_mask: the name ends with what a mask is called.
     """
     if not text.lower().startswith("sub-"):
         return text
 
     def spoken(match: re.Match[str]) -> str:
         key, value = match["key"].lower(), match["value"].lower()
+        if is_mask:
+            if key not in _OF_WHAT:
+                return ""
+            return "_lesion" if _TUMOUR.fullmatch(value) else f"_{value}"
         if key == "ce":  # whatever the agent is called
             return "" if value in ("none", "no") else "_ce"
         if speaks(value):

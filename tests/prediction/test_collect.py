@@ -152,13 +152,19 @@ def test_masks_may_be_called_as_their_scans_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["sub-1_ses-2_seg.nii.gz", "manual/sub-1/ses-2/anat/sub-1_ses-2_space-FLAIR_label-lesion_mask.nii.gz"]
+    "path",
+    [
+        "sub-1_ses-2_seg.nii.gz",
+        "manual/sub-1/ses-2/anat/sub-1_ses-2_space-FLAIR_label-lesion_mask.nii.gz",
+        "sub-1_ses-2_desc-tumor_dseg.nii.gz",
+    ],
 )
 def test_masks_are_known_by_their_names_at_any_depth(tmp_path: Path, path: str) -> None:
     image = scan(tmp_path / "scans", "sub-1_ses-2")
     scan(tmp_path / "scans", "sub-1_ses-1")
     save(tmp_path / "masks" / path, spot(image).astype(np.uint8))
-    save(tmp_path / "masks" / "sub-1_ses-2_desc-brain_mask.nii.gz", np.ones_like(spot(image), np.uint8))
+    for other in ("desc-brain_mask", "desc-ribbon_mask", "dseg", "desc-aseg_dseg"):  # of tissue
+        save(tmp_path / "masks" / f"sub-1_ses-2_{other}.nii.gz", np.ones_like(spot(image), np.uint8))
     sources = find_scans([tmp_path / "scans"])
     done = collect(sources, tmp_path / "data", tmp_path / "masks")
     assert done.patients == ["sub-1_ses-2"]

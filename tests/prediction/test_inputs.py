@@ -98,7 +98,7 @@ from lgg_monai.prediction.nifti import write_volume
         ("sub-01_space-FLAIR_label-lesion_mask.nii.gz", "mask", "sub-01"),
         ("sub-01_space-MNI152_T1w.nii.gz", "pre", "sub-01_space-MNI152"),
         ("sub-01_ce-gad_space-native_T1w.nii.gz", "post", "sub-01"),
-        ("sub-01_space-FLAIR_dseg.nii.gz", "unknown", "sub-01_space-FLAIR_dseg"),
+        ("sub-01_space-FLAIR_dseg.nii.gz", "other", "sub-01"),  # as fMRIPrep calls tissue
         ("Lesion_7_reg_FLAIR.nii.gz", "flair", "Lesion_7_reg"),
         ("P01_t1_to_flair.nii.gz", "pre", "P01"),
         ("P01_t1c_coreg_to_FLAIR.nii.gz", "post", "P01"),
@@ -131,6 +131,16 @@ from lgg_monai.prediction.nifti import write_volume
         ("sub-01_ce-dotarem_T1w.nii.gz", "post", "sub-01"),
         ("sub-01_ce-none_T1w.nii.gz", "pre", "sub-01"),
         ("sub-01_desc-brain_mask.nii.gz", "other", "sub-01"),
+        ("sub-01_desc-tumor_dseg.nii.gz", "mask", "sub-01"),
+        ("sub-01_acq-3D_space-FLAIR_label-lesionAcute_mask.nii.gz", "mask", "sub-01"),
+        ("sub-01_ses-2_seg-wholeTumour_dseg.nii.gz", "mask", "sub-01_ses-2"),
+        ("sub-01_desc-aparcaseg_dseg.nii.gz", "other", "sub-01_aparcaseg"),
+        ("sub-01_label-lesion_probseg.nii.gz", "other", "sub-01"),
+        ("sub-01_desc-ribbon_mask.nii.gz", "mask", "sub-01_ribbon"),  # whatever it is of, not of sub-01's tumour
+        # Masks as published sets call them.
+        ("PatientID_0003_Timepoint_1_tumorMask.nii.gz", "mask", "PatientID_0003_Timepoint_1"),
+        ("RHUH-0001_0_segmentations.nii.gz", "mask", "RHUH-0001_0"),
+        ("UCSF-PDGM-0004_brain_parenchyma_segmentation.nii.gz", "other", "UCSF-PDGM-0004"),
     ],
 )
 def test_file_names(name: str, role: str, patient: str) -> None:
