@@ -40,10 +40,12 @@ _MASK = re.compile(
 _ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?|parenchyma|bet")
 _BESIDE = re.compile(
     r"ax|axial|tra|transversal|sag|sagittal|cor|coronal|3d|2d|dark|fluid|space|tse|fse|mri|mr|image|img"
-    r"|weighted|spc|cube|vista|vibe|blade|propeller|fat_?sat"
+    r"|weighted|spc|cube|vista|vibe|blade|propeller|fat_?sat|brain"
 )
-# As scanners write them behind the sequence; before it they may be a patient's initials.
-_TECHNIQUE = re.compile(rf"se|gre|tfe|ffe|f?spgr|mpr|fs|spir|spair|iso|p\d_iso|\d+mm|({_AGENT})\+?")
+# As scanners, and those who prepare scans, write them behind the sequence; before it they may be a patient's initials.
+_TECHNIQUE = re.compile(
+    rf"se|gre|tfe|ffe|f?spgr|mpr|fs|spir|spair|iso|p\d_iso|\d+mm|({_AGENT})\+?|bias|n4|bet|unstripped"
+)
 _WORD = re.compile(r"(?<![^\W_])((t1w?)?(c|gd|gado?|km)[+-]|w[_-]o|da[_-]fl|p\d_iso|fat_sat)(?![^\W_])|[^\W_]+", re.I)
 # Of contrast only behind T1 or before another such word; just before T1 they may be anything.
 _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")

@@ -141,6 +141,13 @@ from lgg_monai.prediction.nifti import write_volume
         ("PatientID_0003_Timepoint_1_tumorMask.nii.gz", "mask", "PatientID_0003_Timepoint_1"),
         ("RHUH-0001_0_segmentations.nii.gz", "mask", "RHUH-0001_0"),
         ("UCSF-PDGM-0004_brain_parenchyma_segmentation.nii.gz", "other", "UCSF-PDGM-0004"),
+        # What was done to a scan beforehand.
+        ("UCSF-PDGM-0004_T1c_bias.nii.gz", "post", "UCSF-PDGM-0004"),
+        ("UPENN-GBM-00001_11_FLAIR_unstripped.nii.gz", "flair", "UPENN-GBM-00001_11"),
+        ("PatientID_0003_Timepoint_1_brain_t2f.nii.gz", "flair", "PatientID_0003_Timepoint_1"),
+        ("P01_FLAIR_brain.nii.gz", "flair", "P01"),
+        ("P01_T1_n4.nii.gz", "pre", "P01"),
+        ("bias_T1.nii.gz", "pre", "bias"),
     ],
 )
 def test_file_names(name: str, role: str, patient: str) -> None:
@@ -172,6 +179,18 @@ def test_t1_registered_to_flair_is_grouped_with_it_and_preferred(tmp_path: Path)
         "2 files could be pre",
         "2 files could be flair",
     ]
+
+
+def test_a_scan_and_what_was_corrected_of_it_are_one(tmp_path: Path) -> None:
+    for name in ("T1_bias", "T1", "FLAIR_bias", "FLAIR", "T1c_bias", "tumor_segmentation"):
+        save(tmp_path / f"UCSF-PDGM-0004_{name}.nii.gz", blob()[1])
+    (source,) = find_scans([tmp_path])
+    assert [file.name for file in source.files] == [
+        f"UCSF-PDGM-0004_{name}.nii.gz" for name in ("T1", "FLAIR", "T1c_bias")
+    ]
+    assert source.load().warnings[1] == (
+        "2 files could be flair: took UCSF-PDGM-0004_FLAIR.nii.gz, not UCSF-PDGM-0004_FLAIR_bias.nii.gz"
+    )
 
 
 def test_a_mixed_folder(phantom: Path, tmp_path: Path) -> None:
