@@ -52,7 +52,7 @@ _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
 # Folders below a patient's that do not name him.
 _NO_PATIENT = re.compile(
     r"mri?|anat|nifti|nii|images?|scans?|sequences|raw|brain|head|(pre|post)[-_ ]?op|baseline|follow[-_ ]?up[-_ ]?\d*"
-    r"|(ses|session|visit|timepoint|tp|day|week|month|year)[-_ ]?\d+",
+    r"|(ses|session|visit|timepoint|tp|day|week|month|year)[-_ ]?\d+(-\d+)?",
     re.I,
 )
 

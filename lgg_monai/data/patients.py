@@ -25,9 +25,11 @@ NETWORK_AXES = ("L", "P", "S")
 """Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
 _PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")
 # What tells scans of one person apart: all that BIDS puts behind the subject, the last digits of BraTS's names of 2023
-# and later, a date at the end, and times, which come last as a rule, and first where folders were named after them.
+# and later, of UPENN-GBM's and RHUH-GBM's, a date at the end, and times, which come last as a rule, and first where
+# folders were named after them.
 _BIDS = re.compile(r"(?P<person>(.*_)?sub-[^_]+)_.+")
 _BRATS = re.compile(r"(?P<person>(.*_)?BraTS-[a-z]+-\d{5})-\d{3}", re.I)
+_NUMBERED = re.compile(r"(?P<person>(.*_)?(UPENN-GBM-\d{5}|RHUH-\d{4}))_\d{1,2}", re.I)
 _TIME = (
     r"((ses|session|visit|time|timepoint|tp|day|week|month|year|fu|follow[-_ ]?up)[-_ ]?\d[\da-z-]*"
     r"|baseline|follow[-_ ]?up|(pre|post)[-_ ]?op)"
@@ -71,11 +73,12 @@ class Patient:
 def person_of(name: str) -> str:
     """Give a scan's name without what tells it from other scans of the same person, such as date or session.
 
-    Known are ``_20010131``, ``_2001-01-31``, BIDS (``sub-01_ses-2``), BraTS (``BraTS-GLI-00005-101``) and words for
-    times such as ``_FU007d``, ``_week-12``, ``_Timepoint_2`` or ``_baseline``. ``TCGA-CS-4941`` is ``TCGA_CS_4941``, as
-    weights that learnt from Kaggle's copy of a scan know it.
+    Known are ``_20010131``, ``_2001-01-31``, BIDS (``sub-01_ses-2``), BraTS (``BraTS-GLI-00005-101``), UPENN-GBM
+    (``UPENN-GBM-00001_11``), RHUH-GBM (``RHUH-0001_0``) and words for times such as ``_FU007d``, ``_week-12``,
+    ``_Timepoint_2`` or ``_baseline``. ``TCGA-CS-4941`` is ``TCGA_CS_4941``, as weights that learnt from Kaggle's copy
+    of a scan know it.
     """
-    for pattern in (_BIDS, _BRATS):
+    for pattern in (_BIDS, _BRATS, _NUMBERED):
         if match := pattern.fullmatch(name):
             name = match["person"]
     while (shorter := _OF_SCAN.sub("", name)) not in ("", name):

@@ -45,6 +45,8 @@ def patient(name: str) -> Patient:
         ("ds1_sub-01_ses-preop_run-2", "unknown", "ds1_sub-01"),
         ("BraTS-GLI-00005-101", "unknown", "BraTS-GLI-00005"),
         ("BraTS20_Training_001", "Training", "BraTS20_Training_001"),
+        ("UPENN-GBM-00001_21", "unknown", "UPENN-GBM-00001"),
+        ("RHUH-0001_0", "unknown", "RHUH-0001"),
         ("UCSF-PDGM-0004", "unknown", "UCSF-PDGM-0004"),
         ("UCSF-PDGM-0004_FU007d", "unknown", "UCSF-PDGM-0004"),
         ("100001_time2", "unknown", "100001"),
