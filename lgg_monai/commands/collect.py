@@ -36,10 +36,14 @@ def collect(
     """Make a data set to train on, of your own scans and masks that people outlined or corrected."""
     from lgg_monai.commands.predict import chosen_series
     from lgg_monai.prediction.collect import collect as write
+    from lgg_monai.prediction.collect import require_folders
     from lgg_monai.prediction.inputs import find_scans
     from lgg_monai.prediction.pipeline import quiet_libraries
 
-    sources = find_scans(inputs, series=chosen_series(series), keep_identity=keep_identity, leave_out=output)
+    require_folders(output, masks)
+    sources = find_scans(
+        inputs, series=chosen_series(series), keep_identity=keep_identity, leave_out=output, masks=masks
+    )
     with terminal_bar() as bar:
         task = bar.add_task("scans", total=len(sources))
         with quiet_libraries():

@@ -76,12 +76,14 @@ def collect(
     Raises:
         LggError: the output folder is not empty or cannot be written, there is no folder of masks, or no scan has one.
     """
-    require_empty(output)
-    if masks is not None and not masks.is_dir():
-        raise LggError(f"no folder {masks}: give that of the masks, such as the --output of predict, with --masks")
+    require_folders(output, masks)
     for source in sources:
         if masks is not None and source.path.resolve().is_relative_to(masks.resolve()):
-            raise LggError(f"{source.path} of the --masks would be taken for a scan: put masks into a folder apart")
+            message = (
+                f"scans lie in the --masks {masks}, such as {source.path}: leave --masks out where masks lie beside "
+                "their scans, else give a folder that holds masks alone"
+            )
+            raise LggError(message)
     output = output_folder(output)
     done = Collected()
     names = names_by_person(sources)
@@ -111,6 +113,17 @@ def collect(
 
     saving(describe)
     return done
+
+
+def require_folders(output: Path, masks: Path | None) -> None:
+    """Refuse folders that `collect` cannot use, as is known before any scan is looked for.
+
+    Raises:
+        LggError: the output folder is not empty, or there is no folder of masks.
+    """
+    require_empty(output)
+    if masks is not None and not masks.is_dir():
+        raise LggError(f"no folder {masks}: give that of the masks, such as the --output of predict, with --masks")
 
 
 def names_by_person(sources: list[ScanSource]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,8 @@ LOGGER = logging.getLogger(__name__)
 
 RESULT, SETTINGS = "result.json", "settings.json"
 """What marks a patient's folder of an earlier prediction, which is no input, and the folder of all."""
+DERIVATIVES = "derivatives"
+"""What BIDS calls the folder, beside those of its subjects, of what was computed of their scans."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -37,8 +39,11 @@ def find_scans(
     series: Mapping[str, str] | None = None,
     keep_identity: bool = False,
     leave_out: Path | None = None,
+    masks: Path | None = None,
 ) -> list[ScanSource]:
     """Find the scans in files and folders, searched to any depth; pixels are not read.
+
+    Of a BIDS set, what was computed of its scans (``derivatives``) is searched only where it is among the paths itself.
 
     Args:
         paths: kaggle_3m folders, NIfTI files or folders of them, DICOM files or folders; folders may be mixed.
@@ -46,6 +51,7 @@ def find_scans(
         series: which DICOM series to use, by sequence.
         keep_identity: name DICOM scans by PatientID.
         leave_out: a folder that is not searched, such as the output.
+        masks: another one, of masks, if it is below a path, or one of several.
 
     Returns:
         The scans, in the order of the paths, with names of their own. What cannot be used is listed too: its ``load``
@@ -58,6 +64,8 @@ def find_scans(
     if explicit:
         sources.append(explicit_source(explicit))
     paths = [Path(path) for path in paths]
+    apart = None if masks is None else masks.resolve()
+    skipped = {folder.resolve() for folder in (leave_out, masks) if folder is not None}
     files: dict[Path, list[Path]] = defaultdict(list)
     maybe_dicom: list[Path] = []
     others: Counter[str] = Counter()
@@ -66,9 +74,11 @@ def find_scans(
         _require_there(path)
         if leave_out is not None and path.resolve() == leave_out.resolve():
             _require_named_in_passing(path, paths)
+        elif len(paths) > 1 and path.resolve() == apart:
+            continue  # which a shell's * names beside the scans
         elif path.is_dir():
             maybe_dicom.append(path)
-            sources += _search(path, leave_out, others, left)
+            sources += _search(path, skipped, others, left)
         elif is_nifti(path.name):
             files[path.parent].append(path)
         elif path.suffix.lower() in PICTURES:
@@ -79,9 +89,10 @@ def find_scans(
         found, beside = nifti_sources(folder, named)
         sources += found
         left += beside
-    sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, leave_out)
+    sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, skipped)
     if not sources:
-        raise LggError(f"no scan in {', '.join(map(str, paths))} {_what_instead(left, others)}")
+        outside = "" if masks is None else f" outside of the --masks {masks}"
+        raise LggError(f"no scan in {', '.join(map(str, paths))}{outside} {_what_instead(left, others)}")
     if series and not any(source.kind == "dicom" for source in sources):
         choice = ", ".join(f"{sequence}={value}" for sequence, value in series.items())
         raise LggError(
@@ -125,10 +136,10 @@ def _suffix(name: str) -> str:
     return ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix.lower() or "without suffix"
 
 
-def _search(root: Path, leave_out: Path | None, others: Counter[str], left: list[Path]) -> list[ScanSource]:
+def _search(root: Path, skipped: Collection[Path], others: Counter[str], left: list[Path]) -> list[ScanSource]:
     sources: list[ScanSource] = []
     seen: set[str] = set()
-    skipped = None if leave_out is None else os.path.realpath(leave_out)
+    not_searched = set(map(str, skipped)) - {os.path.realpath(root)}
 
     def unreadable(error: OSError) -> None:
         folder = Path(error.filename or root)
@@ -137,12 +148,17 @@ def _search(root: Path, leave_out: Path | None, others: Counter[str], left: list
     for name, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
         real = os.path.realpath(name)
         # A link may lead back to where the search has been.
-        if real in seen or real == skipped or _is_of_results(Path(name), names):
+        if real in seen or real in not_searched or _is_of_results(Path(name), names):
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         folder = Path(name)
+        if DERIVATIVES in folders and any(other.startswith("sub-") for other in folders):
+            folders.remove(DERIVATIVES)
+            if os.path.join(real, DERIVATIVES) not in not_searched:
+                what = "computed of the scans beside it"
+                LOGGER.warning("left out: %s, %s: give it as an input too if it is meant", folder / DERIVATIVES, what)
         if tiff_files(folder):
             sources += _tiff_sources(folder)
         labels = folder.name.lower().startswith("labels")
@@ -190,7 +206,7 @@ def _load_tiff(name: str, patient: Patient) -> Scan:
 
 
 def _dicom_sources(
-    paths: list[Path], series: Mapping[str, str], keep_identity: bool, leave_out: Path | None
+    paths: list[Path], series: Mapping[str, str], keep_identity: bool, skipped: Collection[Path]
 ) -> list[ScanSource]:
     if not paths:
         return []
@@ -202,13 +218,13 @@ def _dicom_sources(
         refused(path, f"{path} is no image that is known here: give NIfTI (.nii, .nii.gz) or DICOM") for path in strange
     ]
     found = find_dicom([path for path in paths if path not in strange], dict(series), keep_identity)
-    if leave_out is not None:
+    for folder in skipped:
         # What the user named counts, also where the output is a folder above it.
-        named = [path.resolve() for path in paths if path.resolve().is_relative_to(leave_out.resolve())]
+        named = [path.resolve() for path in paths if path.resolve().is_relative_to(folder)]
         found = [
             source
             for source in found
-            if not source.path.resolve().is_relative_to(leave_out.resolve())
+            if not source.path.resolve().is_relative_to(folder)
             or any(source.path.resolve().is_relative_to(path) for path in named)
         ]
     return sources + found

@@ -238,10 +238,45 @@ def test_what_cannot_be_collected_is_refused_before_anything_is_written(tmp_path
         collect(sources, tmp_path / "full", tmp_path / "scans")
     save(tmp_path / "scans/corrected/A.nii.gz", spot(image).astype(np.uint8))
     with pytest.raises(
-        LggError, match=r"A\.nii\.gz of the --masks would be taken for a scan: put masks into a folder apart"
+        LggError, match=r"^scans lie in the --masks .*, such as .*A_flair\.nii\.gz: leave --masks out where"
     ):
-        collect(find_scans([tmp_path / "scans"]), tmp_path / "data", tmp_path / "scans/corrected")
+        collect(sources, tmp_path / "data", tmp_path / "scans")
     assert not (tmp_path / "data").exists()
+
+
+def test_masks_within_the_scans_are_no_scans_and_not_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scans = tmp_path / "scans"
+    mask = spot(scan(scans, "A")).astype(np.uint8)
+    scan(scans, "B")
+    masks = scans / "corrected"
+    save(masks / "A.nii.gz", mask)  # alone in a folder it would be a FLAIR
+    save(masks / "B_seg.nii.gz", mask)
+    for inputs in ([scans], [*scans.iterdir()]):
+        sources = find_scans(inputs, masks=masks)
+        assert [source.name for source in sources] == ["A", "B"]
+        assert not caplog.text
+    assert collect(sources, tmp_path / "data", masks).patients == ["A", "B"]
+    for inputs in ([masks], [scans]):
+        with pytest.raises(LggError, match=r"^scans lie in the --masks"):
+            collect(find_scans(inputs, masks=inputs[0]), tmp_path / "none", inputs[0])
+    (tmp_path / "above").mkdir()
+    masks.rename(tmp_path / "above" / "masks")
+    with pytest.raises(LggError, match=r"^no scan in .*above outside of the --masks .*masks \(files: none\)"):
+        find_scans([tmp_path / "above"], masks=tmp_path / "above" / "masks")
+
+
+def test_of_a_bids_set_raw_scans_are_collected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bids = tmp_path / "bids"
+    for name in ("sub-1", "sub-2"):
+        mask = spot(scan(bids / name / "anat", name)).astype(np.uint8)
+        scan(bids / "derivatives" / "prepared" / name / "anat", name)
+        save(bids / "derivatives" / "manual" / name / "anat" / f"{name}_label-lesion_mask.nii.gz", mask)
+    for masks, told in ((bids / "derivatives", False), (bids / "derivatives/manual", True)):
+        sources = find_scans([bids], masks=masks)
+        assert [source.path.parent.parent.parent for source in sources] == [bids, bids]
+        assert ("derivatives, computed of the scans beside it" in caplog.text) is told
+        assert collect(sources, tmp_path / f"own{told}", masks).patients == ["sub-1", "sub-2"]
+    assert len(find_scans([bids, bids / "derivatives"])) == 4
 
 
 def test_studies_of_one_person_are_one_person_in_the_set(tmp_path: Path) -> None:
