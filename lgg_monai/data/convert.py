@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from lgg_monai.data.channels import DATASET_JSON, require_order
 from lgg_monai.data.integrity import inspect_patient
-from lgg_monai.data.patients import Patient, find_patients, load_nifti, read_patient
+from lgg_monai.data.patients import HALF_MADE, Patient, find_patients, load_nifti, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
@@ -42,7 +43,7 @@ def convert(
 
     Spacing and orientation of TIFF slices were never recorded, so their files say 1 mm and radiological order; neither
     is a measurement. A NIfTI input keeps its own, with its axes turned to LPS.
-    ``dataset.json`` is written last: a folder that holds one is complete.
+    ``dataset.json`` is written last, and a failure or an interruption takes back what was written.
 
     Args:
         dataset_dir: a folder that `find_patients` accepts.
@@ -75,13 +76,14 @@ def convert(
     if layout == "nnunet":
         root = root / NNUNET_FOLDER
     try:
-        for done, patient in enumerate(patients, start=1):
-            _write_patient(patient, root, layout)
-            if progress is not None:
-                progress(done, len(patients), patient.name)
-        if synthetic:
-            _copy_marker(Path(dataset_dir), root)
-        write_json(root / "dataset.json", _description(Path(dataset_dir), patients, layout, synthetic))
+        with whole(root):
+            for done, patient in enumerate(patients, start=1):
+                _write_patient(patient, root, layout)
+                if progress is not None:
+                    progress(done, len(patients), patient.name)
+            if synthetic:
+                _copy_marker(Path(dataset_dir), root)
+            write_json(root / DATASET_JSON, _description(Path(dataset_dir), patients, layout, synthetic))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise LggError(f"cannot write NIfTI files to {root} ({reason}): free space or choose another folder") from error
@@ -92,6 +94,31 @@ def require_empty(folder: Path) -> None:
     """Refuse a folder that holds something already; it need not exist."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise LggError(f"the output folder {folder} is not empty: choose another, or empty it")
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[None]:
+    """Write a data set whole or not at all: where the block fails or is interrupted, its files are removed.
+
+    Meanwhile, and where the program was killed, a mark says that it is half made: `find_patients` refuses it.
+
+    Args:
+        folder: holds nothing yet; created where it is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / HALF_MADE
+    mark.touch()
+    try:
+        yield
+    except BaseException:
+        for name in ("imagesTr", "labelsTr"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (PHANTOM_MARKER, DATASET_JSON, HALF_MADE):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+        raise
+    mark.unlink()
 
 
 def _write_patient(patient: Patient, root: Path, layout: Layout) -> None:

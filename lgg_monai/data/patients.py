@@ -16,11 +16,13 @@ from lgg_monai.data.file_names import composed, is_nifti, stem
 from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
-from lgg_monai.files import is_broken_link
+from lgg_monai.files import PARTIAL, is_broken_link
 
 # Folders of the published download hold `<patient>/<patient>_<n>.tif`; one or two more levels lie above them.
 SEARCH_DEPTH = 3
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+HALF_MADE = f"{PARTIAL}dataset"
+"""What lies in a folder of NIfTI while a data set is written into it."""
 NETWORK_AXES = ("L", "P", "S")
 """Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
 _PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")
@@ -95,8 +97,8 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
         dataset_dir: a ``kaggle_3m`` folder (or one that holds it), or a folder with ``imagesTr`` and ``labelsTr``.
 
     Raises:
-        LggError: the folder is missing, of another layout or holds no patient, or a patient lies in it twice or has a
-            name that is no text.
+        LggError: the folder is missing, half made, of another layout or holds no patient, or a patient lies in it twice
+            or has a name that is no text.
     """
     folder = Path(dataset_dir)
     try:
@@ -262,6 +264,10 @@ def folders_left_out(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _nifti_patients(folder: Path) -> list[Patient]:
+    if (folder / HALF_MADE).exists():
+        raise LggError(
+            f"{folder} is half made: wait until it is done, or, where that was ended, empty it and begin again"
+        )
     labels = {nifti_name(path): path for path in nifti_labels(folder)}
     images = [path for path in sorted((folder / "imagesTr").iterdir()) if is_nifti(path.name)]
     for image in images:

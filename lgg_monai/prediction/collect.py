@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.data.convert import decathlon, require_empty, write_nifti
+from lgg_monai.data.convert import decathlon, require_empty, whole, write_nifti
 from lgg_monai.data.file_names import is_nifti, parse, safe_name
 from lgg_monai.data.phantom import PHANTOM_MARKER
 from lgg_monai.data.scan import Scan, ScanSource
@@ -88,30 +88,31 @@ def collect(
     done = Collected()
     names = names_by_person(sources)
     named = {} if masks is None else _named_masks(masks)
-    for number, source in enumerate(sources, start=1):
-        name = names[source.name]
-        try:
-            found = _masks_of(source, masks, named)
-            why_not = _write(source, name, output, masks, found, accept_unchanged, done)
-            if why_not:
-                done.left[source.name] = why_not
-            else:
-                done.patients.append(name)
-        except Exception as error:  # one bad scan must not stop the others
-            done.failed[source.name] = reason_of(error, source, output, keep_identity)
-        if progress is not None:
-            progress(number, len(sources), source.name)
-    if not done.patients:
-        name, why = next(iter((done.failed | done.left).items()))
-        raise LggError(f"none of {len(sources)} scans can be trained on, such as {name}: {why}")
+    with whole(output):
+        for number, source in enumerate(sources, start=1):
+            name = names[source.name]
+            try:
+                found = _masks_of(source, masks, named)
+                why_not = _write(source, name, output, masks, found, accept_unchanged, done)
+                if why_not:
+                    done.left[source.name] = why_not
+                else:
+                    done.patients.append(name)
+            except Exception as error:  # one bad scan must not stop the others
+                done.failed[source.name] = reason_of(error, source, output, keep_identity)
+            if progress is not None:
+                progress(number, len(sources), source.name)
+        if not done.patients:
+            name, why = next(iter((done.failed | done.left).items()))
+            raise LggError(f"none of {len(sources)} scans can be trained on, such as {name}: {why}")
 
-    def describe() -> None:
-        if any(source.phantom for source in sources if names[source.name] in done.patients):
-            write_text(output / PHANTOM_MARKER, "Synthetic patients among these, not people.\n")
-        about = {"name": "LGG, own patients", "description": DESCRIPTION}
-        write_json(output / "dataset.json", about | decathlon(done.patients))
+        def describe() -> None:
+            if any(source.phantom for source in sources if names[source.name] in done.patients):
+                write_text(output / PHANTOM_MARKER, "Synthetic patients among these, not people.\n")
+            about = {"name": "LGG, own patients", "description": DESCRIPTION}
+            write_json(output / "dataset.json", about | decathlon(done.patients))
 
-    saving(describe)
+        saving(describe)
     return done
 
 

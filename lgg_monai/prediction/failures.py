@@ -69,4 +69,4 @@ def saving(write: Callable[[], object]) -> None:
 def cannot_write(path: Path, error: OSError) -> LggError:
     """Make one line of a disk that is full or cannot be written to."""
     reason = error.strerror or type(error).__name__
-    return LggError(f"cannot write to {path} ({reason}): free space or choose another --output; what is done is kept")
+    return LggError(f"cannot write to {path} ({reason}): free space or choose another --output")

@@ -193,23 +193,32 @@ def test_image_without_three_sequences_is_refused(tmp_path: Path) -> None:
         convert(tmp_path / "one", tmp_path / "out")
 
 
-def test_failure_leaves_no_description_and_no_partial_file(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("layout", ["msd", "nnunet"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_takes_back_what_was_written(
+    error: BaseException, layout: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save, calls = nibabel.save, []
 
-    def full_disk(picture: nibabel.Nifti1Image, path: Path) -> None:
+    def interrupted(picture: nibabel.Nifti1Image, path: Path) -> None:
         calls.append(path)
         save(picture, path)
-        if len(calls) == 3:
-            raise OSError(28, "No space left on device")
+        if len(calls) == 5:
+            raise error
 
-    monkeypatch.setattr(module.nibabel, "save", full_disk)
-    with pytest.raises(LggError, match="No space left on device"):
-        convert(dataset, tmp_path / "msd")
-    assert not (tmp_path / "msd" / "dataset.json").exists()
-    left = [path.name for path in (tmp_path / "msd").rglob("*") if path.is_file()]
-    assert left == ["PHANTOM_AA_0001_20000101.nii.gz"] * 2
+    monkeypatch.setattr(module.nibabel, "save", interrupted)
+    with pytest.raises(LggError if isinstance(error, OSError) else KeyboardInterrupt, match=r"No space|^$"):
+        convert(dataset, tmp_path / "out", layout=layout)  # type: ignore[arg-type]
+    assert not list((tmp_path / "out").rglob("*"))
+    monkeypatch.undo()
+    convert(dataset, tmp_path / "out", layout=layout)  # type: ignore[arg-type]
+
+
+def test_what_a_killed_conversion_left_is_no_data_set(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(convert(dataset, tmp_path / "msd"), tmp_path / "out")
+    with module.whole(tmp_path / "out"), pytest.raises(LggError, match=r"out is half made: wait until it is done, or"):
+        find_patients(tmp_path / "out")
+    assert len(find_patients(tmp_path / "out")) == 3
 
 
 def test_slices_without_their_mask_are_refused_before_anything_is_written(dataset: Path, tmp_path: Path) -> None:

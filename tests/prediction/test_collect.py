@@ -225,6 +225,21 @@ def test_a_bad_scan_or_mask_is_told_of_and_stops_no_other(tmp_path: Path) -> Non
     assert [patient.name for patient in find_patients(tmp_path / "data")] == ["good"]
 
 
+def test_an_interrupted_collection_leaves_nothing(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        scan(tmp_path / "scans", name, mask=spot(blob()))
+    sources = find_scans([tmp_path / "scans"])
+
+    def interrupt(*_: object) -> None:
+        assert list((tmp_path / "data").glob("imagesTr/*.nii.gz"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(sources, tmp_path / "data", progress=interrupt)
+    assert not (tmp_path / "data").exists()
+    assert collect(sources, tmp_path / "data").patients == ["A", "B"]
+
+
 def test_what_cannot_be_collected_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     image = scan(tmp_path / "scans", "A")
     sources = find_scans([tmp_path / "scans"])
