@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from lgg_monai.prediction.nifti import NiftiSource
 from lgg_monai.prediction.nifti_volume import Volume, is_placed, read_volume, three_d
 
 SUFFIXES = (*NIFTI_SUFFIXES, ".seg.nrrd", ".nrrd", ".dcm")
+MOST_LABELS = 8
+"""That are told one by one."""
 # NRRD's names for what its first three coordinates grow towards, against RAS.
 _NRRD_SPACES = {
     "left-posterior-superior": (-1, -1, 1),
@@ -37,29 +40,29 @@ class MaskFile:
         affine: voxel indices to RAS millimetres [4, 4].
         placed: the file says where it lies.
         partial: it may span less than its scan, as these formats are made for.
-        segments: names of its segments, where it has some.
+        parts: what it tells apart, in words, where that is more than one thing.
     """
 
     array: np.ndarray
     affine: np.ndarray
     placed: bool
     partial: bool = False
-    segments: tuple[str, ...] = ()
+    parts: str = ""
 
 
 def load_mask(path: Path, scan: Scan) -> np.ndarray:
-    """Read a reference mask ``[X, Y, Z]`` onto a scan's grid: everything that is not 0 is tumour.
+    """Read a reference mask ``[X, Y, Z]`` onto a scan's grid: what is above 0.5 is tumour, so every label but 0.
 
     A mask may have its axes turned and, but for NIfTI, span less than the scan, as long as its voxels are the scan's.
-    Several segments are taken together, and the scan is warned of that.
+    Several labels or segments are taken together, and the scan is warned of that.
 
     Raises:
         LggError: the file cannot be read, its voxels are not the scan's, or it marks some outside of the scan.
     """
     found = _read(path)
     shape = scan.image.shape[1:]
-    if len(found.segments) > 1:
-        scan.warnings.append(f"{path.name} has {len(found.segments)} segments, all taken to be tumour")
+    if found.parts:
+        scan.warnings.append(f"{path.name} has {found.parts}, all taken to be tumour")
     if same_grid(found.array.shape, found.affine, shape, scan.affine):
         return found.array
     mask = None
@@ -83,7 +86,13 @@ def _read(path: Path) -> MaskFile:
     if path.name.lower().endswith(".dcm"):
         return _read_seg(path)
     volume: Volume = three_d(read_volume(path))
-    return MaskFile(volume.array > 0.5, volume.affine, volume.placed)
+    marked = volume.array > 0.5
+    labels = np.unique(volume.array[marked])
+    parts = ""
+    if len(labels) > 1 and np.array_equal(labels, np.rint(labels)):  # unlike those of a mask that was resampled
+        named = ", ".join(f"{label:.0f}" for label in labels[:MOST_LABELS])
+        parts = f"the labels {named}" + (f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else "")
+    return MaskFile(marked, volume.affine, volume.placed, parts=parts)
 
 
 def _read_nrrd(path: Path) -> MaskFile:
@@ -119,7 +128,7 @@ def _read_nrrd(path: Path) -> MaskFile:
         marked = marked.any(axis=tuple(axis for axis in range(array.ndim) if axis not in spatial))
     if array.size == 1:  # how Slicer saves that nothing is segmented
         marked = np.zeros_like(marked)
-    return MaskFile(marked, affine, True, True, tuple(names))
+    return MaskFile(marked, affine, True, True, _several(names))
 
 
 def _rows(directions: Any) -> list[np.ndarray]:
@@ -135,7 +144,11 @@ def _read_seg(path: Path) -> MaskFile:
     except ImportError as error:
         raise LggError(f"pydicom and highdicom are needed to read {path}: pip install 'lgg-monai[dicom]'") from error
     array, affine, names = read_seg(path)
-    return MaskFile(array, affine, True, True, names)
+    return MaskFile(array, affine, True, True, _several(names))
+
+
+def _several(segments: Sequence[str]) -> str:
+    return f"{len(segments)} segments" if len(segments) > 1 else ""
 
 
 def _is_placed(scan: Scan) -> bool:

@@ -82,6 +82,30 @@ def test_overlapping_segments_are_taken_together_and_that_is_told(tmp_path: Path
     assert target.warnings == ["A.seg.nrrd has 2 segments, all taken to be tumour"]
 
 
+@pytest.mark.parametrize(
+    ("values", "taken", "told"),
+    [
+        ((1, 2, 4), 3, ["A.nii.gz has the labels 1, 2, 4, all taken to be tumour"]),
+        (
+            tuple(range(1, 11)),
+            10,
+            ["A.nii.gz has the labels 1, 2, 3, 4, 5, 6, 7, 8 and 2 more, all taken to be tumour"],
+        ),
+        ((0, 255, 255), 2, []),
+        ((0.4, 0.6, 1), 2, []),  # as of a mask that was resampled
+    ],
+)
+def test_labels_are_taken_together_and_told(
+    values: tuple[float, ...], taken: int, told: list[str], tmp_path: Path
+) -> None:
+    array = np.zeros(blob().shape[1:], np.float32)
+    array[5, 5, : len(values)] = values
+    target = scan()
+    found = load_mask(save(tmp_path / "A.nii.gz", array), target)
+    assert found.sum() == taken
+    assert target.warnings == told
+
+
 def test_a_segmentation_without_voxels_is_an_empty_mask(tmp_path: Path) -> None:
     """3D Slicer saves it as a single voxel, which cannot be none."""
     assert not load_mask(save_nrrd(tmp_path / "A.seg.nrrd", np.ones((1, 1, 1)), LPS), scan()).any()
