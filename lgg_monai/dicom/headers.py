@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
@@ -39,7 +40,14 @@ _SERIES = (
     "PhotometricInterpretation",
     "SamplesPerPixel",
     "NumberOfFrames",
+    "EchoPulseSequence",
 )
+# Where an enhanced MR image says what one of a single frame says itself: functional group and attribute.
+_GROUPED = {
+    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+    "InversionTime": ("MRModifierSequence", "InversionTimes"),
+}
 _IMAGE = (
     "SOPInstanceUID",
     "InstanceNumber",
@@ -180,14 +188,29 @@ def _without_patient(header: Dataset) -> Dataset:
     for keyword in _SERIES:
         if keyword in header:
             kept[keyword] = header[keyword]
+    shared, groups = _groups(header)
+    for keyword, (group, attribute) in _GROUPED.items():
+        value = _macro(group, groups[0], shared, Dataset()).get(attribute)
+        if keyword not in kept and value:
+            setattr(kept, keyword, value[0] if isinstance(value, MultiValue) else value)
+    if "ScanningSequence" not in kept and text(header, "EchoPulseSequence") == "SPIN":
+        kept.ScanningSequence = "SE"
+    usage = _macro("ContrastBolusUsageSequence", groups[0], shared, Dataset())
+    if text(usage, "ContrastBolusAgentAdministered") == "NO":
+        kept.pop("ContrastBolusAgentSequence", None)  # which names the study's agent
     kept.file_meta = header.file_meta
     return kept
 
 
+def _groups(header: Dataset) -> tuple[Dataset, list[Dataset]]:
+    """Return what a multi-frame file says of all frames, and of each; of a file of one frame nothing, and itself."""
+    shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    return shared, list(header.get("PerFrameFunctionalGroupsSequence") or [header])
+
+
 def _frames(path: Path, uid: str, header: Dataset) -> list[Frame]:
     """List the slices of a file: one, or as many as a multi-frame file describes."""
-    shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    groups = header.get("PerFrameFunctionalGroupsSequence") or [header]
+    shared, groups = _groups(header)
     frames = []
     for index, group in enumerate(groups):
         measures = _macro("PixelMeasuresSequence", group, shared, header)

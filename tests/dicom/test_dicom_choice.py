@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import Dataset
+from pydicom.uid import EnhancedMRImageStorage
 from synthesis import AXIAL, some_volume
 
 from lgg_monai.data.scan import Scan, ScanSource
@@ -136,6 +138,39 @@ def test_a_sequence_is_told_by_words_then_by_timing(
     kind = kind_of(one)
     assert kind.sequence == expected
     assert bool(kind.reason) == (expected is None)
+
+
+@pytest.mark.parametrize(
+    ("description", "milliseconds", "tags", "expected"),
+    [
+        ("t2_tirm", {"echo": 100, "inversion": [2500]}, {}, "flair"),
+        ("ax", {"echo": 125, "repetition": 9000, "inversion": 2200}, {}, "flair"),
+        ("ax", {"echo": 14, "repetition": 500}, {"EchoPulseSequence": "SPIN"}, "pre"),
+        ("t2", {"echo": 95, "repetition": 4000}, {"EchoPulseSequence": "SPIN"}, None),
+        ("t1", {}, {"ContrastBolusAgentSequence": [Dataset()]}, "post"),
+        ("t1", {"administered": "YES"}, {"ContrastBolusAgentSequence": [Dataset()]}, "post"),
+        ("t1", {"administered": "NO"}, {"ContrastBolusAgentSequence": [Dataset()]}, "pre"),
+    ],
+)
+@pytest.mark.parametrize("where", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_an_enhanced_image_is_told_by_its_functional_groups(
+    tmp_path: Path, where: str, description: str, milliseconds: dict[str, Any], tags: dict[str, Any], expected: str
+) -> None:
+    names = {
+        "echo": ("MREchoSequence", "EffectiveEchoTime"),
+        "repetition": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+        "inversion": ("MRModifierSequence", "InversionTimes"),
+        "administered": ("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered"),
+    }
+    group = Dataset()
+    for name, value in milliseconds.items():
+        sequence, attribute = names[name]
+        item = Dataset()
+        setattr(item, attribute, value)
+        setattr(group, sequence, [item])
+    tags = {"SOPClassUID": EnhancedMRImageStorage, "NumberOfFrames": 1, where: [group], **tags}
+    ((one,), _) = read_series(synthesise_series(tmp_path, np.zeros((2, 2, 1)), AXIAL, description, **tags))
+    assert kind_of(one).sequence == expected
 
 
 @pytest.mark.parametrize(
