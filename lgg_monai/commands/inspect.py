@@ -24,8 +24,14 @@ def inspect(
     that differ from the manifest. 2: dangerous, or refused because it cannot be inspected safely. (Also 1, with a line
     on stderr and no report: there is no such bundle.)
     """
-    from lgg_monai.sharing.inspect import inspect_bundle
+    from lgg_monai.sharing.inspect import Report, inspect_bundle
+    from lgg_monai.sharing.inspect.findings import RefusedError
+    from lgg_monai.sharing.inspect.limits import limited
 
-    report = inspect_bundle(bundle)
+    try:
+        with limited():
+            report = inspect_bundle(bundle)
+    except RefusedError as error:
+        report = Report.of_refused(bundle, error)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else report.text())
     raise typer.Exit(int(report.grade))

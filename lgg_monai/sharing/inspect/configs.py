@@ -101,10 +101,10 @@ def _read_yaml(text: str) -> Item:
     node = yaml.compose(text, Loader=yaml.SafeLoader)  # nodes only: no tag is acted upon
     if node is None:
         return Item(1, "other", "null")
-    return _from_node(node, {}, 0)
+    return _from_node(node, {}, [0], 0)
 
 
-def _from_node(node: yaml.Node, known: dict[int, Item], depth: int) -> Item:
+def _from_node(node: yaml.Node, known: dict[int, Item], merged: list[int], depth: int) -> Item:
     if id(node) in known:
         return known[id(node)]
     if depth > DEEPEST:
@@ -118,18 +118,22 @@ def _from_node(node: yaml.Node, known: dict[int, Item], depth: int) -> Item:
         item.text = node.value
         item.kind = "text" if node.tag not in _SAFE_TAGS or node.tag.endswith(":str") else "other"
     elif isinstance(node, yaml.SequenceNode):
-        item.items = [_from_node(child, known, depth + 1) for child in node.value]
+        item.items = [_from_node(child, known, merged, depth + 1) for child in node.value]
     else:
-        merged: list[tuple[Item, Item]] = []
+        inherited: list[tuple[Item, Item]] = []
         for key_node, value_node in node.value:
-            key, value = (_from_node(part, known, depth + 1) for part in (key_node, value_node))
+            key, value = (_from_node(part, known, merged, depth + 1) for part in (key_node, value_node))
             if key_node.tag == _MERGE:  # its pairs are this map's own, so that they have ids of it
-                merged += [pair for part in reversed(value.items or [value]) for pair in part.pairs]
+                for part in reversed(value.items or [value]):
+                    merged[0] += len(part.pairs)
+                    if merged[0] > MOST_ITEMS:
+                        raise RefusedError("merges of merges (a bomb)")
+                    inherited += part.pairs
             else:
                 item.pairs.append((key, value))
                 item.notes += key.notes
         _note_duplicates(item)
-        item.pairs = merged + item.pairs
+        item.pairs = inherited + item.pairs
     return item
 
 

@@ -267,7 +267,7 @@ ARGUMENTS: dict[str, tuple[object, Grade, str]] = {
 LOOKED_UP = {"_target_", "reader", "writer", "merger_cls", "workflow_name", "encoder_name"}
 
 # The names of files that no program runs and that one does, for what writes any text into a file.
-PROGRAM_FILE = re.compile(r"(?:.*[/\\])?(?:\.[^/\\]*|.*\.(?:pyw?|pth|sh|bat|cmd|ps1|js|conf))", re.IGNORECASE)
+PROGRAM_FILE = re.compile(r"(?:.*[/\\])?(?:\.[^/\\]*|[^/\\]*\.(?:pyw?|pth|sh|bat|cmd|ps1|js|conf))", re.IGNORECASE)
 DATA_FILE = re.compile(r"[\w./ -]*\w\.(?:csv|tsv|txt|log|json|nii|gz|dcm|png|jpe?g|tiff?|npy|mha|nrrd|h5|svs|pt|ts)")
 WRITES_TEXT = _words("LogfileHandler ClassificationSaver CSVSaver")
 

@@ -64,6 +64,12 @@ class Report:
     refused: str = ""
     copies: int = 0
 
+    @classmethod
+    def of_refused(cls, path: Path, error: RefusedError) -> Report:
+        """The report of a bundle that is not looked into."""
+        finding = Finding("", 0, "archive", shown(Path(path).name), D, f"refused: {error}")
+        return cls(Path(path).name, findings=[finding], refused=str(error))
+
     @property
     def grade(self) -> Grade:
         """The worst grade of any finding: the command's exit code."""
@@ -118,8 +124,7 @@ def inspect_bundle(path: Path) -> Report:
         with opened(path) as bundle:
             return _inspect(bundle)
     except RefusedError as error:
-        finding = Finding("", 0, "archive", shown(Path(path).name), D, f"refused: {error}")
-        return Report(Path(path).name, findings=[finding], refused=str(error))
+        return Report.of_refused(path, error)
 
 
 def _inspect(bundle: Bundle) -> Report:

@@ -99,7 +99,7 @@ def understand(configs: Mapping[str, Item], resolver: Resolver, paths: set[str],
                     modules.add(unnumbered(place.id))
             elif text.startswith("%") and len(text) <= LONGEST_MACRO:
                 macros.append((unnumbered(place.id), macro(_absolute(text, place.id))[1]))
-    context.names.modules = with_copies(modules, macros)
+    context.names.modules = with_copies(modules, list(dict.fromkeys(macros)))  # a list of copies has one id
     context.names.holders = {above for module in context.names.modules for above in and_above(module)}
     return context
 

@@ -22,8 +22,8 @@ LARGEST_ONNX = 2**31
 LARGEST_CODE = 16 * 2**20
 ZIP_MAGIC = b"PK\x03\x04"
 # TorchScript has no operating system, but these operators touch files, and other namespaces need compiled libraries.
-_SCRIPT_FILES = re.compile(r"\b(?:torch|aten)\s*\\?\s*(?:\.|::)\s*\\?\s*(?:save|load|from_file|classes)\b")
-_SCRIPT_OPS = re.compile(r"\bops\s*\\?\s*\.\s*\\?\s*(\w+)")
+_SCRIPT_FILES = re.compile(r"\b(?:torch|aten)[\s\\]*(?:\.|::)[\s\\]*(?:save|load|from_file|classes)\b")
+_SCRIPT_OPS = re.compile(r"\bops[\s\\]*\.[\s\\]*(\w+)")
 _SCRIPT_OUTSIDE = {"image", "video_reader", "c10d", "rpc"}  # of torchvision: read and write files; of PyTorch: network
 _SCRIPT_KNOWN = {"aten", "prim", "prims", "quantized", "torchvision", "inductor", "profiler"}
 
