@@ -81,6 +81,7 @@ def package(
 
 def _fill(folder: Path, bundle: str, weights: Path, summary: dict[str, Any] | None, shipped: bool, url: str) -> None:
     network = sources.network_with_weights(bundle, weights)
+    shipped = shipped or sources.joins_shipped_weights(network)
     metadata = filled_metadata(Path("bundles") / bundle / "metadata.json", network, summary, shipped)
     texts = sources.package_configs(bundle)
 

@@ -10,10 +10,11 @@ import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
-from lgg_monai.engines.checkpoints import load_weights
+from lgg_monai.engines.checkpoints import SHIPPED, load_weights, read_weights
 from lgg_monai.engines.config_check import root_cause
 from lgg_monai.errors import LggError
 from lgg_monai.flatten import flatten, own_names_to_scripts, parse, read_text
+from lgg_monai.networks.ensemble import Ensemble
 from lgg_monai.networks.strides import divisor, smallest_side
 from lgg_monai.sharing.metadata import metrics_table
 
@@ -69,6 +70,15 @@ def joins_networks(bundle: str) -> bool:
     return "networks" in _network_definition(bundle)
 
 
+def joins_shipped_weights(network: nn.Module) -> bool:
+    """Tell whether a network is made of others, each with the weights that a bundle of the repository ships."""
+    if not isinstance(network, Ensemble):
+        return False
+    shipped = [read_weights(path) for path in sorted(Path("bundles").glob(f"*/{SHIPPED}"))]
+    members = [member.state_dict() for member in network.networks]
+    return all(any(_same_weights(member, one) for one in shipped) for member in members)
+
+
 def network_with_weights(bundle: str, weights: Path) -> nn.Module:
     """Build a bundle's network and load weights, strictly.
 
@@ -100,7 +110,7 @@ def model_card(bundle: str, name: str, metadata: dict[str, Any], shipped: bool =
         bundle: ``unet``, ``pspnet`` or ``plain_unet``.
         name: of the package.
         metadata: of the package, filled.
-        shipped: the weights are those of the repository, which the bundle's own card describes.
+        shipped: the weights are those of the repository, which the bundle's own card describes, or joined from such.
     """
     values = {
         "NAME": name,
@@ -124,6 +134,10 @@ def model_card(bundle: str, name: str, metadata: dict[str, Any], shipped: bool =
     if not mark:
         raise LggError(f"the model card {card} lacks the line {USAGE}, where the use is told: add it")
     return before + usage.strip() + after
+
+
+def _same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def _network_definition(bundle: str) -> dict[str, Any]:

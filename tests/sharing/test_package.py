@@ -32,7 +32,13 @@ from lgg_monai.errors import LggError
 from lgg_monai.sharing import package as module
 from lgg_monai.sharing.manifest import changed_files
 from lgg_monai.sharing.package import package
-from lgg_monai.sharing.sources import USAGE, model_card, package_configs
+from lgg_monai.sharing.sources import (
+    USAGE,
+    joins_shipped_weights,
+    model_card,
+    network_with_weights,
+    package_configs,
+)
 
 SCHEMA = REPOSITORY / "tests/resources/meta_schema_20240725.json"
 CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
@@ -1007,3 +1013,25 @@ def test_weights_of_ones_own_state_no_figures_of_the_shipped_ones(tmp_path: Path
     folder = package("plain_unet", tmp_path / "dist", checkpoint=weights).with_suffix("")
     assert json.loads((folder / "configs/metadata.json").read_text())["eval_metrics"] == {}
     assert "The shipped weights" not in (folder / "docs/README.md").read_text()
+
+
+@pytest.mark.usefixtures("no_export")
+def test_an_ensemble_of_shipped_weights_has_its_own_card_and_one_of_others_has_not(
+    small_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(small_root, tmp_path / "repository"))
+    joined = torch.load(random_weights("ensemble", tmp_path / "model.pt"), weights_only=True)
+    for number, bundle in enumerate(("unet", "pspnet")):
+        begin = f"networks.{number}."
+        own = {name.removeprefix(begin): value for name, value in joined.items() if name.startswith(begin)}
+        (Path("bundles") / bundle / "models").mkdir()
+        torch.save(own, Path("bundles") / bundle / "models/model.pt")
+    folder = package("ensemble", tmp_path / "dist", checkpoint=tmp_path / "model.pt").with_suffix("")
+    card = (folder / "docs/README.md").read_text()
+    assert "**Mean volume Dice" in card
+    assert "configs/inference.yaml" in card
+    network = network_with_weights("ensemble", tmp_path / "model.pt")
+    assert joins_shipped_weights(network)
+    with torch.no_grad():
+        next(network.networks[1].parameters()).add_(1e-3)
+    assert not joins_shipped_weights(network)
