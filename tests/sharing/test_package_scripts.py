@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,18 @@ def test_scripts_import_each_other_and_never_this_package() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scripts"):
                 assert node.module.replace(".", "/") + ".py" in files, path
+
+
+def test_messages_of_a_bundle_do_not_begin_with_a_command_that_its_receiver_lacks() -> None:
+    space: dict[str, Any] = {"__name__": "scripts.errors"}
+    exec(script_files(["lgg_monai.errors"])["scripts/errors.py"], space)
+
+    @space["exits_with_one_line"]
+    def fail() -> None:
+        raise space["LggError"]("no file: name another")
+
+    with pytest.raises(SystemExit, match=r"^error: no file: name another$"):
+        fail()
 
 
 def test_an_import_from_a_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
