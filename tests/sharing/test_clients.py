@@ -308,6 +308,7 @@ def test_deploy_app_reads_dicom_and_writes_dicom_seg(bundle: Path, data: Path, w
     expected = predicted(without_us, bundle, tmp_path / "scan.nii.gz", tmp_path / "expected")
     succeeded(without_us(CLIENTS / "deploy.py", bundle, tmp_path / "dicom", tmp_path / "seg", python=python))
     (written,) = (tmp_path / "seg").glob("*.dcm")
+    assert dcmread(written).SeriesDescription == f"tumour, {bundle.name}"  # what viewers list it by
     mask = highdicom.seg.segread(written).get_pixels_by_source_instance(
         [dcmread(file).SOPInstanceUID for file in files], combine_segments=True, assert_missing_frames_are_empty=True
     )

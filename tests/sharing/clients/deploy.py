@@ -78,7 +78,13 @@ class BundleApp(Application):
             algorithm_name=bundle.name,
             algorithm_version=json.loads((bundle / "configs/metadata.json").read_text())["version"],
         )
-        write = DICOMSegmentationWriterOperator(self, segment_descriptions=[tumour], output_folder=output, name="write")
+        write = DICOMSegmentationWriterOperator(
+            self,
+            segment_descriptions=[tumour],
+            output_folder=output,
+            custom_tags={"SeriesDescription": f"tumour, {bundle.name}"},
+            name="write",
+        )
         series = ("study_selected_series_list", "study_selected_series_list")
         self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(select, volume, {series})
