@@ -15,7 +15,7 @@ from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
 from lgg_monai.prediction import earlier, outputs
 from lgg_monai.prediction.failures import in_one_line, output_folder, reason_of, saving
-from lgg_monai.prediction.inputs import SETTINGS
+from lgg_monai.prediction.inputs import RESULT, SETTINGS
 from lgg_monai.prediction.pipeline import overlapped, quiet_libraries
 from lgg_monai.prediction.processes import Processes, alone_in
 from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, embed_result, write_report_page
@@ -102,6 +102,9 @@ def predict(
             inputs, drawn, label = scan
             prediction = assess(drawn, label, segmenter.seen)
             folder = outputs.patient_folder(output, source.name)
+            if (folder / RESULT).is_file():  # nothing is to tell of its mask after an interruption
+                for name in (outputs.REPORT, outputs.MEASUREMENTS):
+                    (output / name).unlink(missing_ok=True)
             made_from = {"source": earlier.source_digest(source), "inputs": inputs, "settings": digests[0]}
             result = outputs.write_prediction(
                 folder, source, prediction, made_from, probabilities=probabilities, viewed=report

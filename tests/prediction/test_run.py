@@ -119,6 +119,25 @@ def test_a_page_does_not_outlive_the_masks_that_it_shows(cohort: Path, tmp_path:
     assert not (output / "report.html").exists()
 
 
+def test_an_interruption_leaves_no_page_or_table_of_masks_that_were_replaced(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    overall = [output / "report.html", output / "measurements.csv"]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run(cohort, output, report=True)
+    save(cohort / "d_flair.nii.gz", blob(seed=3)[1])
+    with pytest.raises(KeyboardInterrupt):
+        run(cohort, output, report=True, progress=stop)
+    assert all(path.is_file() for path in overall)  # one was added, none replaced
+    with pytest.raises(KeyboardInterrupt):
+        run(cohort, output, report=True, overwrite=True, progress=stop)
+    assert not any(path.exists() for path in overall)
+    run(cohort, output, report=True)
+    assert all(path.is_file() for path in overall)
+
+
 def test_a_scan_whose_files_changed_is_segmented_again(cohort: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     run(cohort, output)
