@@ -57,7 +57,8 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
             assumed = not channels and any(path in numbered for paths in found.values() for path in paths)
             sources.append(_group(safe_name(named_after), folder, found, converted, assumed))
             patients.append(patient)
-    files = [path for path in files if path not in converted or converted[path].patient not in patients]
+    grouped = {path for patient in patients for paths in groups[patient].values() for path in paths}
+    files = [path for path in files if path not in grouped]
     if any("flair" in found for found in groups.values()):
         return sources, _of_nobody(files, patients)  # beside named sequences, other files are maps and masks
     for path in unknown:

@@ -495,13 +495,13 @@ def test_a_result_json_of_the_users_own_hides_no_scan(tmp_path: Path, content: s
 
 
 def test_files_of_no_scan_are_told_of_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("a/a_FLAIR", "a/a_T2w", "a/mask_a", "a/a_adc_map", "c/FLAIR", "c/T2", "d/d", "d/d_seg"):
+    for name in ("a/a_FLAIR", "a/a_T2w", "a/mask_a", "a/a_adc", "a/b_FLAIR_reg", "c/FLAIR", "c/T2", "d/d", "d/d_seg"):
         save(tmp_path / f"{name}.nii.gz", blob()[1])
-    assert len(find_scans([tmp_path])) == 3
+    assert len(find_scans([tmp_path])) == 4
     assert caplog.messages == []  # these are of patients whose scans are segmented
     for name in ("a/patient2", "a/ab_T2w", "b/b_T2w", "e/e_seg"):
         save(tmp_path / f"{name}.nii.gz", blob()[1])
-    assert len(find_scans([tmp_path])) == 3
+    assert len(find_scans([tmp_path])) == 4
     (message,) = caplog.messages
     first = tmp_path / "a" / "ab_T2w.nii.gz"
     assert message == f"left out: 4 NIfTI files that are no FLAIR nor beside one by name, such as {first}"
