@@ -87,14 +87,19 @@ def load_volume(name: str, path: Path, channels: Mapping[str, int] | None = None
     Raises:
         LggError: the file is no NIfTI volume, or a 4D one whose sequences are not known.
     """
-    return _scan_of(name, read_volume(path), channels)
+    volume = read_volume(path)
+    scan = _scan_of(name, volume, channels)
+    if volume.array.ndim == 3:
+        scan.warnings.insert(0, f"{path.name} is taken to be FLAIR: its name does not say")
+    elif channels is None:
+        scan.warnings.insert(0, f"{path.name} is taken to hold pre, FLAIR, post in this order: nothing names them")
+    return scan
 
 
 def _scan_of(name: str, volume: Volume, channels: Mapping[str, int] | None) -> Scan:
     array, path = volume.array, volume.path
     if array.ndim == 3:
-        note = f"{path.name} is taken to be FLAIR: its name does not say"
-        return _scan(name, np.stack([array] * 3), volume, ("pre", "post"), [note])
+        return _scan(name, np.stack([array] * 3), volume, ("pre", "post"), [])
     if channels is None:
         if array.shape[3] != len(SEQUENCES):
             message = (
@@ -121,9 +126,7 @@ def scan_of_picture(picture: Any) -> Scan:
     if not isinstance(picture, nibabel.Nifti1Image | nibabel.Nifti2Image):
         picture = nibabel.Nifti1Image.from_image(picture)
     path = Path(picture.get_filename() or "the image")
-    scan = _scan_of(path.name, volume_of(picture, path), None)
-    scan.warnings = [note for note in scan.warnings if "its name does not say" not in note]
-    return scan
+    return _scan_of(path.name, volume_of(picture, path), None)
 
 
 def write_volume(path: Path, array: np.ndarray, scan: Scan) -> None:

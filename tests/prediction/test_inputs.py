@@ -213,6 +213,9 @@ def test_a_mixed_folder(phantom: Path, tmp_path: Path) -> None:
     assert np.array_equal(three.image, image)
     assert np.array_equal(four.image, image)
     assert three.missing == four.missing == ()
+    # Another order would make another mask, which looks like one.
+    assert four.warnings == ["4d.nii is taken to hold pre, FLAIR, post in this order: nothing names them"]
+    assert three.warnings == alone.warnings == []
     assert alone.missing == ("pre", "post")
     assert np.array_equal(alone.image, np.stack([image[1]] * 3))
     assert found["B_1"].label == tmp_path / "brats" / "B_1_seg.nii.gz"
