@@ -71,7 +71,7 @@ def flags(scan: Scan, placement: Placement, head: np.ndarray, mask: np.ndarray) 
     flair = placement.turned(scan.image[FLAIR])
     found += _spacing(scan, placement) + _head(flair, head, placement) + _intensity(flair)
     if not mask.any():
-        found.append("no tumour found")
+        found.append("nothing outlined, which does not prove that there is no tumour")
     elif mask.sum() > TUMOUR_SHARE * max(int(head.sum()), 1):
         found.append(f"the mask covers {mask.sum() / max(int(head.sum()), 1):.0%} of the head")
     return found
@@ -117,7 +117,7 @@ def _intensity(flair: np.ndarray) -> list[str]:
     bright = float((high - cut.mean(dtype=float)) / max(float(cut.std(dtype=float)), 1e-12))
     if not BRIGHT[0] <= bright <= BRIGHT[1]:
         return [
-            f"FLAIR's brightest voxels lie {bright:.1f} standard deviations above the mean, in training "
-            f"{BRIGHT[0]} to {BRIGHT[1]}"
+            f"brightness unlike training: is this FLAIR of a head? Its brightest voxels lie {bright:.1f} standard "
+            f"deviations above the mean, in training {BRIGHT[0]} to {BRIGHT[1]}"
         ]
     return []

@@ -633,7 +633,10 @@ def test_what_is_unlike_training_is_flagged() -> None:
     noise = np.random.default_rng(0).uniform(0, 4, head.shape)
     usual = np.stack([50 * head + 100 * spot + noise] * 3).astype(np.float32)
     assert found(usual) == ""
-    assert "no tumour found" in found(np.minimum(usual, 100))
+    nothing = found(np.minimum(usual, 100))
+    assert "nothing outlined, which does not prove that there is no tumour" in nothing
+    flat = 200 * head + noise  # as of a bottle of water
+    assert "unlike training: is this FLAIR of a head?" in found(np.stack([flat] * 3).astype(np.float32))
     assert "missing sequences, replaced by FLAIR: post" in found(usual, missing=("post",))
     assert "cover 16 mm only" in found(usual, LPS * [1, 1, 0.2, 1])
     lost = usual.copy()

@@ -149,6 +149,8 @@ def test_a_patient_is_looked_at_from_disk(start: Start, folder: Path) -> None:
     wait_for_volumes(browser)
     assert one(browser, "#viewer-name").text == "p2"
     assert one(browser, "#warnings").text.endswith("odd spacing")
+    # In sight, not below what is to be scrolled to.
+    assert one(browser, "#warnings").rect["y"] < one(browser, "#views").rect["y"]
     assert problems(browser) == []
     one(browser, "#close").click()
     assert not one(browser, "#viewer").is_displayed()

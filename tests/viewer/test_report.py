@@ -77,6 +77,7 @@ def test_the_page_asks_nothing_of_the_network(make_patient: MakePatient, tmp_pat
 def test_a_page_says_what_it_is_and_what_it_is_not(make_patient: MakePatient, tmp_path: Path) -> None:
     page = write(tmp_path / "a", [make_patient()])
     assert "not a medical device" in page
+    assert "an outline does not prove a tumour, nor an empty mask its absence" in page
     assert "PHANTOM" not in page
     assert "<strong>1 scan</strong>" in page  # of which a patient may have several
     page = write(tmp_path / "b", [make_patient()], phantom=True)
