@@ -26,9 +26,9 @@ from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.dicom.geometry import LPS_TO_RAS
 from lgg_monai.dicom.synthesis import rotated, synthesise_series
+from lgg_monai.engines.scores import mask_dice
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.inputs import find_scans
-from lgg_monai.prediction.measurements import dice
 from lgg_monai.prediction.models import load_segmenter
 from lgg_monai.prediction.outputs import MASK, SEG
 from lgg_monai.prediction.run import predict
@@ -116,8 +116,9 @@ def measure(patients: Sequence[Patient], segmenter: Segmenter, folder: Path) -> 
             if form is tiff:
                 first = mask
             row = {"patient": patient.name, "form": form.__name__, "voxels": int(mask.sum())}
-            row |= {"differ": int((mask != first).sum()), "dice_to_tiff": dice(mask, first)}
-            row |= {"dice_to_truth": dice(mask, label[0] > 0), "off_mm": off, "seg_differ": None, "seg_off_mm": None}
+            row |= {"differ": int((mask != first).sum()), "dice_to_tiff": mask_dice(mask, first)}
+            row |= {"dice_to_truth": mask_dice(mask, label[0] > 0), "off_mm": off}
+            row |= {"seg_differ": None, "seg_off_mm": None}
             if form is dicom:
                 seg, off = mapped(*read_seg(done / SEG), grid, image.shape[1:])
                 row |= {"seg_differ": int((seg != mask).sum()), "seg_off_mm": off}
