@@ -7,6 +7,7 @@ from typing import Any
 
 from lgg_monai.analysis.paired import FEWEST_PEOPLE, is_clear
 from lgg_monai.analysis.speed import THRESHOLDS
+from lgg_monai.data.patients import scans_of
 
 COSTS = (
     ("seconds_per_epoch", "time an epoch"),
@@ -67,7 +68,7 @@ def quality_sentence(first: str, other: str, means: Sequence[float], entry: Mapp
     bounds = f"{interval[0]:+.3f} to {interval[1]:+.3f}"
     difference = f"a paired difference of {entry['difference']:+.3f} (95 % interval {bounds}"
     p = f", Wilcoxon p {format_p(entry['wilcoxon_p'])})" if entry["wilcoxon_p"] is not None else ")"
-    scans = "" if people == n else f" (scans of {people} people by their names)"
+    scans = "" if people == n else f" ({scans_of(people)})"
     start = f"On {n} test patients{scans} {scores}: {difference}{p}"
     if interval[0] <= 0 <= interval[1]:
         if entry["wilcoxon_p"] is not None and entry["wilcoxon_p"] < 0.05 and entry["higher"] != entry["lower"]:

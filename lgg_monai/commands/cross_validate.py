@@ -48,5 +48,6 @@ def cross_validate(
     typer.echo(format_summary(summary))
     for row in summary["by_fold"]:
         name = f"fold {row['fold']}" + (f" ({row['site']})" if "site" in row else "")
-        typer.echo(f"{name:14} volume Dice {row['scores']['volume_dice']:.3f} over {row['patients']} patients")
+        patients = f"{row['patients']} patient{'s' * (row['patients'] > 1)}"
+        typer.echo(f"{name:14} volume Dice {row['scores']['volume_dice']:.3f} over {patients}")
     typer.echo(f"{'PHANTOM: ' if summary['phantom'] else ''}written to {output}")

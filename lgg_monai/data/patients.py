@@ -90,6 +90,11 @@ def person_of(name: str) -> str:
     return name
 
 
+def scans_of(people: int) -> str:
+    """Say that there are fewer people than scans, for where both are told."""
+    return f"scans of {people} {'person' if people == 1 else 'people'} by their names"
+
+
 def find_patients(dataset_dir: Path) -> list[Patient]:
     """List the patients of a folder, sorted by name; pixels are not read.
 

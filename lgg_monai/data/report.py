@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from lgg_monai.data.integrity import DatasetReport
+from lgg_monai.data.patients import scans_of
 from lgg_monai.data.phantom import is_phantom
 
 MOST_SIZES = 5  # sets of several hospitals may have hundreds
@@ -23,7 +24,7 @@ def describe(report: DatasetReport) -> str:
     unreadable = len(report.patients) - len(readable)
     people = len({patient.patient.person for patient in report.patients})
     notes = [f"{unreadable} of them unreadable"] if unreadable else []
-    notes += [f"scans of {people} people by their names"] if people < len(report.patients) else []
+    notes += [scans_of(people)] if people < len(report.patients) else []
     lines.append(f"patients         {len(report.patients)}" + (f" ({', '.join(notes)})" if notes else ""))
     lines.append("sites            " + ", ".join(f"{site} {count}" for site, count in report.sites.items()))
     if not readable:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lgg_monai.data.patients import scans_of
 from lgg_monai.engines.bootstrap import draw_people, drawn_sums, drawn_values, finite, interval, people_of
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing
@@ -143,10 +144,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         for cells in (list(zip(line, widths, strict=True)) for line in table)
     ]
     patients, people = summary["patients"], summary["people"]
-    scans = "" if people == patients else f" (scans of {people} people by their names)"
-    counts = f"{patients} patients{scans}, {summary['slices']} slices, {summary['tumour_slices']} with tumour"
+    scans = "" if people == patients else f" ({scans_of(people)})"
+    who = f"{patients} patient{'s' * (patients > 1)}{scans}"
+    counts = f"{who}, {summary['slices']} slices, {summary['tumour_slices']} with tumour"
     unit = "patients" if people == patients else "people"
-    return "\n".join([*lines, f"{counts}; interval of the mean, bootstrap over {unit}"])
+    bounds = f"interval of the mean, bootstrap over {unit}" if people > 1 else "one person allows no interval"
+    return "\n".join([*lines, f"{counts}; {bounds}"])
 
 
 def _aggregate(name: str, metric: Metric, rows: Sequence[Row], people: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:

@@ -225,6 +225,9 @@ def test_scans_of_one_person_are_drawn_together(rows: list[dict[str, Any]]) -> N
     assert "32 patients (scans of 8 people by their names)" in format_summary(together)
     one = summarise(visits[:4])
     assert (one["patients"], one["people"], one["volume_dice"]["ci95"]) == (4, 1, None)
+    assert "4 patients (scans of 1 person by their names)" in format_summary(one)
+    assert format_summary(one).endswith("; one person allows no interval")
+    assert "\n1 patient, " in format_summary(summarise(rows[:1]))
 
 
 def test_the_bootstrap_over_people_is_that_of_numpy(rows: list[dict[str, Any]]) -> None:
