@@ -430,6 +430,14 @@ def test_pictures_come_with_the_first_and_the_last_validated_epoch(phantom: Path
         ({"network_def#in_channels": 1}, "network_def#in_channels is 1, but the volumes have 3 channels"),
         ({"network_def#spatial_dims": 3}, "the network is three-dimensional"),
         ({"loss": {"_target_": "DiceLoss"}}, "the loss of right masks falls without end"),
+        (
+            {"lr_scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "optimizer": "@optimizer"}},
+            "torch.optim.lr_scheduler.ReduceLROnPlateau wants metrics at each step",
+        ),
+        (
+            {"lr_scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "optimizer": "@optimizer"}},
+            "cannot build train::trainer from the config (TypeError",
+        ),
         ({"fold": 9}, "unknown fold 9: --fold takes 0 to 4"),
         ({"precision": "fp61"}, "unknown precision 'fp61'"),
         ({"dataset_dir": "nowhere/at/all"}, "no such dataset folder: nowhere/at/all"),

@@ -9,6 +9,7 @@ from lgg_monai.engines.config_check import (
     check_parts,
     check_paths,
     check_processes,
+    check_schedule,
     check_switches,
 )
 from lgg_monai.engines.evaluation import EvaluationWriter
@@ -76,6 +77,7 @@ __all__ = [
     "check_patients",
     "check_places",
     "check_processes",
+    "check_schedule",
     "check_slices",
     "check_switches",
     "check_volumes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import os
 import re
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 
 from lgg_monai.errors import LggError, exits_with_one_line
@@ -171,10 +172,39 @@ def check_parts(*names: str) -> None:
             message = f"cannot build {name} from the config ({kind}{' '.join(str(reason).split())[:300]}): correct it"
             raise LggError(message) from error
         if built is None or isinstance(built, str | int | float | list | dict):
-            raise LggError(
-                f"{name} is {repr(built)[:200]}, which builds nothing: give a definition with _target_, "
-                f"as of {name} in bundles/*.yaml or configs/*.yaml"
-            )
+            raise LggError(_builds_nothing(name, built))
+
+
+@exits_with_one_line
+def check_schedule() -> None:
+    """Refuse a schedule of the learning rate that cannot be stepped, before data are read.
+
+    Its length is that of the training, so it is built after them, and would fail after the first batch.
+
+    Raises:
+        SystemExit: with one line, where it is none, or its ``step`` wants what no handler gives.
+    """
+    config = effective_config()
+    definition = config.get("lr_scheduler")
+    if not isinstance(definition, dict) or "_target_" not in definition:
+        if str(definition).startswith(("$", "@")):
+            return
+        raise LggError(_builds_nothing("lr_scheduler", definition))
+    target = definition["_target_"]
+    try:
+        schedule = ConfigComponent({"_target_": target, "_mode_": "callable"}).instantiate()
+    except Exception as error:  # whatever an import may raise
+        reason = " ".join(str(root_cause(error)).split())[:300]
+        raise LggError(f"cannot build lr_scheduler from the config ({reason}): correct it") from error
+    step = getattr(schedule, "step", None)  # a function that builds one has none
+    parameters = [] if step is None else list(inspect.signature(step).parameters.values())[1:]
+    wanted = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    handlers = (config.get("train") or {}).get("handlers") or []
+    if wanted and not any("step_transform" in handler for handler in handlers):
+        raise LggError(
+            f"{target} wants {wanted[0]} at each step, and gets nothing: give another --lr_scheduler, "
+            "or a --train of your own whose LrScheduleHandler has a step_transform"
+        )
 
 
 @exits_with_one_line
@@ -215,6 +245,13 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _builds_nothing(name: str, value: Any) -> str:
+    return (
+        f"{name} is {repr(value)[:200]}, which builds nothing: give a definition with _target_, "
+        f"as of {name} in bundles/*.yaml or configs/*.yaml"
+    )
 
 
 def _plain(node: Any) -> Any:

@@ -212,6 +212,50 @@ def test_a_part_that_is_no_definition_is_refused(value: object) -> None:
     assert str(caught.value).startswith(f"lgg-monai: error: network_def is {value!r}, which builds nothing: give a def")
 
 
+SCHEDULE = {
+    "imports": ["$import lgg_monai.engines as engines"],
+    "lr_scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "optimizer": "@optimizer", "step_size": 10},
+    "train": {"handlers": [{"_target_": "LrScheduleHandler", "lr_scheduler": "@lr_scheduler"}]},
+    "optimizer": "$1 / 0",  # nothing of the schedule is built
+    "check": "$engines.check_schedule()",
+}
+
+
+def test_a_schedule_that_nothing_can_step_is_refused_before_it_is_built() -> None:
+    assert ConfigParser(copy.deepcopy(SCHEDULE)).get_parsed_content("check") is None
+    by_metric = {"lr_scheduler#_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
+    config = ConfigParser(copy.deepcopy(SCHEDULE))
+    config.update(pairs=by_metric)
+    with pytest.raises(SystemExit) as caught:
+        config.get_parsed_content("check")
+    assert str(caught.value) == (
+        "lgg-monai: error: torch.optim.lr_scheduler.ReduceLROnPlateau wants metrics at each step, and gets nothing: "
+        "give another --lr_scheduler, or a --train of your own whose LrScheduleHandler has a step_transform"
+    )
+    config = ConfigParser(copy.deepcopy(SCHEDULE))
+    config.update(pairs={**by_metric, "train#handlers#0#step_transform": "$lambda engine: 1.0"})
+    assert config.get_parsed_content("check") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("StepLR", "lr_scheduler is 'StepLR', which builds nothing: give a definition with _target_"),
+        ({"_target_": "torch.optim.lr_scheduler.StepLRR"}, "cannot build lr_scheduler from the config (Cannot locate"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(value: object, message: str) -> None:
+    config = ConfigParser({**copy.deepcopy(SCHEDULE), "lr_scheduler": value})
+    with pytest.raises(SystemExit) as caught:
+        config.get_parsed_content("check")
+    assert str(caught.value).startswith(f"lgg-monai: error: {message}")
+
+
+def test_a_schedule_of_another_kind_is_left_to_itself() -> None:
+    for value in ("$None", {"_target_": "builtins.dict"}):
+        assert ConfigParser({**copy.deepcopy(SCHEDULE), "lr_scheduler": value}).get_parsed_content("check") is None
+
+
 PATHS = {
     "imports": ["$import lgg_monai.engines as engines"],
     "output_dir": "runs/unet",
