@@ -9,8 +9,10 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
+import monai.bundle
 import torch
 from monai.bundle import ConfigComponent, ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
@@ -30,12 +32,10 @@ def current_parser() -> ConfigParser | None:
 
     MONAI hands a config's expressions no reference to the config itself; but the parser is always on the stack.
     """
-    frame = sys._getframe(1)
-    while frame is not None:
+    for frame in _stack():
         candidate = frame.f_locals.get("self")
         if isinstance(candidate, ConfigParser):
             return candidate
-        frame = frame.f_back  # type: ignore[assignment]
     return None
 
 
@@ -52,14 +52,17 @@ def effective_config() -> dict[str, Any]:
 def check_keys() -> None:
     """Refuse a top-level key that nothing in the config refers to: nearly always a misspelt override.
 
-    MONAI itself accepts ``--max_epoch 5`` in silence and trains for the default number of epochs.
+    MONAI itself accepts ``--max_epoch 5`` in silence and trains for the default number of epochs. It drops
+    ``--cache_dir None``, which so is refused as well where the config has something else.
 
     Raises:
-        SystemExit: with one line that names the key and the most similar one.
+        SystemExit: with one line that names the key and the most similar one, or says how to give None.
     """
     config = effective_config()
     used = set(_references(config)) | RESERVED | set(TrainProperties) | set(InferProperties)
+    dropped = _dropped_overrides()
     unknown = [key for key in config if key not in used]
+    unknown += [key for key in dropped if re.split("#|::", key)[0] not in config]
     if "tracking_uri" in unknown:  # MONAI puts it in, and handlers where no trainer of these configs looks for them
         raise LggError("--tracking is for packaged bundles (lgg-monai package): here TensorBoard logs to output_dir")
     if unknown:
@@ -67,6 +70,10 @@ def check_keys() -> None:
         similar = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean --{similar[0]}?" if similar else "see the top of bundles/*.yaml for the keys there are"
         raise LggError(f"config key {unknown[0]!r} does not exist: {hint}")
+    parser = current_parser()
+    for key in dropped:
+        if parser is not None and parser.get(key, default="") is not None:
+            raise LggError(f"MONAI drops --{key} None: give --{key} '$None' to mean it, or leave the key out")
 
 
 @exits_with_one_line
@@ -252,6 +259,21 @@ def _builds_nothing(name: str, value: Any) -> str:
         f"{name} is {repr(value)[:200]}, which builds nothing: give a definition with _target_, "
         f"as of {name} in bundles/*.yaml or configs/*.yaml"
     )
+
+
+def _stack() -> Iterator[FrameType]:
+    frame = sys._getframe(1).f_back
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _dropped_overrides() -> list[str]:
+    """Name the overrides by None, of which ``python -m monai.bundle run`` tells the config nothing."""
+    for frame in _stack():
+        if frame.f_code is monai.bundle.run.__code__:
+            return [key for key, value in frame.f_locals["override"].items() if value is None]
+    return []
 
 
 def _plain(node: Any) -> Any:

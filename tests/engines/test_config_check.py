@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, run
 
 from lgg_monai.engines.config_check import (
     check_keys,
@@ -63,6 +63,30 @@ def test_an_unknown_key_is_refused_with_a_hint(key: str, hint: str) -> None:
 def test_experiment_tracking_is_refused_by_the_name_that_was_given() -> None:
     with pytest.raises(SystemExit, match="--tracking is for packaged bundles"):
         parser(tracking_uri="sqlite:///mlruns.db", run_name=None).get_parsed_content("check")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"max_epochs": None}, "MONAI drops --max_epochs None: give --max_epochs '$None' to mean it, or leave"),
+        ({"trainer#epochs": None}, "MONAI drops --trainer#epochs None: give --trainer#epochs '$None' to mean it"),
+        ({"max_epoch": None}, "config key 'max_epoch' does not exist: did you mean --max_epochs?"),
+    ],
+)
+def test_none_on_the_command_line_is_refused_where_monai_drops_it(
+    tmp_path: Path, override: dict[str, None], message: str
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(CONFIG))
+    with pytest.raises(SystemExit) as caught:
+        run(config_file=str(file), **override)
+    assert str(caught.value).startswith(f"lgg-monai: error: {message}")
+
+
+def test_none_on_the_command_line_is_fine_where_it_is_so_anyway(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**CONFIG, "max_epochs": None, "run": [], "evaluate": CONFIG["run"]}))
+    run(config_file=str(file), max_epochs=None)
 
 
 def test_what_the_unknown_key_itself_refers_to_does_not_save_it() -> None:
