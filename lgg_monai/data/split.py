@@ -69,11 +69,10 @@ def split_patients(
         people[report.patient.person].append(report)
     if split == FOLDS and len(people) < MINIMUM_A_FOLD * folds:
         scans = f", with {len(reports)} scans," if len(reports) > len(people) else ""
-        message = (
-            f"{len(people)} patient(s){scans} are too few for {folds} folds: "
-            f"at least {MINIMUM_A_FOLD * folds} are needed, or fewer folds with --folds"
-        )
-        raise LggError(message)
+        enough = len(people) >= MINIMUM_A_FOLD * 2
+        way = "fewer folds with --folds" if enough else "--fold all, which trains on every patient and tests on none"
+        message = f"{len(people)} patient(s){scans} are too few for {folds} folds"
+        raise LggError(f"{message}: at least {MINIMUM_A_FOLD * folds} are needed, or {way}")
     if split == SITES:
         tests = [[person for person in people if _site(person, people) == site] for site in sorted(sites)]
     else:

@@ -188,6 +188,13 @@ def test_too_few_patients_are_refused() -> None:
         split_patients([*reports, report(f"{reports[0].patient.person}_20050505")], 5)
 
 
+@pytest.mark.parametrize("folds", [2, 5])
+def test_who_has_too_few_patients_for_any_folds_is_told_what_is_left(folds: int) -> None:
+    with pytest.raises(LggError, match=r"or --fold all, which trains on every patient and tests on none$"):
+        split_patients(made_up(3), folds)
+    assert split_patients(made_up(3), folds, "all")["test"] == []
+
+
 def test_name_in_two_parts_is_refused() -> None:
     reports = [report("TCGA_AA_0001_20000101"), report("TCGA_AA_0002_20000101")]
     first, second = names(reports)
