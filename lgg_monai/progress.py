@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+Progress = Callable[[int, int, str], object]
+"""Called with the patients done, their number, and the name of the next."""
+Member = TypeVar("Member")
+
+
+def followed(members: Sequence[Member], progress: Progress | None, name: Callable[[Member], str]) -> Iterator[Member]:
+    """Give one patient after the other, and tell of each before it is given.
+
+    Args:
+        members: the patients.
+        progress: is told; None for nobody.
+        name: of a patient.
+    """
+    for done, member in enumerate(members):
+        if progress is not None:
+            progress(done, len(members), name(member))
+        yield member
 
 
 class ProgressLines:

@@ -20,7 +20,7 @@ from lgg_monai.data.spacing import spacing_of
 from lgg_monai.data.tiff_stack import TiffStackReader
 from lgg_monai.data.volume_cache import cache_folder, chosen_folder
 from lgg_monai.files import write_json
-from lgg_monai.progress import ProgressLines
+from lgg_monai.progress import ProgressLines, followed
 
 logger = logging.getLogger(__name__)
 
@@ -108,11 +108,8 @@ def _read(path: Path, patient: Patient) -> PatientReport | None:
 
 
 def _logged(patients: Iterable[Patient]) -> Iterator[Patient]:
-    members = list(patients)
     lines = ProgressLines(partial(logger.info, "reading the data set: %s"))
-    for done, patient in enumerate(members):
-        lines(done, len(members), patient.name)
-        yield patient
+    return followed(list(patients), lines, lambda patient: patient.name)
 
 
 def sound_report(dataset_dir: str | Path, cache_dir: str | Path | None) -> DatasetReport:

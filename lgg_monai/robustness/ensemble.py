@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
+from lgg_monai.progress import Progress, followed
 from lgg_monai.robustness.kept import kept_probability, require_probabilities
 from lgg_monai.robustness.labels import LabelReader
 from lgg_monai.robustness.mask_rules import PRESENT, MaskRule
@@ -27,7 +28,6 @@ METHOD = (
     "mean, and each member alone, becomes a mask by the same rule. Differences are the ensemble less the member, over "
     "patients in pairs, with 95 % percentile bootstrap intervals over people."
 )
-Progress = Callable[[int, int, str], None]
 _Tested = dict[str, tuple[Run, dict[str, Any]]]  # by patient: the run that was tested on it, and its datalist entry
 
 
@@ -65,9 +65,7 @@ def score_ensemble(
     names = sorted(next(iter(members.values())))
     rows: dict[str, list[dict[str, Any]]] = {label: [] for label in members}
     mean_rows = []
-    for number, name in enumerate(names):
-        if progress is not None:
-            progress(number, len(names), name)
+    for name in followed(names, progress, str):
         mean_row, own = _score_patient({label: tested[name] for label, tested in members.items()}, reader, rule)
         mean_rows.append(mean_row)
         for label, row in own.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
+from lgg_monai.progress import Progress, followed
 from lgg_monai.robustness.charts import draw, error_chart
 from lgg_monai.robustness.error_types import (
     DEFINITIONS,
@@ -46,7 +47,6 @@ METHOD = {
     ),
     "neighbour_dice": "mean Dice of every two neighbouring slices in which the label has tumour",
 }
-Progress = Callable[[int, int, str], None]
 
 
 def explain_errors(
@@ -72,11 +72,7 @@ def explain_errors(
     described = describe_runs(runs)
     reader = LabelReader(dataset_dir)
     members = [(run, entry) for run in runs for entry in run.datalist["test"]]
-    rows = []
-    for number, (run, entry) in enumerate(members):
-        if progress is not None:
-            progress(number, len(members), entry["patient"])
-        rows.append(_judge(run, entry, reader))
+    rows = [_judge(run, entry, reader) for run, entry in followed(members, progress, lambda own: own[1]["patient"])]
     rows.sort(key=lambda row: row["patient"])
     content = {
         **described,

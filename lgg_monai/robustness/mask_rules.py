@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lgg_monai.analysis.runs import distinct_labels, require_scored_apart
 from lgg_monai.analysis.scoring import PROBABILITY_SCORING, describe_runs
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
+from lgg_monai.progress import Progress, followed
 from lgg_monai.robustness.kept import kept_probability, require_probabilities
 from lgg_monai.robustness.labels import LabelReader
 from lgg_monai.transforms.components import NEIGHBOURS, SMALLEST_COMPONENT, SMALLEST_SHARE
@@ -31,7 +32,6 @@ METHOD = (
     "mean volume Dice, people resampled in pairs, 95 % interval. The best is chosen on the patients that score it, "
     "which flatters it; cross-fitted is not: for each fold's patients the rule is chosen on those of the others."
 )
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,7 @@ def choose_rule(
     # A fold's number is in its folder's name alone: others may be missing, or be of another cross-validation.
     labels = distinct_labels([run.folder.resolve() for run in runs])
     names, folds, dice = [], [], []
-    for done, (number, run, entry) in enumerate(members):
-        if progress is not None:
-            progress(done, len(members), entry["patient"])
+    for number, run, entry in followed(members, progress, lambda own: own[2]["patient"]):
         probability = kept_probability(run, entry)
         dice.append(rule_scores(probability, reader.of(run, entry, probability.shape), rules))
         names.append(entry["patient"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from lgg_monai.analysis.paired import RESAMPLES, SEED, paired_difference
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.files import write_json
-from lgg_monai.provenance import commit, versions
+from lgg_monai.progress import Progress, followed
 from lgg_monai.robustness.charts import draw, robustness_chart
 from lgg_monai.robustness.degradations import CLEAN, DEGRADATIONS
 from lgg_monai.robustness.degrade import Degradation, degrade, restore
@@ -27,7 +27,6 @@ METHOD = (
     f"people resampled in pairs {RESAMPLES} times with seed {SEED}, 95 % percentile interval; worse: patients who "
     "lose Dice. Changes that the normalisation undoes exactly show as 0."
 )
-Progress = Callable[[int, int, str], None]
 
 
 def measure_robustness(
@@ -70,8 +69,6 @@ def measure_robustness(
         **describe(models),
         "seed": seed,
         "method": METHOD,
-        "versions": versions(),
-        "commit": commit(),
         "clean": summarise(rows[CLEAN.label]),
         "table": table,
     }
@@ -96,10 +93,7 @@ def score_degraded(
         Rows of scores by the degradation's label, patients in one order.
     """
     rows: dict[str, list[dict[str, Any]]] = {degradation.label: [] for degradation in (CLEAN, *degradations)}
-    members = list(patients(models))
-    for number, (model, entry) in enumerate(members):
-        if progress is not None:
-            progress(number, len(members), entry["patient"])
+    for model, entry in followed(patients(models), progress, lambda own: own[1]["patient"]):
         image, label = model.read(entry), model.label_of(entry)[0].numpy().astype(bool)
         for degradation in (CLEAN, *degradations):
             degraded, transform = degrade(degradation, image, entry["copied_sequences"], entry["patient"], seed)

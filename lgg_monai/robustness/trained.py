@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from lgg_monai.engines.run_folder import RUN, has_ended
 from lgg_monai.engines.tta import LEFT_RIGHT, SMALLEST_PROBABILITY
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
+from lgg_monai.provenance import commit, versions
 from lgg_monai.transforms.components import without_specks
 
 logger = logging.getLogger(__name__)
@@ -169,15 +170,13 @@ def load_model(
     return TrainedModel(str(source), files, networks, preprocessing, postprocessing, inferer, chosen, datalist)
 
 
-def patients(models: Sequence[TrainedModel]) -> Iterator[tuple[TrainedModel, dict[str, Any]]]:
-    """Give each patient with the model that is to segment it."""
-    for model in models:
-        for entry in model.datalist["patients"]:
-            yield model, entry
+def patients(models: Sequence[TrainedModel]) -> list[tuple[TrainedModel, dict[str, Any]]]:
+    """List each patient with the model that is to segment it."""
+    return [(model, entry) for model in models for entry in model.datalist["patients"]]
 
 
 def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
-    """Say which models and patients the numbers of a report belong to."""
+    """Say which models and patients the numbers of a report belong to, and what made the report."""
     names = [entry["patient"] for _, entry in patients(models)]
     return {
         "models": [{"source": model.label, "checkpoints": model.checkpoints} for model in models],
@@ -188,6 +187,8 @@ def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
         "people": len(set(map(person_of, names))),
         "patients_seen_in_training_or_validation": sum(len(model.datalist["seen"]) for model in models),
         "device": str(models[0].device),
+        "versions": versions(),
+        "commit": commit(),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ from lgg_monai.analysis.output import new_folder, require_new_folder, require_pa
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.files import write_json
-from lgg_monai.provenance import commit, versions
+from lgg_monai.progress import Progress, followed
 from lgg_monai.robustness.calibration import DEFINITIONS, Counts, calibration, count_voxels, head_of
 from lgg_monai.robustness.charts import draw, trust_chart
 from lgg_monai.robustness.temperature import DEFINITION, count_logits, judge_temperature
 from lgg_monai.robustness.trained import TrainedModel, describe, load_models, patients
 from lgg_monai.robustness.uncertainty import MEASURES, judge, uncertainties
 
-Progress = Callable[[int, int, str], None]
 REGIONS = ("head", "band")
 
 
@@ -54,10 +53,8 @@ def measure_trust(
     require_packages("matplotlib")
     models = load_models(sources, dataset_dir, subset, checkpoints, device)
     rows, counts, logits = [], [], []
-    members = list(patients(models))
-    for number, (model, entry) in enumerate(members):
-        if progress is not None:
-            progress(number, len(members), entry["patient"])
+    members = patients(models)
+    for model, entry in followed(members, progress, lambda own: own[1]["patient"]):
         row, own, own_logits = judge_patient(model, entry)
         rows.append(row)
         counts.append(own)
@@ -66,8 +63,6 @@ def measure_trust(
     names = [name for name in MEASURES if all(name in row for row in rows)]
     content = {
         **describe(models),
-        "versions": versions(),
-        "commit": commit(),
         "definitions": DEFINITIONS | {"temperature": DEFINITION} | {name: MEASURES[name] for name in names},
         "volume_dice": summarise(rows)["volume_dice"],
         "calibration": {region: calibration([own[region] for own in counts], scans) for region in REGIONS},
