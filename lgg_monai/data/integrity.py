@@ -163,14 +163,36 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.copied = tuple(SEQUENCES[c] for c in OTHERS if np.array_equal(image[c], image[FLAIR]))
     report.normalised = bool(image[FLAIR].min() < 0 and (image[FLAIR] == 0).mean() > SHARE_OF_AIR)
     report.warnings = _lost_slices(patient, image)
-    by_slice = np.ascontiguousarray(np.moveaxis(_in_one_type(image), -1, 0))
-    hashes = [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
+    by_slice = _by_slice(image)
+    hashes = _hashes(by_slice)
     blank = [picture.min() == picture.max() for picture in by_slice]
     report.digests = frozenset(h for h, skip in zip(hashes, blank, strict=True) if not skip)
-    mask_hash = hashlib.blake2b(np.packbits(tumour).tobytes(), digest_size=16).hexdigest()
-    report.fingerprint = hashlib.sha256(" ".join([*hashes, mask_hash]).encode()).hexdigest()
+    report.fingerprint = _with_mask(hashes, label)
     report.image_fingerprint = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     return report
+
+
+def fingerprint_of(image: np.ndarray, label: np.ndarray) -> str:
+    """Hash all pixels and the mask of a patient as they were read, as `PatientReport` and datalists have it.
+
+    Args:
+        image: ``[3, X, Y, Z]``.
+        label: ``[1, X, Y, Z]``.
+    """
+    return _with_mask(_hashes(_by_slice(image)), label)
+
+
+def _by_slice(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(_in_one_type(image), -1, 0))
+
+
+def _hashes(by_slice: np.ndarray) -> list[str]:
+    return [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
+
+
+def _with_mask(hashes: list[str], label: np.ndarray) -> str:
+    mask_hash = hashlib.blake2b(np.packbits(label[0] > 0).tobytes(), digest_size=16).hexdigest()
+    return hashlib.sha256(" ".join([*hashes, mask_hash]).encode()).hexdigest()
 
 
 def _in_one_type(image: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lgg_monai.analysis.runs import Run
 from lgg_monai.data import find_patients, read_patient
+from lgg_monai.data.integrity import fingerprint_of
 from lgg_monai.data.patients import is_turned, patient_of
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.errors import LggError
@@ -30,11 +31,11 @@ class LabelReader:
         """Return a test patient's true mask, boolean ``[X, Y, Z]``.
 
         Raises:
-            LggError: there is none, it has another shape, or as many voxels as that of the evaluation had not.
+            LggError: there is none, or image or mask are not those that were trained with and scored.
         """
         name = entry["patient"]
         patient = self._here.get(name) or patient_of(dict(entry))
-        _, stored = read_patient(patient)
+        image, stored = read_patient(patient)
         if stored is None:
             raise LggError(f"patient {name} has no label in {patient.image}: give labelled patients by --dataset_dir")
         evaluation = run.folder / EVALUATION
@@ -47,6 +48,13 @@ class LabelReader:
             raise LggError(message)
         label = np.asarray(stored)[0] > 0
         # Otherwise what is told here would be of other labels than those that were scored.
-        if label.shape != tuple(shape) or int(label.sum()) != run.patients[name]["tumour_voxels"]:
-            raise LggError(f"patient {name}: the label is not that of the evaluation in {evaluation}: evaluate again")
+        same = label.shape == tuple(shape) and int(label.sum()) == run.patients[name]["tumour_voxels"]
+        # Evaluations are of the data that the run was trained with. A list that was written by hand knows no pixels.
+        known = entry.get("fingerprint")
+        if not same or (known and fingerprint_of(image, stored) != known):
+            message = (
+                f"patient {name}: image or label in {patient.image} are not those that {evaluation} scored: give the "
+                "patients as they were by --dataset_dir, or train and evaluate on those that are there"
+            )
+            raise LggError(message)
         return label

@@ -307,6 +307,9 @@ def test_patients_without_tumour_have_errors_and_no_neighbouring_slices(
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    listed = json.loads((run / "datalist.json").read_text())
+    listed["test"] = [{key: entry[key] for key in entry if key != "fingerprint"} for entry in listed["test"]]
+    (run / "datalist.json").write_text(json.dumps(listed))
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # such as NumPy's, of a mean of nothing
         content = explain_errors([run], tmp_path / "out", own_phantom)
@@ -357,7 +360,7 @@ def test_errors_of_unscored_runs_and_changed_labels_are_refused(
     masks = sorted((own_phantom / name).glob("*_mask.tif"))
     for mask in masks:
         tifffile.imwrite(mask, 255 - tifffile.imread(mask))
-    with pytest.raises(LggError, match=rf"patient {name}: the label is not that of the evaluation"):
+    with pytest.raises(LggError, match=rf"patient {name}: image or label in .* are not those that .*evaluation scored"):
         explain_errors([trained], tmp_path / "out", own_phantom)
     for mask in masks:
         mask.unlink()
@@ -370,6 +373,18 @@ def test_errors_of_unscored_runs_and_changed_labels_are_refused(
     with pytest.raises(LggError, match="it was not evaluated: evaluate it first"):
         explain_errors([copy], tmp_path / "out", own_phantom)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_label_of_the_same_size_in_another_place_is_refused(
+    trained: Path, phantom: Path, own_phantom: Path, tmp_path: Path
+) -> None:
+    """Shape and number of voxels were all that told ensembles and rules whose labels they read."""
+    members = halves(trained, phantom, tmp_path)
+    name = next(iter(dice_of(trained / SCORES)))
+    for mask in (own_phantom / name).glob("*_mask.tif"):
+        tifffile.imwrite(mask, np.flipud(tifffile.imread(mask)))
+    with pytest.raises(LggError, match=rf"patient {name}: image or label in .* by --dataset_dir, or train"):
+        score_ensemble(members, tmp_path / "out", own_phantom)
 
 
 def test_rules_are_chosen_over_folds(
