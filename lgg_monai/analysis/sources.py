@@ -1,4 +1,4 @@
-"""Which runs are meant: run folders, the folds of cross-validations, bundles; each run and each patient once."""
+"""Which runs are meant: run folders, the folds of cross-validations, bundles; each run and each person once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lgg_monai.data.patients import person_of
 from lgg_monai.data.split import PLAN
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.run_folder import RUN
@@ -103,18 +104,20 @@ def _compare_with_plan(source: Path, found: set[int]) -> None:
 
 
 def require_apart(patients: Iterable[tuple[str, Iterable[str]]]) -> None:
-    """Prove that no patient is counted twice.
+    """Prove that no person is counted twice: what is chosen for one run's patients must not have been on their scans.
 
     Args:
         patients: of each run its name and the patients that it is judged by.
 
     Raises:
-        LggError: names a patient of two runs, and both.
+        LggError: names a patient of two runs, or two scans of one person, and both runs.
     """
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[str, str]] = {}
     for run, names in patients:
         for name in names:
-            other = owners.setdefault(name, run)
+            other, before = owners.setdefault(person_of(name), (run, name))
             if other != run:
                 where = f"patient {name} is tested in {other} and {run}"
+                if before != name:
+                    where = f"{before}, tested in {other}, and {name}, tested in {run}, are one person by their names"
                 raise LggError(f"{where}: give runs that were tested on different patients")

@@ -10,7 +10,7 @@ from run_folders import edit_json, write_run
 
 from lgg_monai.analysis.compared import load_runs
 from lgg_monai.analysis.runs import distinct_labels, require_scored_apart
-from lgg_monai.analysis.sources import expand_folds
+from lgg_monai.analysis.sources import expand_folds, require_apart
 from lgg_monai.errors import LggError
 
 
@@ -41,6 +41,16 @@ def test_one_run_is_refused(pair: list[Path]) -> None:
 
 def test_the_same_run_twice_is_refused_however_it_is_written(pair: list[Path]) -> None:
     assert "given twice" in refusal([pair[0], pair[0].parent / "pspnet" / ".." / "unet"])
+
+
+def test_two_scans_of_one_person_are_not_tested_in_two_runs() -> None:
+    """A rule or temperature that is chosen on the other runs' patients would be chosen on this person's scans too."""
+    apart = [("a", ["sub-01_ses-1", "sub-01_ses-2"]), ("b", ["sub-02_ses-1"])]
+    require_apart(apart)
+    with pytest.raises(LggError, match=r"sub-01_ses-1, tested in a, and sub-01_ses-3, tested in c, are one person"):
+        require_apart([*apart[:1], ("c", ["sub-01_ses-3"])])
+    with pytest.raises(LggError, match="patient sub-02_ses-1 is tested in b and c: give runs"):
+        require_apart([*apart, ("c", ["sub-02_ses-1"])])
 
 
 def test_a_folder_that_is_no_run_is_refused(pair: list[Path], tmp_path: Path) -> None:
