@@ -20,12 +20,13 @@ from lgg_monai.data.patients import person_of
 from lgg_monai.data.seen import DATALIST, read_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
+from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.run_folder import RUN, has_ended
 from lgg_monai.engines.tta import LEFT_RIGHT, SMALLEST_PROBABILITY
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object
 from lgg_monai.provenance import commit, versions
-from lgg_monai.transforms.components import without_specks
+from lgg_monai.transforms.components import SMALLEST_COMPONENT, SMALLEST_SHARE, without_specks
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class TrainedModel:
         postprocessing: of a batch with ``pred`` (logits), to a binary mask.
         inferer: runs a network over a volume ``[1, 3, X, Y, Z]``.
         device: of the networks.
+        specks: ``smallest_component`` and ``smallest_share`` of `configs/evaluate.yaml`.
         datalist: the patients to work on, see :func:`lgg_monai.data.evaluation_datalist`.
     """
 
@@ -52,6 +54,7 @@ class TrainedModel:
     postprocessing: Compose
     inferer: Inferer
     device: torch.device
+    specks: dict[str, Any]
     datalist: dict[str, Any]
 
     def read(self, entry: dict[str, Any]) -> torch.Tensor:
@@ -90,10 +93,11 @@ class TrainedModel:
         return torch.sigmoid(logits.flip(LEFT_RIGHT) if mirrored else logits)[0].float().cpu()
 
     def mask(self, probability: torch.Tensor) -> torch.Tensor:
-        """Turn a probability map ``[1, X, Y, Z]`` into the binary mask ``[X, Y, Z]`` that an evaluation would score."""
+        """Turn a probability map ``[1, X, Y, Z]`` into the binary mask ``[X, Y, Z]`` that an evaluation scores."""
         logits = torch.logit(probability, eps=SMALLEST_PROBABILITY)[None]
         mask = torch.as_tensor(self.postprocessing({"pred": logits})["pred"])[0, 0].bool()
-        return torch.from_numpy(without_specks(mask.numpy()))
+        kept = without_specks(mask.numpy(), self.specks["smallest_component"], self.specks["smallest_share"])
+        return torch.from_numpy(kept)
 
     @property
     def _reading(self) -> int:
@@ -147,6 +151,7 @@ def load_model(
     parser["device"] = str(chosen)
     if run:
         parser["output_dir"] = str(run)  # as it lies now, with the cache beside it
+    specks = _specks(run)
     try:
         root = Path(parser.get_parsed_content("bundle_root"))
         own = run / "checkpoints" / BEST if run else root / SHIPPED
@@ -167,7 +172,7 @@ def load_model(
         raise LggError(message) from error
     subset = subset or (None if run else "all")
     datalist = evaluation_datalist(data, str(run or root), subset, files, cache, writes=False)
-    return TrainedModel(str(source), files, networks, preprocessing, postprocessing, inferer, chosen, datalist)
+    return TrainedModel(str(source), files, networks, preprocessing, postprocessing, inferer, chosen, specks, datalist)
 
 
 def patients(models: Sequence[TrainedModel]) -> list[tuple[TrainedModel, dict[str, Any]]]:
@@ -179,7 +184,7 @@ def describe(models: Sequence[TrainedModel]) -> dict[str, Any]:
     """Say which models and patients the numbers of a report belong to, and what made the report."""
     names = [entry["patient"] for _, entry in patients(models)]
     return {
-        "models": [{"source": model.label, "checkpoints": model.checkpoints} for model in models],
+        "models": [{"source": model.label, "checkpoints": model.checkpoints, **model.specks} for model in models],
         "subset": models[0].datalist["subset"],
         "phantom": any(model.datalist["phantom"] for model in models),
         "fingerprint": models[0].datalist["fingerprint"],
@@ -209,6 +214,16 @@ def _require_apart(folders: Sequence[Path], subset: str | None) -> None:
         (folder, [entry["patient"] for part in parts for entry in datalist.get(part, [])])
         for folder, datalist in datalists.items()
     )
+
+
+def _specks(run: Path | None) -> dict[str, Any]:
+    """Give the rule on small parts that a run was scored with, or else the one that it would be scored with."""
+    present = {"smallest_component": SMALLEST_COMPONENT, "smallest_share": SMALLEST_SHARE}
+    path = None if run is None else run / EVALUATION / "summary.json"
+    if path is None or not path.is_file():
+        return present
+    config = read_object(path, "evaluation summary").get("config") or {}
+    return {key: config.get(key, 0) for key in present} if config else present  # an evaluation of before had none
 
 
 def _run_config(folder: Path) -> ConfigParser:

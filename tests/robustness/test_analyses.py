@@ -107,6 +107,19 @@ def test_clean_scans_score_as_in_the_evaluation(trained: Path, phantom: Path) ->
     assert max(expected.values()) > 0.3  # this compares more than empty masks
 
 
+def test_masks_are_made_by_the_rule_of_the_runs_evaluation(
+    trained: Path, phantom: Path, tmp_path: Path, in_repository: Path
+) -> None:
+    copy = Path(shutil.copytree(trained, tmp_path / "run"))
+    settings = {**SETTINGS, "dataset_dir": str(phantom), "output_dir": str(copy)}
+    execute(["bundles/plain_unet.yaml", "configs/evaluate.yaml"], "eval", {**settings, "smallest_component": 20000})
+    assert set(dice_of(copy / SCORES).values()) == {0.0}  # nothing is that large
+    content = measure_robustness([copy], tmp_path / "out", phantom, degradations=FEW[:1])
+    assert content["clean"]["volume_dice"]["max"] == 0
+    (described,) = content["models"]
+    assert (described["smallest_component"], described["smallest_share"]) == (20000, 0.5)
+
+
 def test_the_mirror_image_is_that_of_test_time_flips(trained: Path, phantom: Path, in_repository: Path) -> None:
     model = load_model(trained, phantom)
     entry = model.datalist["patients"][0]
