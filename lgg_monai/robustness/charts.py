@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lgg_monai.robustness.calibration import BAND
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -52,20 +54,21 @@ def error_chart(table: Rows) -> Plot:
     sides = [row for row in table if "_" in row["errors"]]
     both = [row for row in table if "_" not in row["errors"]]
     highest = max([0.01, *(row["high"] if row["high"] is not None else row["gain"] for row in table)])
-    panels = tuple(_gains(rows, 1.05 * highest) for rows in (sides, both))
+    titled = {"missed and added apart": sides, "missed and added together": both}
+    panels = tuple(_gains(rows, title, 1.05 * highest) for title, rows in titled.items())
     title = "volume Dice gained if errors of one kind were mended, 95 % interval over patients"
     return Plot("errors", "errors", title, panels, columns=2)
 
 
-def _gains(rows: Rows, highest: float) -> Draw:
+def _gains(rows: Rows, title: str, highest: float) -> Draw:
     def draw_panel(axis: Axes, theme: Theme) -> None:
         for place, row in enumerate(reversed(rows)):
-            axis.barh(place, row["gain"], color=theme.runs[0], height=0.6)
+            axis.barh(place, row["gain"], color=theme.runs[0], alpha=0.6, height=0.6)  # the interval shows on it
             if row["low"] is not None:
                 axis.plot([row["low"], row["high"]], [place, place], color=theme.ink, lw=1.2)
-        labels = [f"{row['errors']} ({row['share'] or 0:.0%} of voxels)".replace("_", " ") for row in reversed(rows)]
+        labels = [f"{row['errors']} ({row['share'] or 0:.0%} of errors)".replace("_", " ") for row in reversed(rows)]
         axis.set_yticks(range(len(rows)), labels, fontsize=8)
-        axis.set(title="volume Dice gained if mended", xlim=(0, highest))
+        axis.set(title=title, xlabel="volume Dice gained if mended, 95 % interval", xlim=(0, highest))
         axis.locator_params(axis="x", nbins=5)
 
     return draw_panel
@@ -80,6 +83,7 @@ def _differences(rows: Rows, limits: tuple[float, float]) -> Draw:
             axis.plot(row["difference"], place, "o", color=theme.runs[0], ms=4)
         labels = [f"{row['degradation']} {row['severity']}".strip() for row in reversed(rows)]
         axis.set_yticks(range(len(rows)), labels, fontsize=8)
+        axis.set(xlabel="less that of clean scans, 95 % interval")
         axis.set(title="change of volume Dice", xlim=limits, ylim=(-0.7, len(rows) - 0.3))
         axis.locator_params(axis="x", nbins=5, prune="both")  # more would run into one another, or off the picture
 
@@ -88,12 +92,13 @@ def _differences(rows: Rows, limits: tuple[float, float]) -> Draw:
 
 def _reliability(content: Mapping[str, Any]) -> Draw:
     regions, temperature = content["calibration"], content["temperature"]
-    curves = [("head", regions["head"], 0, "o-"), ("band", regions["band"], 1, "s-")]
+    low, high = BAND
+    curves = [("head", regions["head"], 0, "o-"), (f"band, {low} to {high}", regions["band"], 1, "s-")]
     if temperature:
-        curves.append((f"band, logits / {temperature['value']:.2f}", temperature["calibration"]["band"], 1, "s:"))
+        curves.append((f"band, logits / {temperature['value']:.2f}", temperature["calibration"]["band"], 2, "^--"))
 
     def draw_panel(axis: Axes, theme: Theme) -> None:
-        axis.plot([0, 1], [0, 1], color=theme.ink, lw=0.8, ls=":")
+        axis.plot([0, 1], [0, 1], color=theme.ink, lw=0.8, ls=":", label="perfect")
         for name, own, number, mark in curves:
             bins = [each for each in own["bins"] if each["voxels"]]
             x, y = [each["mean_probability"] for each in bins], [each["tumour_share"] for each in bins]
@@ -125,7 +130,7 @@ def _referral(measures: Mapping[str, Mapping[str, Any]]) -> Draw:
         best = next(iter(measures.values()))["curve"]
         y = [point["best_possible"] for point in best]
         axis.plot([point["share"] for point in best], y, color=theme.ink, lw=0.8, ls=":", label="best possible")
-        axis.set(title="the rest's mean volume Dice", xlabel="share of patients referred")
+        axis.set(title="mean volume Dice of the others", xlabel="share of patients referred, the least certain first")
         axis.legend(loc="best")
 
     return draw_panel
