@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,7 @@ LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v")
 WIDTH, HEIGHT = 4.6, 3.2  # inches of one panel
 DPI = 120
+LABEL_WIDTH = 26  # characters of a run's name in a line
 
 Draw = Callable[[Axes, Theme], None]
 
@@ -112,6 +115,12 @@ def save_plot(folder: Path, plot: Plot, stamp: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kind in ("png", "svg"):
         (folder / f"{plot.name}.{kind}").write_bytes(render(plot, LIGHT, kind, stamp))
+
+
+def wrapped(label: str) -> str:
+    """Break a run's name into lines of about the same length that a panel has room for."""
+    lines = math.ceil(len(label) / LABEL_WIDTH)
+    return textwrap.fill(label, math.ceil(len(label) / lines))
 
 
 def run_colour(theme: Theme, number: int) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from lgg_monai.analysis.figures import Draw, Plot, Theme, run_colour, run_line, run_marker
+from lgg_monai.analysis.figures import Draw, Plot, Theme, run_colour, run_line, run_marker, wrapped
 from lgg_monai.analysis.runs import Run
 from lgg_monai.analysis.speed import series
 from lgg_monai.engines.summary import METRICS
@@ -84,8 +84,10 @@ def _curve(runs: Sequence[Run], name: str, against: str) -> Draw:
                 axis.plot(*series(fold.history, name, against), color=run_colour(theme, number), lw=0.6, alpha=0.45)
             x, y = series(run.history, name, against)
             mark = run_marker(number) if len(x) == 1 else None
-            axis.plot(x, y, run_line(number), color=run_colour(theme, number), marker=mark, lw=1.6, label=run.label)
+            line, label = run_line(number), wrapped(run.label)
+            axis.plot(x, y, line, color=run_colour(theme, number), marker=mark, lw=1.6, label=label)
         axis.set(title=SERIES[name], xlabel=AXES[against])
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True))  # there is no epoch 2.5
         if name.endswith("iou"):
             axis.set_ylim(0, 1)
         axis.legend(loc="best")
@@ -100,8 +102,12 @@ def _scatter(first: str, other: str, table: Sequence[Mapping[str, Any]], number:
             rows = [row for row in table if bool(row["missing_sequences"]) is missing]
             x, y = [row["volume_dice"][0] for row in rows], [row["volume_dice"][number] for row in rows]
             colour = run_colour(theme, number)
-            axis.scatter(x, y, s=30, lw=1.3, edgecolors=colour, facecolors="none" if missing else colour, alpha=0.85)
-        axis.set(title="volume Dice", xlabel=first, ylabel=other, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+            face, label = ("none", "a sequence missing") if missing else (colour, "all acquired")
+            axis.scatter(x, y, s=30, lw=1.3, edgecolors=colour, facecolors=face, alpha=0.85, label=label)
+            if missing and rows:
+                axis.legend(loc="best")
+        axis.set(title="volume Dice", xlabel=wrapped(first), ylabel=wrapped(other))
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axis.set_aspect("equal")
 
     return draw
@@ -109,12 +115,15 @@ def _scatter(first: str, other: str, table: Sequence[Mapping[str, Any]], number:
 
 def _by_size(labels: Sequence[str], table: Sequence[Mapping[str, Any]]) -> Draw:
     def draw(axis: Axes, theme: Theme) -> None:
-        for number, label in enumerate(labels):
-            x, y = [max(row["tumour_voxels"], 1) for row in table], [row["volume_dice"][number] for row in table]
+        x = [max(row["tumour_voxels"], 1) for row in table]
+        for number, label in enumerate(map(wrapped, labels)):
+            y = [row["volume_dice"][number] for row in table]
             axis.scatter(x, y, s=26, marker=run_marker(number), color=run_colour(theme, number), alpha=0.8, label=label)
         axis.set_xscale("log")
+        # Between powers of ten too, as one or two of them tell no sizes; on a wide axis there is no room.
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(x) < 300 * min(x) else (1,)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.set(title="volume Dice", xlabel="tumour size, voxels (log scale)", ylim=(-0.02, 1.02))
         axis.legend(loc="best")
 
@@ -124,7 +133,7 @@ def _by_size(labels: Sequence[str], table: Sequence[Mapping[str, Any]]) -> Draw:
 def _by_site(labels: Sequence[str], table: Sequence[Mapping[str, Any]]) -> Draw:
     def draw(axis: Axes, theme: Theme) -> None:
         sites = sorted({row["site"] for row in table})
-        for number, label in enumerate(labels):
+        for number, label in enumerate(map(wrapped, labels)):
             # Runs stand side by side at each site.
             shift = (number - (len(labels) - 1) / 2) * 0.5 / max(len(labels), 2)
             x = [sites.index(row["site"]) + shift for row in table]
