@@ -230,6 +230,8 @@ def _voxels(path: Path) -> np.ndarray:
 def _unreadable(path: Path, error: Exception) -> LggError:
     if is_broken_link(path):
         return LggError(f"{path} is a broken link: fetch what it leads to, or replace it")
+    if not path.exists():  # such as a folder of TIFF slices that a run remembers, and that was moved since
+        return LggError(f"there is no {path}: copy it there, or give --dataset_dir, the folder that holds it now")
     message = f"cannot read {path} as NIfTI ({type(error).__name__}: {error}): replace the file"
     return LggError(" ".join(message.split()))
 

@@ -375,6 +375,9 @@ def test_errors_of_unscored_runs_and_changed_labels_are_refused(
         tifffile.imwrite(mask, 255 - tifffile.imread(mask))
     with pytest.raises(LggError, match=rf"patient {name}: image or label in .* are not those that .*evaluation scored"):
         explain_errors([trained], tmp_path / "out", own_phantom)
+    record = json.loads((trained / "datalist.json").read_text())["test"][0]
+    with pytest.raises(LggError, match=r"there is no .*elsewhere: copy it there, or give --dataset_dir, the folder"):
+        LabelReader().of(require_scored_apart([trained])[0], record | {"image": str(tmp_path / "elsewhere")}, ())
     for mask in masks:
         mask.unlink()
     with pytest.raises(LggError, match=rf"no masks .* in .*{name}"):
