@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,8 @@ def _evaluation_command(run: Run) -> str:
     bundle = run.config.get("bundle_root") or "bundles/unet"
     configs = f"\"['{bundle}.yaml','configs/evaluate.yaml']\""
     data = (run.record.get("data") or {}).get("dataset_dir", "DIR")
-    return f"python -m monai.bundle run --config_file {configs} --dataset_dir {data} --output_dir {run.folder}"
+    dataset_dir, folder = (shlex.quote(str(path)) for path in (data, run.folder))
+    return f"python -m monai.bundle run --config_file {configs} --dataset_dir {dataset_dir} --output_dir {folder}"
 
 
 def _stamp(runs: Sequence[Run], differences: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.runs import Run
+from lgg_monai.data.integrity import fingerprint_of
 from lgg_monai.data.patients import patient_of, read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.drawing.overlays import broadened, draw_overlay, head_box, intensity_window, save_png
@@ -77,6 +78,8 @@ def _row(folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str) ->
     predictions = [read_prediction(run.tested_in(name) / EVALUATION / PREDICTIONS / f"{name}.npz") for run in runs]
     entry = next(entry for entry in runs[0].datalist["test"] if entry["patient"] == name)
     image, label = read_patient(patient_of(entry))
+    if label is not None and entry.get("fingerprint") not in (None, fingerprint_of(image, label)):
+        raise LggError(f"image or label of {name} in {entry['image']} changed since the runs were trained and scored")
     flair = np.asarray(image)[FLAIR]
     true = np.zeros(flair.shape, dtype=bool) if label is None else np.asarray(label)[0] > 0
     if any(prediction.shape != flair.shape for prediction in predictions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -146,11 +147,12 @@ def test_plots_pictures_and_numbers_lie_beside_the_page(report: Path) -> None:
 def test_a_run_without_scores_leaves_quality_out_and_says_how_to_make_it(
     runs: list[Path], tmp_path: Path, quick: None
 ) -> None:
-    bare = Path(shutil.copytree(runs[1], tmp_path / "bare"))
+    bare = Path(shutil.copytree(runs[1], tmp_path / "a bare run"))
     shutil.rmtree(bare / "evaluation")
     page = compare([runs[0], bare], tmp_path / "report", measured=False).read_text()
-    assert "bare: it was not evaluated" in page
+    assert "a bare run: it was not evaluated" in page
     assert "configs/evaluate.yaml" in page
+    assert f"--output_dir '{bare}'" in html.unescape(page)  # as one word to a shell
     assert "Wilcoxon p" not in page
 
 
@@ -242,6 +244,17 @@ def test_pictures_are_left_out_with_a_note_where_the_data_are_gone(
     shutil.rmtree(copies[1] / "evaluation" / "predictions")
     report = compare(copies, tmp_path / "report", measured=False).parent
     assert any("evaluate the run again" in note for note in content_of(report)["notes"])
+    assert not (report / "pictures").exists()
+
+
+def test_labels_that_changed_since_are_not_drawn_as_those_that_were_scored(
+    runs: list[Path], tmp_path: Path, quick: None
+) -> None:
+    copies = [Path(shutil.copytree(run, tmp_path / name)) for run, name in zip(runs, "ab", strict=True)]
+    datalist = json.loads((copies[0] / "datalist.json").read_text())
+    edit_json(copies[0] / "datalist.json", test=[entry | {"fingerprint": "before"} for entry in datalist["test"]])
+    report = compare(copies, tmp_path / "report", measured=False).parent
+    assert any("changed since the runs were trained and scored" in note for note in content_of(report)["notes"])
     assert not (report / "pictures").exists()
 
 
