@@ -11,6 +11,7 @@ import numpy as np
 from lgg_monai.data.patients import person_of
 
 INTERVAL = (2.5, 97.5)
+RESAMPLES = 2000
 
 
 def people_of(patients: Sequence[str]) -> np.ndarray:
@@ -26,7 +27,7 @@ def people_of(patients: Sequence[str]) -> np.ndarray:
     return np.array([numbers.setdefault(person_of(name), len(numbers)) for name in patients], dtype=int)
 
 
-def draw_people(people: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def draw_people(people: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """Draw as many people as there are, with replacement.
 
     Args:

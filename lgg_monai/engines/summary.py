@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.data.patients import scans_of
-from lgg_monai.engines.bootstrap import draw_people, drawn_sums, drawn_values, finite, interval, people_of
+from lgg_monai.engines.bootstrap import RESAMPLES, draw_people, drawn_sums, drawn_values, finite, interval, people_of
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing
 
@@ -77,7 +77,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def summarise(rows: Sequence[Row], resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
     """Aggregate the rows of `score_volume` over patients.
 
     All intervals are 95 % percentile bootstrap intervals that resample people, each with all scans, never scans or

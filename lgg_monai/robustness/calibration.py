@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.drawing.overlays import intensity_window
-from lgg_monai.engines.bootstrap import draw_people, finite, interval, people_of
+from lgg_monai.engines.bootstrap import RESAMPLES, draw_people, finite, interval, people_of
 
 BINS = 15
 BAND = (0.01, 0.99)
@@ -74,16 +74,13 @@ def count_voxels(probability: np.ndarray, label: np.ndarray, head: np.ndarray) -
     return {name: _count(probability[region], label[region]) for name, region in (("head", head), ("band", band))}
 
 
-def calibration(
-    counts: Sequence[Counts], patients: Sequence[str], resamples: int = 2000, seed: int = 0
-) -> dict[str, Any]:
+def calibration(counts: Sequence[Counts], patients: Sequence[str], resamples: int = RESAMPLES) -> dict[str, Any]:
     """Pool patients' counts of one region.
 
     Args:
         counts: one a patient.
         patients: their names.
         resamples: number of bootstrap resamples of people.
-        seed: makes the intervals reproducible.
 
     Returns:
         ``ece`` with ``ece_ci95``, ``bias`` with ``bias_ci95``, ``brier``, ``voxels`` and ``bins``:
@@ -94,7 +91,7 @@ def calibration(
     probability = np.stack([own.probability for own in counts])
     tumour = np.stack([own.tumour for own in counts]).astype(float)
     people = people_of(patients)
-    drawn = draw_people(people, resamples, seed)
+    drawn = draw_people(people, resamples)
     weights = np.stack([(drawn == person).sum(axis=1) for person in people], axis=1).astype(float)
     everyone = np.ones((1, len(counts)))
     several = len(set(people)) > 1

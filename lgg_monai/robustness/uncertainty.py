@@ -51,17 +51,13 @@ def uncertainties(
     return {name: found[name] for name in MEASURES if name in found}
 
 
-def judge(
-    uncertainty: Sequence[float], dice: Sequence[float], patients: Sequence[str], resamples: int = 2000, seed: int = 0
-) -> dict[str, Any]:
+def judge(uncertainty: Sequence[float], dice: Sequence[float], patients: Sequence[str]) -> dict[str, Any]:
     """Say how well an uncertainty finds the patients with low Dice.
 
     Args:
         uncertainty: one number a patient.
         dice: the patients' volume Dice.
         patients: their names.
-        resamples: number of bootstrap resamples of people, each with all scans.
-        seed: makes the intervals reproducible.
 
     Returns:
         ``rank_correlation`` (Spearman's, -1 would be perfect; None where all are alike, and of fewer than three
@@ -73,7 +69,7 @@ def judge(
     u, d = np.asarray(uncertainty, float), np.asarray(dice, float)
     count = len(u)
     people = people_of(patients)
-    drawn = draw_people(people, resamples, seed)
+    drawn = draw_people(people)
     u_drawn, d_drawn = (drawn_values(values, people, drawn) for values in (u, d))
     referred = math.ceil(REFERRED * count)
     order, worst = np.argsort(-u, kind="stable"), np.argsort(d, kind="stable")
