@@ -34,6 +34,15 @@ def test_rules_score_as_the_evaluation_does(seed: int) -> None:
     assert len(set(found)) > 3  # so that the comparison means something
 
 
+def test_parts_of_just_the_smallest_size_go_as_in_the_evaluation() -> None:
+    probability = np.zeros(SHAPE)
+    probability[0:4, 0:5, 0], probability[10:12, 0:5, 0] = 1, 1  # 20 and 10 voxels
+    label = probability > 0
+    for rule in (MaskRule(0.5, 10, 0), MaskRule(0.5, 0, 0.5), MaskRule(0.5, 9, 0), MaskRule(0.5, 0, 0.45)):
+        mask = without_specks(label, rule.smallest_component, rule.smallest_share)
+        assert rule_scores(probability, label, [rule]) == [score_volume(mask, label)["volume_dice"]]
+
+
 def test_empty_masks_have_a_score() -> None:
     nothing = np.zeros(SHAPE)
     assert rule_scores(nothing, nothing > 0, [PRESENT]) == [1.0]
