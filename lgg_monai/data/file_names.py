@@ -47,6 +47,8 @@ _TECHNIQUE = re.compile(
     rf"se|gre|tfe|ffe|f?spgr|mpr|fs|spir|spair|iso|p\d_iso|\d+mm|({_AGENT})\+?|bias|n4|bet|unstripped"
 )
 _WORD = re.compile(r"(?<![^\W_])((t1w?)?(c|gd|gado?|km)[+-]|w[_-]o|da[_-]fl|p\d_iso|fat_sat)(?![^\W_])|[^\W_]+", re.I)
+# Whom BIDS says was scanned, and when, which is nothing of a sequence: ses-post is not after contrast.
+_SUBJECT = re.compile(r"sub-[a-z0-9+]+(_ses-[a-z0-9+]+)?(?=_)", re.I)
 # Of contrast only behind T1 or before another such word; just before T1 they may be anything.
 _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
 # Folders below a patient's that do not name him.
@@ -94,7 +96,8 @@ def parse(name: str) -> FileName:
     """
     text, onto = without_registration(stem(name), _names_something)
     text = without_entities(text, _speaks, bool(_MASK.fullmatch(text.rpartition("_")[2].lower())))
-    words = [(match.group().lower(), match.span()) for match in _WORD.finditer(text)]
+    behind = subject.end() if (subject := _SUBJECT.match(text)) else 0
+    words = [(match.group().lower(), match.span()) for match in _WORD.finditer(text, behind)]
     last = len(words) - 1
     strong = [i for i, (word, _) in enumerate(words) if _is_strong(word)]
     flairs = [i for i in strong if _FLAIR.fullmatch(words[i][0])]

@@ -130,6 +130,10 @@ from lgg_monai.prediction.nifti import write_volume
         ("sub-01_acq-MPRAGEpost_T1w.nii.gz", "post", "sub-01"),
         ("sub-01_ce-dotarem_T1w.nii.gz", "post", "sub-01"),
         ("sub-01_ce-none_T1w.nii.gz", "pre", "sub-01"),
+        # Sessions before and after an operation.
+        ("sub-01_ses-post_T1w.nii.gz", "pre", "sub-01_ses-post"),
+        ("sub-01_ses-post_FLAIR.nii.gz", "flair", "sub-01_ses-post"),
+        ("sub-01_ses-pre_ce-gadolinium_T1w.nii.gz", "post", "sub-01_ses-pre"),
         ("sub-01_desc-brain_mask.nii.gz", "other", "sub-01"),
         ("sub-01_desc-tumor_dseg.nii.gz", "mask", "sub-01"),
         ("sub-01_acq-3D_space-FLAIR_label-lesionAcute_mask.nii.gz", "mask", "sub-01"),
