@@ -103,11 +103,16 @@ def whole(folder: Path) -> Iterator[None]:
     Meanwhile, and where the program was killed, a mark says that it is half made: `find_patients` refuses it.
 
     Args:
-        folder: holds nothing yet; created where it is missing.
+        folder: created where it is missing.
+
+    Raises:
+        LggError: the folder holds something by now, such as what another program began meanwhile.
     """
+    require_empty(folder)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / HALF_MADE
-    mark.touch()
+    mark.touch(exist_ok=False)
     try:
         yield
     except BaseException:
@@ -115,8 +120,9 @@ def whole(folder: Path) -> Iterator[None]:
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in (PHANTOM_MARKER, DATASET_JSON, HALF_MADE):
             (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):
-            folder.rmdir()
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
         raise
     mark.unlink()
 

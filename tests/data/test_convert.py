@@ -12,7 +12,8 @@ import pytest
 
 from lgg_monai.data import convert as module
 from lgg_monai.data.convert import convert
-from lgg_monai.data.patients import find_patients, read_patient
+from lgg_monai.data.integrity import PatientReport, inspect_patient
+from lgg_monai.data.patients import HALF_MADE, Patient, find_patients, read_patient
 from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom, write_phantom
 from lgg_monai.errors import LggError
 
@@ -216,9 +217,30 @@ def test_a_failure_takes_back_what_was_written(
 
 def test_what_a_killed_conversion_left_is_no_data_set(dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(convert(dataset, tmp_path / "msd"), tmp_path / "out")
-    with module.whole(tmp_path / "out"), pytest.raises(LggError, match=r"out is half made: wait until it is done, or"):
+    mark = tmp_path / "out" / HALF_MADE
+    mark.touch()
+    with pytest.raises(LggError, match=r"out is half made: wait until it is done, or"):
         find_patients(tmp_path / "out")
+    mark.unlink()
     assert len(find_patients(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("layout", ["msd", "nnunet"])
+def test_what_came_into_the_folder_during_the_check_stays(
+    layout: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "out" / (module.NNUNET_FOLDER if layout == "nnunet" else "")
+    own = root / "imagesTr" / "own.nii.gz"
+
+    def put(patient: Patient) -> PatientReport:
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.touch()
+        return inspect_patient(patient)
+
+    monkeypatch.setattr(module, "inspect_patient", put)
+    with pytest.raises(LggError, match="is not empty: choose another"):
+        convert(dataset, tmp_path / "out", layout=layout)  # type: ignore[arg-type]
+    assert [path for path in root.rglob("*") if path.is_file()] == [own]
 
 
 def test_slices_without_their_mask_are_refused_before_anything_is_written(dataset: Path, tmp_path: Path) -> None:
