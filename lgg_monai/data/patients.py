@@ -28,16 +28,17 @@ NETWORK_AXES = ("L", "P", "S")
 _PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")
 # What tells scans of one person apart: all that BIDS puts behind the subject, the last digits of BraTS's names of 2023
 # and later, of UPENN-GBM's and RHUH-GBM's, a date at the end, and times, which come last as a rule, and first where
-# folders were named after them.
+# folders were named after them. Folders before a published name, which tell copies of a scan apart, are no part of the
+# person; before BIDS's they may be: every set has a sub-01.
 _BIDS = re.compile(r"(?P<person>(.*_)?sub-[^_]+)_.+")
-_BRATS = re.compile(r"(?P<person>(.*_)?BraTS-[a-z]+-\d{5})-\d{3}", re.I)
-_NUMBERED = re.compile(r"(?P<person>(.*_)?(UPENN-GBM-\d{5}|RHUH-\d{4}))_\d{1,2}", re.I)
+_BRATS = re.compile(r"(.*_)?(?P<person>BraTS-[a-z]+-\d{5})-\d{3}", re.I)
+_NUMBERED = re.compile(r"(.*_)?(?P<person>UPENN-GBM-\d{5}|RHUH-\d{4})_\d{1,2}", re.I)
 _TIME = (
     r"((ses|session|visit|time|timepoint|tp|day|week|month|year|fu|follow[-_ ]?up)[-_ ]?\d[\da-z-]*"
     r"|baseline|follow[-_ ]?up|(pre|post)[-_ ]?op)"
 )
 # Kaggle's names of the people of the TCGA, and those of the archive, and of sets that were made of it.
-_TCGA = re.compile(r"TCGA[-_](?P<site>[A-Z0-9]{2})[-_](?P<number>[A-Z0-9]{4})", re.I)
+_TCGA = re.compile(r"(.*_)?TCGA[-_](?P<site>[A-Z0-9]{2})[-_](?P<number>[A-Z0-9]{4})", re.I)
 # A number of eight digits may be the person's own.
 _DATE = r"(19|20)\d\d(?P<between>[-.]?)(0[1-9]|1[0-2])(?P=between)(0[1-9]|[12]\d|3[01])"
 _OF_SCAN = re.compile(rf"[-_]{_DATE}$|[-_]{_TIME}$|^{_TIME}_", re.I)
