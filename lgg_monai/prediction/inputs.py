@@ -66,6 +66,7 @@ def find_scans(
     paths = [Path(path) for path in paths]
     apart = None if masks is None else masks.resolve()
     skipped = {folder.resolve() for folder in (leave_out, masks) if folder is not None}
+    named = {path.resolve() for path in paths}
     files: dict[Path, list[Path]] = defaultdict(list)
     maybe_dicom: list[Path] = []
     others: Counter[str] = Counter()
@@ -78,15 +79,15 @@ def find_scans(
             continue  # which a shell's * names beside the scans
         elif path.is_dir():
             maybe_dicom.append(path)
-            sources += _search(path, skipped, others, left)
+            sources += _search(path, skipped, named, others, left)
         elif is_nifti(path.name):
             files[path.parent].append(path)
         elif path.suffix.lower() in PICTURES:
             sources.append(refused(path, f"{path} is a picture, not a scan: give NIfTI, DICOM or a kaggle_3m folder"))
         else:
             maybe_dicom.append(path)
-    for folder, named in files.items():
-        found, beside = nifti_sources(folder, named)
+    for folder, own in files.items():
+        found, beside = nifti_sources(folder, own)
         sources += found
         left += beside
     sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, skipped)
@@ -136,7 +137,9 @@ def _suffix(name: str) -> str:
     return ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix.lower() or "without suffix"
 
 
-def _search(root: Path, skipped: Collection[Path], others: Counter[str], left: list[Path]) -> list[ScanSource]:
+def _search(
+    root: Path, skipped: Collection[Path], named: Collection[Path], others: Counter[str], left: list[Path]
+) -> list[ScanSource]:
     sources: list[ScanSource] = []
     seen: set[str] = set()
     not_searched = set(map(str, skipped)) - {os.path.realpath(root)}
@@ -156,7 +159,7 @@ def _search(root: Path, skipped: Collection[Path], others: Counter[str], left: l
         folder = Path(name)
         if DERIVATIVES in folders and any(other.startswith("sub-") for other in folders):
             folders.remove(DERIVATIVES)
-            if os.path.join(real, DERIVATIVES) not in not_searched:
+            if (folder / DERIVATIVES).resolve() not in {*skipped, *named}:
                 what = "computed of the scans beside it"
                 LOGGER.warning("left out: %s, %s: give it as an input too if it is meant", folder / DERIVATIVES, what)
         if tiff_files(folder):

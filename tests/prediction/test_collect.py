@@ -291,7 +291,9 @@ def test_of_a_bids_set_raw_scans_are_collected(tmp_path: Path, caplog: pytest.Lo
         assert [source.path.parent.parent.parent for source in sources] == [bids, bids]
         assert ("derivatives, computed of the scans beside it" in caplog.text) is told
         assert collect(sources, tmp_path / f"own{told}", masks).patients == ["sub-1", "sub-2"]
+    caplog.clear()
     assert len(find_scans([bids, bids / "derivatives"])) == 4
+    assert "computed of" not in caplog.text
 
 
 def test_studies_of_one_person_are_one_person_in_the_set(tmp_path: Path) -> None:
