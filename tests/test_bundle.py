@@ -438,6 +438,7 @@ def test_pictures_come_with_the_first_and_the_last_validated_epoch(phantom: Path
             {"lr_scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "optimizer": "@optimizer"}},
             "cannot build train::trainer from the config (TypeError",
         ),
+        ({"lr_scheduler": "$None"}, "lr_scheduler is None, which builds nothing: give a definition with _target_"),
         ({"fold": 9}, "unknown fold 9: --fold takes 0 to 4"),
         ({"precision": "fp61"}, "unknown precision 'fp61'"),
         ({"dataset_dir": "nowhere/at/all"}, "no such dataset folder: nowhere/at/all"),
