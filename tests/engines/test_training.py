@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
@@ -16,11 +18,14 @@ from lgg_monai.engines import (
     AugmentedBatch,
     EpochSeeder,
     GradientClipping,
+    MemoryRelease,
     ProgressBar,
     ScheduleRestart,
     WeightAveraging,
     training,
 )
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_gradients_are_clipped_between_backward_and_step() -> None:
@@ -185,6 +190,23 @@ def test_counters_are_copied_rather_than_averaged() -> None:
     assert int(averaged.averaging.ema_model.num_batches_tracked) == 7
     averaged.network.num_batches_tracked.fill_(9)
     assert int(averaged.averaging.ema_model.num_batches_tracked) == 7  # a copy, not the network's own
+
+
+@pytest.mark.parametrize("config", ["configs/train.yaml", "configs/package/train.yaml"])
+def test_freed_memory_is_given_back_before_and_after_each_validation(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = [
+        handler["_target_"] for handler in ConfigParser.load_config_file(REPOSITORY / config)["train"]["handlers"]
+    ]
+    assert handlers.index("lgg_monai.engines.MemoryRelease") < handlers.index("ValidationHandler")
+    done: list[str] = []
+    monkeypatch.setattr(training, "release_free_memory", lambda: done.append("release"))
+    engine = Engine(lambda *_: done.append("train"))
+    MemoryRelease().attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: done.append("validate"))
+    engine.run([0], max_epochs=2)
+    assert done == ["release", "train", "release", "validate"] * 2
 
 
 def test_attach_attaches_what_it_holds() -> None:
