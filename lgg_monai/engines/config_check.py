@@ -197,8 +197,10 @@ def check_schedule() -> None:
         if str(definition).startswith(("$", "@")):
             return
         raise LggError(_builds_nothing("lr_scheduler", definition))
-    target = definition["_target_"]
+    parser = current_parser()
+    assert parser is not None  # or there were no definition
     try:
+        target = parser.get_parsed_content("lr_scheduler#_target_")  # a name, or the class that an expression gives
         schedule = ConfigComponent({"_target_": target, "_mode_": "callable"}).instantiate()
     except Exception as error:  # whatever an import may raise
         reason = " ".join(str(root_cause(error)).split())[:300]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -273,6 +274,14 @@ def test_what_is_no_schedule_is_refused(value: object, message: str) -> None:
     with pytest.raises(SystemExit) as caught:
         config.get_parsed_content("check")
     assert str(caught.value).startswith(f"lgg-monai: error: {message}")
+
+
+def test_the_class_of_a_schedule_may_be_an_expression() -> None:
+    for name, refused in (("StepLR", False), ("ReduceLROnPlateau", True), ("StepLRR", True)):
+        config = ConfigParser({**copy.deepcopy(SCHEDULE), "torch": "$__import__('torch')"})
+        config.update(pairs={"lr_scheduler#_target_": f"$@torch.optim.lr_scheduler.{name}"})
+        with pytest.raises(SystemExit) if refused else contextlib.nullcontext():
+            config.get_parsed_content("check")
 
 
 def test_a_schedule_of_another_kind_is_left_to_itself() -> None:
