@@ -51,6 +51,7 @@ _WORD = re.compile(r"(?<![^\W_])((t1w?)?(c|gd|gado?|km)[+-]|w[_-]o|da[_-]fl|p\d_
 _SUBJECT = re.compile(r"sub-[a-z0-9+]+(_ses-[a-z0-9+]+)?(?=_)", re.I)
 # Of contrast only behind T1 or before another such word; just before T1 they may be anything.
 _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
+_NUMBER = re.compile(r"^\d+[_ -]+")  # before what a folder is named after
 # Folders below a patient's that do not name him.
 _NO_PATIENT = re.compile(
     r"mri?|anat|nifti|nii|images?|scans?|sequences|raw|brain|head|(pre|post)[-_ ]?op|baseline|follow[-_ ]?up[-_ ]?\d*"
@@ -117,6 +118,12 @@ def parse(name: str) -> FileName:
     role = _role(words[core][0], used)
     t1_flair = role in ("pre", "post") and any("flair" in word for word in used)
     return FileName(role, rest.strip("_-. "), onto, t1_flair)
+
+
+def folder_role(name: str) -> Role:
+    """Tell what a folder is named after, as ``4_FLAIR``, ``T1w`` or ``masks``; ``unknown`` where its name says more."""
+    parsed = parse(_NUMBER.sub("", name))
+    return "unknown" if parsed.patient else parsed.role
 
 
 def folder_name(folder: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.data.file_names import is_nifti, parse, safe_name
+from lgg_monai.data.file_names import folder_role, is_nifti, parse, safe_name
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.scan import Scan, ScanSource, refused
@@ -148,6 +148,8 @@ def _search(
         folder = Path(error.filename or root)
         sources.append(refused(folder, f"cannot list {folder} ({error.strerror}): give a folder that you may read"))
 
+    files: dict[Path, list[Path]] = defaultdict(list)
+    homes: dict[Path, Path] = {}
     for name, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
         real = os.path.realpath(name)
         # A link may lead back to where the search has been.
@@ -165,13 +167,34 @@ def _search(
         if tiff_files(folder):
             sources += _tiff_sources(folder)
         labels = folder.name.lower().startswith("labels")
-        if not labels:
-            found, beside = nifti_sources(folder, [folder / file for file in sorted(names) if is_nifti(file)])
-            sources += found
-            left += beside
+        homes |= _homes(folder, folders, homes.get(folder))
+        if not labels or folder in homes:
+            files[homes.get(folder, folder)] += [folder / file for file in sorted(names) if is_nifti(file)]
         where = f" in {folder.name}, a folder of masks" if labels else ""
         others.update(f"{_suffix(file)}{where}" for file in names if not file.startswith("."))
+    for home, within in files.items():
+        found, beside = nifti_sources(home, within)
+        sources += found
+        left += beside
     return sources
+
+
+def _homes(folder: Path, folders: list[str], home: Path | None) -> dict[Path, Path]:
+    """Tell with which folder's files those of the folders in it belong: a patient may have one a sequence.
+
+    Folders are taken to be that only beside one of FLAIR: T1 and T2 may be the first and the second time of a patient.
+
+    Args:
+        folder: searched now.
+        folders: in it.
+        home: with whose files its own belong, as it is a sequence's; None where it is none.
+    """
+    if home is not None:
+        return {folder / name: home for name in folders if name.lower() in ("nifti", "nii")}
+    roles = {name: folder_role(name) for name in folders}
+    if "flair" not in roles.values():
+        return {}
+    return {folder / name: folder for name, role in roles.items() if role != "unknown"}
 
 
 def _is_of_results(folder: Path, names: list[str]) -> bool:

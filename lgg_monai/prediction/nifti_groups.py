@@ -6,6 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import nibabel
 
 from lgg_monai.data.channels import Channels, dataset_channels
-from lgg_monai.data.file_names import NIFTI_SUFFIXES, folder_name, parse, safe_name, stem
+from lgg_monai.data.file_names import NIFTI_SUFFIXES, FileName, folder_name, folder_role, parse, safe_name, stem
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.scan import ScanSource, refused
 from lgg_monai.data.sequences import SEQUENCES
@@ -25,7 +26,7 @@ _NNUNET_CHANNEL = re.compile(r"^(?P<patient>.+)_(?P<channel>\d{4})$")
 
 
 def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], list[Path]]:
-    """Group one folder's NIfTI files by patient.
+    """Group one folder's NIfTI files by patient, with those of the folders in it that are of one sequence each.
 
     Returns:
         The scans, and the files that belong to none of them. A patient's masks and other sequences (T2, DWI) do.
@@ -45,7 +46,7 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
         if path in converted:
             groups[converted[path].patient][converted[path].role].append(path)
             continue
-        parsed = parse(path.name)
+        parsed = _parse(path, folder)
         if parsed.role == "unknown":
             unknown.append(path)
         else:
@@ -69,6 +70,19 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
         roles = repr(channels) if channels else ""
         sources.append(ScanSource(name, "nifti", path, load, label, is_phantom(folder.parent), (path,), roles))
     return sources, _of_nobody(files, [*patients, *(stem(path.name) for path in unknown)])
+
+
+def _parse(path: Path, folder: Path) -> FileName:
+    """Tell role and patient by a file's name, and by that of the folder of one sequence in which it may lie."""
+    parsed = parse(path.name)
+    if path.parent == folder:
+        return parsed
+    within = folder_role(path.relative_to(folder).parts[0])
+    if within == "mask" and parsed.role in SEQUENCES:  # masks may be called as the scans that they were drawn on
+        return replace(parsed, role="mask")
+    if parsed.role == "mask" and within not in ("mask", "flair"):  # of what T1 or T2 shows, such as the brain
+        return replace(parsed, role="other")
+    return replace(parsed, role=within) if parsed.role == "unknown" else parsed
 
 
 def _of_nobody(files: list[Path], patients: list[str]) -> list[Path]:
@@ -122,9 +136,13 @@ def _group(
     if "flair" not in files:
         listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
         return refused(folder, f"no FLAIR beside {listed} in {folder}: name its file ..._flair.nii.gz", name)
+
+    def took(paths: list[Path]) -> str:
+        return f"took {paths[0].relative_to(folder)}, not {paths[1].relative_to(folder)}"
+
     warnings = tuple(
-        f"{len(found[sequence])} files could be {sequence}: took {path.name}, not {found[sequence][1].name}"
-        for sequence, path in files.items()
+        f"{len(found[sequence])} files could be {sequence}: {took(found[sequence])}"
+        for sequence in files
         if len(found[sequence]) > 1
     )
     warnings += tuple(
@@ -139,7 +157,7 @@ def _group(
     masks = _best_first(found.get("mask", []))
     if len(masks) > 1:
         found_masks = f"{len(masks)} files could be the reference mask"
-        warnings += (f"{found_masks}: took {masks[0].name}, not {masks[1].name}",)
+        warnings += (f"{found_masks}: {took(masks)}",)
     label = next(iter([*masks, *_label_beside(flair)]), None)
     load = partial(load_sequences, name, files, warnings)
     return ScanSource(

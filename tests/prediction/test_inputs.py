@@ -486,6 +486,54 @@ def test_a_patient_keeps_his_name_whatever_else_is_given(tmp_path: Path) -> None
     assert [source.name for source in find_scans([], explicit=files)] == expected[1:2]
 
 
+@pytest.mark.parametrize(
+    ("files", "flair", "t1", "mask"),
+    [
+        (  # as the Erasmus Glioma Database has them
+            "1_T1/NIFTI/T1 2_T1GD/NIFTI/T1GD 3_T2/NIFTI/T2 4_FLAIR/NIFTI/FLAIR 5_MASK/NIFTI/mask",
+            "4_FLAIR/NIFTI/FLAIR",
+            "1_T1/NIFTI/T1",
+            "5_MASK/NIFTI/mask",
+        ),
+        ("t1/scan flair/scan labels/scan", "flair/scan", "t1/scan", "labels/scan"),  # told by the folders alone
+        ("T1/p_T1 T2_FLAIR/p_FLAIR MASKS/p_FLAIR", "T2_FLAIR/p_FLAIR", "T1/p_T1", "MASKS/p_FLAIR"),
+        ("T1/T1 T1/mask FLAIR/FLAIR", "FLAIR/FLAIR", "T1/T1", None),  # a mask of the brain, as T1 shows it
+    ],
+)
+def test_a_patient_may_have_a_folder_a_sequence(
+    tmp_path: Path, files: str, flair: str, t1: str, mask: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    for patient in ("a", "b"):
+        for name in files.split():
+            save(tmp_path / patient / f"{name}.nii.gz", blob()[1])
+    found = find_scans([tmp_path])
+    assert caplog.messages == []
+    for source, patient in zip(found, ("a", "b"), strict=True):
+        assert source.name.startswith(patient)
+        roles = [tmp_path / patient / f"{name}.nii.gz" for name in (t1, flair)]
+        assert source.files[:2] == tuple(roles)
+        assert source.label == (mask and tmp_path / patient / f"{mask}.nii.gz")
+        assert source.load().warnings == []
+
+
+def test_one_folder_a_sequence_for_all_patients(tmp_path: Path) -> None:
+    for folder in ("FLAIR", "T1ce", "masks", "T2"):
+        for patient in ("a", "b"):
+            save(tmp_path / folder / f"{patient}.nii.gz", blob()[1])
+    found = find_scans([tmp_path])
+    assert [source.name for source in found] == ["a", "b"]
+    assert [source.load().missing for source in found] == [("pre",)] * 2
+    assert [source.label for source in found] == [tmp_path / "masks" / f"{patient}.nii.gz" for patient in ("a", "b")]
+    assert [source.label for source in find_scans([tmp_path], masks=tmp_path / "masks")] == [None] * 2
+
+
+def test_times_called_t1_and_t2_are_no_sequences(tmp_path: Path) -> None:
+    for time in ("T1", "T2"):
+        for sequence in ("FLAIR", "T1"):
+            save(tmp_path / "p" / time / f"{sequence}.nii.gz", blob()[1])
+    assert [source.name for source in find_scans([tmp_path])] == ["T1", "T2"]
+
+
 def test_earlier_results_and_the_output_are_no_input(tmp_path: Path) -> None:
     save(tmp_path / "p_flair.nii.gz", blob()[1])
     save(tmp_path / "out" / "p" / "flair.nii.gz", blob()[1])
