@@ -18,7 +18,7 @@ from lgg_monai.files import read_object, write_json, write_text
 from lgg_monai.prediction.earlier import inputs_digest, is_of
 from lgg_monai.prediction.failures import output_folder, reason_of, saving
 from lgg_monai.prediction.geometry import place
-from lgg_monai.prediction.inputs import RESULT, earlier_result
+from lgg_monai.prediction.inputs import COLLECTED, RESULT, earlier_result
 from lgg_monai.prediction.masks import SUFFIXES, load_mask
 from lgg_monai.prediction.outputs import MASK, compact, is_changed, mask_digest, patient_folder, read_label
 from lgg_monai.prediction.steps import load
@@ -109,7 +109,7 @@ def collect(
         def describe() -> None:
             if any(source.phantom for source in sources if names[source.name] in done.patients):
                 write_text(output / PHANTOM_MARKER, "Synthetic patients among these, not people.\n")
-            about = {"name": "LGG, own patients", "description": DESCRIPTION}
+            about = {"name": COLLECTED, "description": DESCRIPTION}
             write_json(output / "dataset.json", about | decathlon(done.patients))
 
         saving(describe)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lgg_monai.data.channels import DATASET_JSON
 from lgg_monai.data.file_names import folder_role, is_nifti, parse, safe_name
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import is_phantom
@@ -29,6 +30,8 @@ RESULT, SETTINGS = "result.json", "settings.json"
 """What marks a patient's folder of an earlier prediction, which is no input, and the folder of all."""
 DERIVATIVES = "derivatives"
 """What BIDS calls the folder, beside those of its subjects, of what was computed of their scans."""
+COLLECTED = "LGG, own patients"
+"""What `lgg-monai collect` calls the data sets that it writes, of scans that may lie beside them."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -43,7 +46,8 @@ def find_scans(
 ) -> list[ScanSource]:
     """Find the scans in files and folders, searched to any depth; pixels are not read.
 
-    Of a BIDS set, what was computed of its scans (``derivatives``) is searched only where it is among the paths itself.
+    Of a BIDS set, what was computed of its scans (``derivatives``), and a data set that `collect` wrote, are searched
+    only where they are among the paths themselves.
 
     Args:
         paths: kaggle_3m folders, NIfTI files or folders of them, DICOM files or folders; folders may be mixed.
@@ -157,6 +161,10 @@ def _search(
             folders.clear()
             continue
         seen.add(real)
+        if name != str(root) and _is_collected(Path(name), names):
+            LOGGER.warning("left out: %s, which collect wrote of scans: give it as an input too if it is meant", name)
+            folders.clear()
+            continue
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         folder = Path(name)
         if DERIVATIVES in folders and any(other.startswith("sub-") for other in folders):
@@ -202,13 +210,23 @@ def _is_of_results(folder: Path, names: list[str]) -> bool:
     return RESULT in names and earlier_result(folder) is not None and not tiff_files(folder)
 
 
+def _is_collected(folder: Path, names: list[str]) -> bool:
+    return DATASET_JSON in names and _object_in(folder / DATASET_JSON).get("name") == COLLECTED
+
+
 def earlier_result(folder: Path) -> dict[str, Any] | None:
     """Read an earlier prediction's result; None where there is none, or a file of that name that is the user's own."""
+    content = _object_in(folder / RESULT)
+    return content if {"patient", "settings"} <= content.keys() else None
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    """Read a JSON file that may be somebody else's: nothing where it is missing or holds no object."""
     try:
-        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and {"patient", "settings"} <= content.keys() else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _tiff_sources(folder: Path) -> list[ScanSource]:

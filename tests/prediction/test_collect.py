@@ -280,6 +280,21 @@ def test_masks_within_the_scans_are_no_scans_and_not_told_of(tmp_path: Path, cap
         find_scans([tmp_path / "above"], masks=tmp_path / "above" / "masks")
 
 
+def test_a_set_that_was_collected_within_the_scans_is_none_of_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = blob()
+    scan(tmp_path / "scans", "A", mask=spot(image))
+    own = tmp_path / "scans" / "own"
+    assert collect(find_scans([tmp_path / "scans"], leave_out=own), own).patients == ["A"]
+    caplog.clear()
+    (source,) = find_scans([tmp_path / "scans"])
+    assert (source.name, source.path.name) == ("A", "A_flair.nii.gz")
+    assert caplog.messages == [f"left out: {own}, which collect wrote of scans: give it as an input too if it is meant"]
+    assert [source.name for source in find_scans([own])] == ["A"]
+    assert len(find_scans([tmp_path / "scans", own])) == 2
+
+
 def test_of_a_bids_set_raw_scans_are_collected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bids = tmp_path / "bids"
     for name in ("sub-1", "sub-2"):
