@@ -104,7 +104,7 @@ def _scan_of(name: str, volume: Volume, channels: Mapping[str, int] | None) -> S
         if array.shape[3] != len(SEQUENCES):
             message = (
                 f"{array.shape[3]} volumes in {path}: expected 3 (pre, FLAIR, post) or one FLAIR; "
-                "give one file a sequence with --flair, --pre and --post"
+                "name them in a dataset.json beside its folder, or give a file each with --flair, --pre and --post"
             )
             raise LggError(message)
         channels = dict(zip(SEQUENCES, range(3), strict=True))

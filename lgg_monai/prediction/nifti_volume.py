@@ -127,13 +127,28 @@ def _open(path: Path) -> Any:
     if not os.path.getsize(path):
         raise LggError(f"{path} is empty: copy it again")
     try:
-        require_whole_gzip(path)  # and nibabel would say of a file that is not gzip that it is not NIfTI
-        picture: Any = nibabel.load(path)
+        misnamed = _misnamed(path)
+        if not misnamed:
+            require_whole_gzip(path)
+            picture: Any = nibabel.load(path)
     except Exception as error:
         raise _unreadable(path, error) from error
+    if misnamed:
+        raise LggError(misnamed)
     if not isinstance(picture, nibabel.Nifti1Image | nibabel.Nifti2Image):
         raise LggError(f"{path} is not NIfTI: convert it")
     return picture
+
+
+def _misnamed(path: Path) -> str:
+    """Say of a whole file that it is under the other form's name, as where a browser unpacked what it loaded."""
+    with path.open("rb") as file:
+        start = file.read(348)
+    if path.suffix.lower() == ".gz" and start[344:347] == b"n+1":
+        return f"{path} is not compressed, as .gz says: name it {path.name[:-3]}"
+    if path.suffix.lower() == ".nii" and start[:2] == b"\x1f\x8b":
+        return f"{path} is compressed, as .nii does not say: name it {path.name}.gz"
+    return ""
 
 
 def _unreadable(path: Path, error: Exception) -> LggError:

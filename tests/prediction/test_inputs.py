@@ -588,6 +588,11 @@ def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.nii.gz"
     wrong.write_text("not gzip")
     assert "cannot read" in reason(wrong)
+    unpacked = save(tmp_path / "unpacked_flair.nii", image[1]).rename(tmp_path / "unpacked_flair.nii.gz")
+    assert reason(unpacked) == f"{unpacked} is not compressed, as .gz says: name it unpacked_flair.nii"
+    gzipped = tmp_path / "gzipped_flair.nii"
+    gzipped.write_bytes(whole.read_bytes())
+    assert reason(gzipped) == f"{gzipped} is compressed, as .nii does not say: name it gzipped_flair.nii.gz"
     packed = tmp_path / "text.nii.gz"
     packed.write_bytes(gzip.compress(b"not NIfTI at all"))
     assert "cannot read" in reason(packed)
@@ -602,6 +607,9 @@ def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
     below_0 = save(tmp_path / "below_0_flair.nii.gz", (image[1] - 2000).astype(np.int16))  # stored with an offset
     assert require_sound(find_scans([below_0])[0].load()) is None
     assert "8 x 8 voxels" in reason(save(tmp_path / "flat.nii.gz", image[1, :8, :8, 0]))
+    assert "in a dataset.json beside its folder, or" in reason(
+        save(tmp_path / "four.nii", np.stack([image[1]] * 4, -1))
+    )
     assert "5 volumes in" in reason(save(tmp_path / "series.nii.gz", np.stack([image[1]] * 5, axis=-1)))
     assert "no FLAIR beside alone_t1.nii.gz (pre)" in reason(save(tmp_path / "alone_t1.nii.gz", image[0]))
     text = tmp_path / "readme.md"
