@@ -23,7 +23,10 @@ LOGGER = logging.getLogger(__name__)
 
 
 def find_dicom(
-    paths: list[Path], choices: dict[str, str] | None = None, keep_identity: bool = False
+    paths: list[Path],
+    choices: dict[str, str] | None = None,
+    keep_identity: bool = False,
+    leave_out: Iterable[Path] = (),
 ) -> list[ScanSource]:
     """Find the scans in files and folders that may hold anything; only headers are read.
 
@@ -34,6 +37,7 @@ def find_dicom(
         choices: which series are to be used, by sequence (``flair``, ``pre``, ``post``): SeriesInstanceUID, number or
             description; ``none`` leaves out a T1.
         keep_identity: name scans by PatientID (and the study's pseudonym), and fill in the patient in a DICOM SEG.
+        leave_out: folders that are not searched but where a path is one of them or lies in it.
 
     Returns:
         The scans, by path; empty where no file is DICOM.
@@ -45,7 +49,7 @@ def find_dicom(
     unknown = sorted(choices.keys() - set(SEQUENCES))
     if unknown:
         raise LggError(f"unknown sequence {unknown[0]} in the choice of series: choose for {', '.join(SEQUENCES)}")
-    files = dicom_files(paths)
+    files = dicom_files(paths, leave_out)
     if not files:
         return []
     if find_spec("pydicom") is None or find_spec("highdicom") is None:

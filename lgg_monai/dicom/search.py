@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 LOGGER = logging.getLogger(__name__)
@@ -13,14 +13,18 @@ LOGGER = logging.getLogger(__name__)
 BARE_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
-def dicom_files(paths: Iterable[Path]) -> list[Path]:
+def dicom_files(paths: Iterable[Path], leave_out: Iterable[Path] = ()) -> list[Path]:
     """List the DICOM files among files and folders (searched to any depth), each once, in the order of their paths.
 
     Links are followed. A DICOMDIR, which only lists the files beside it, is left out.
+
+    Args:
+        paths: files and folders.
+        leave_out: folders that are not searched but where a path is one of them or lies in it.
     """
     found: dict[str, Path] = {}
     unreadable = 0
-    for path in _files(paths):
+    for path in _files(paths, set(map(os.path.realpath, leave_out))):
         try:
             if path.name.upper() != "DICOMDIR" and path.is_file() and _is_dicom(path):
                 found.setdefault(os.path.realpath(path), path)
@@ -32,7 +36,7 @@ def dicom_files(paths: Iterable[Path]) -> list[Path]:
     return sorted(found.values())
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def _files(paths: Iterable[Path], leave_out: Collection[str]) -> Iterator[Path]:
     seen: set[str] = set()
     for path in map(Path, paths):
         if not path.is_dir():
@@ -40,7 +44,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             continue
         for folder, folders, names in os.walk(path, followlinks=True):
             real = os.path.realpath(folder)
-            if real in seen:  # a link that leads back to where the search has been
+            # A link may lead back to where the search has been.
+            if real in seen or (real in leave_out and folder != os.fspath(path)):
                 folders.clear()
                 continue
             seen.add(real)

@@ -28,8 +28,11 @@ LOGGER = logging.getLogger(__name__)
 
 RESULT, SETTINGS = "result.json", "settings.json"
 """What marks a patient's folder of an earlier prediction, which is no input, and the folder of all."""
-DERIVATIVES = "derivatives"
-"""What BIDS calls the folder, beside those of its subjects, of what was computed of their scans."""
+BESIDE_SUBJECTS = {
+    "derivatives": "computed of the scans beside it",
+    "sourcedata": "of which the scans beside it were made",
+}
+"""Folders of a BIDS set that hold its scans a second time, and how."""
 COLLECTED = "LGG, own patients"
 """What `lgg-monai collect` calls the data sets that it writes, of scans that may lie beside them."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -46,8 +49,8 @@ def find_scans(
 ) -> list[ScanSource]:
     """Find the scans in files and folders, searched to any depth; pixels are not read.
 
-    Of a BIDS set, what was computed of its scans (``derivatives``), and a data set that `collect` wrote, are searched
-    only where they are among the paths themselves.
+    Of a BIDS set, what was computed of its scans (``derivatives``) and of what they were made (``sourcedata``), and a
+    data set that `collect` wrote, are searched only where they are among the paths themselves.
 
     Args:
         paths: kaggle_3m folders, NIfTI files or folders of them, DICOM files or folders; folders may be mixed.
@@ -142,7 +145,7 @@ def _suffix(name: str) -> str:
 
 
 def _search(
-    root: Path, skipped: Collection[Path], named: Collection[Path], others: Counter[str], left: list[Path]
+    root: Path, skipped: set[Path], named: Collection[Path], others: Counter[str], left: list[Path]
 ) -> list[ScanSource]:
     sources: list[ScanSource] = []
     seen: set[str] = set()
@@ -167,11 +170,14 @@ def _search(
             continue
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         folder = Path(name)
-        if DERIVATIVES in folders and any(other.startswith("sub-") for other in folders):
-            folders.remove(DERIVATIVES)
-            if (folder / DERIVATIVES).resolve() not in {*skipped, *named}:
-                what = "computed of the scans beside it"
-                LOGGER.warning("left out: %s, %s: give it as an input too if it is meant", folder / DERIVATIVES, what)
+        if any(other.startswith("sub-") for other in folders):
+            for again in [again for again in BESIDE_SUBJECTS if again in folders]:
+                folders.remove(again)
+                real_again = (folder / again).resolve()
+                if real_again not in {*skipped, *named}:
+                    what = BESIDE_SUBJECTS[again]
+                    LOGGER.warning("left out: %s, %s: give it as an input too if it is meant", folder / again, what)
+                skipped.add(real_again)
         if tiff_files(folder):
             sources += _tiff_sources(folder)
         labels = folder.name.lower().startswith("labels")
@@ -261,14 +267,5 @@ def _dicom_sources(
     sources = [
         refused(path, f"{path} is no image that is known here: give NIfTI (.nii, .nii.gz) or DICOM") for path in strange
     ]
-    found = find_dicom([path for path in paths if path not in strange], dict(series), keep_identity)
-    for folder in skipped:
-        # What the user named counts, also where the output is a folder above it.
-        named = [path.resolve() for path in paths if path.resolve().is_relative_to(folder)]
-        found = [
-            source
-            for source in found
-            if not source.path.resolve().is_relative_to(folder)
-            or any(source.path.resolve().is_relative_to(path) for path in named)
-        ]
-    return sources + found
+    known = [path for path in paths if path not in strange]
+    return sources + find_dicom(known, dict(series), keep_identity, skipped)

@@ -651,6 +651,21 @@ def test_nifti_files_that_are_no_scan_by_their_names_are_said_to_be_that(
             find_scans(paths)
 
 
+def test_of_a_bids_set_dicom_files_that_it_was_made_of_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz", blob()[1])
+    for number, folder in enumerate(("sourcedata", "derivatives"), start=1):
+        where = tmp_path / folder / "sub-01"
+        synthesise_series(where, (blob((8, 8, 4))[1] * 10).astype(int), LPS, "AX FLAIR", number)
+    assert [source.kind for source in find_scans([tmp_path])] == ["nifti"]
+    assert sorted(message.partition(": give")[0] for message in caplog.messages) == [
+        f"left out: {tmp_path / 'derivatives'}, computed of the scans beside it",
+        f"left out: {tmp_path / 'sourcedata'}, of which the scans beside it were made",
+    ]
+    assert [source.kind for source in find_scans([tmp_path, tmp_path / "sourcedata" / "sub-01"])] == ["nifti", "dicom"]
+
+
 def test_a_choice_of_series_needs_dicom(tmp_path: Path) -> None:
     path = save(tmp_path / "p_flair.nii.gz", blob()[1])
     for given in ({"paths": [path]}, {"paths": [], "explicit": {"flair": path}}):
