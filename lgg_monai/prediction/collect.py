@@ -20,7 +20,7 @@ from lgg_monai.prediction.failures import output_folder, reason_of, saving
 from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import COLLECTED, RESULT, earlier_result
 from lgg_monai.prediction.masks import SUFFIXES, load_mask
-from lgg_monai.prediction.outputs import MASK, compact, is_changed, mask_digest, patient_folder, read_label
+from lgg_monai.prediction.outputs import MASK, WRITTEN, compact, is_changed, mask_digest, patient_folder, read_label
 from lgg_monai.prediction.steps import load
 
 DESCRIPTION = (
@@ -66,9 +66,9 @@ def collect(
         sources: from `lgg_monai.prediction.inputs.find_scans`.
         output: an empty folder, or one to create.
         masks: folder with a mask of FLAIR's voxels for each scan: ``<name>/mask.nii.gz``, as ``predict`` writes
-            them, what 3D Slicer saved beside it (``<name>/*.seg.nrrd``), ``<name>`` with one of
-            `lgg_monai.prediction.masks.SUFFIXES`, or at any depth a NIfTI file that is named as a mask beside the scan
-            would be (``<name>_seg.nii.gz``); by default the masks that lie beside the scans.
+            them, what was saved beside it (``<name>/*.seg.nrrd``, ``<name>/Segmentation.nii.gz``), ``<name>`` with one
+            of `lgg_monai.prediction.masks.SUFFIXES`, or at any depth a NIfTI file that is named as a mask beside the
+            scan would be (``<name>_seg.nii.gz``); by default the masks that lie beside the scans.
         accept_unchanged: take also masks that are as ``predict`` wrote them.
         keep_identity: paths of DICOM files may be shown.
         progress: called after each scan with how many are done, how many there are, and its name.
@@ -168,9 +168,10 @@ def _write(
     changed = [path for path in found if not _is_as_predicted(path)]
     if len(changed) > 1:
         raise LggError(f"{' and '.join(map(str, changed))} are both masks of it: keep one")
-    if not changed and not accept_unchanged:
-        return f"{found[0]} {AS_PREDICTED}"
     path = (changed or found)[0]
+    ignored = [] if changed else _unknown_beside(path)
+    if not changed and not accept_unchanged:
+        return "; ".join([f"{path} {AS_PREDICTED}", *ignored])
     predicted = {} if masks is None or path.parent == masks else _require_of(path.parent, source)
     scan = load(source)
     label = _label(source, scan, path, masks)
@@ -186,7 +187,7 @@ def _write(
     write_nifti(laid_out.astype(np.uint8), affine, output / "labelsTr" / f"{name}.nii.gz")
     renamed = [f"called {name} in the set, as it has other scans of this person"] if name != source.name else []
     missing = [f"missing sequences, replaced by FLAIR: {' '.join(scan.missing)}"] if scan.missing else []
-    if notes := [*renamed, *scan.warnings, *placement.notes, *missing]:
+    if notes := [*renamed, *ignored, *scan.warnings, *placement.notes, *missing]:
         done.warnings[source.name] = notes
     return None
 
@@ -216,10 +217,24 @@ def _masks_of(source: ScanSource, masks: Path | None, named: Mapping[str, list[P
     candidates = [
         folder / MASK,
         *sorted(folder.glob("*.seg.nrrd")),
+        *(path for path in sorted(folder.glob("*")) if path.name != MASK and _is_nameless_mask(path.name)),
         *(masks / f"{source.name}{suffix}" for suffix in SUFFIXES),
         *named.get(source.name, []),
     ]
     return [path for path in candidates if path.is_file()]
+
+
+def _is_nameless_mask(name: str) -> bool:
+    parsed = parse(name)
+    return is_nifti(name) and parsed.role == "mask" and not parsed.patient
+
+
+def _unknown_beside(mask: Path) -> list[str]:
+    """Say of a volume beside a mask that nobody changed, which may be the corrected one, that it is not taken."""
+    for path in sorted(mask.parent.iterdir()):
+        if (is_nifti(path.name) or path.suffix.lower() == ".nrrd") and path.name not in WRITTEN:
+            return [f"{path.name} beside it is no mask by its name: if it is, save it over {MASK}"]
+    return []
 
 
 def _is_as_predicted(path: Path) -> bool:

@@ -141,6 +141,29 @@ def test_what_slicer_saved_beside_an_untouched_mask_is_taken(tmp_path: Path) -> 
     assert done.failed["A"].endswith("A.nii.gz are both masks of it: keep one")
 
 
+def test_of_what_was_saved_beside_an_untouched_mask_none_is_passed_by(tmp_path: Path) -> None:
+    for name in ("A", "B", "C"):
+        image = scan(tmp_path / "scans", name)
+    sources = find_scans([tmp_path / "scans"])
+    masks = tmp_path / "masks"
+    predict(sources, segmenter(), masks)
+    corrected = spot(image).astype(np.uint8)
+    corrected[20:30, 20:30, 4:6] = 1
+    save(masks / "A/Segmentation.nii.gz", corrected)
+    save(masks / "B/Untitled.nii.gz", corrected)
+    done = collect(sources, tmp_path / "data", masks)
+    assert done.patients == ["A"]
+    _, label = read_patient(find_patients(tmp_path / "data")[0])
+    assert label is not None
+    assert label.sum() == corrected.sum()
+    note = "Untitled.nii.gz beside it is no mask by its name: if it is, save it over mask.nii.gz"
+    assert done.left["B"].endswith(f"--accept-unchanged; {note}")
+    assert done.left["C"].endswith("--accept-unchanged")
+    done = collect(sources, tmp_path / "agreed", masks, accept_unchanged=True)
+    assert done.patients == ["A", "B", "C"]
+    assert done.warnings == {"B": [note]}
+
+
 def test_masks_may_be_called_as_their_scans_are(tmp_path: Path) -> None:
     image = scan(tmp_path / "scans", "A")
     scan(tmp_path / "scans", "B")
