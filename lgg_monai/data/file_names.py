@@ -34,8 +34,8 @@ _PRE = re.compile(
 )
 _JOIN = re.compile(r"with|w|mit|nach|con|avec")
 _MASK = re.compile(
-    r"mask|masks|maske|d?seg|segm|label|labels|segmentations?|gt|truth|groundtruth|manual|roi|(lesion|tumou?r)(mask)?"
-    r"|annotation|glistrboost|manuallycorrected"
+    r"mask|masks|maske|d?seg|segm|label|labels|segment(ations?|ierung)|gt|truth|groundtruth|manual|roi"
+    r"|(lesion|tumou?r)(mask)?|annotation|glistrboost|manuallycorrected"
 )
 _ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?|parenchyma|bet")
 _BESIDE = re.compile(

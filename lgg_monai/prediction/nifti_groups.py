@@ -38,6 +38,7 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
     numbered = _channel_numbers(folder, files, described)
     named = {index: sequence for sequence, index in channels.items()} or dict(enumerate(SEQUENCES))
     converted = converted_series(path for path in files if path not in numbered)
+    of_one = _are_of_one_patient(files, folder)
     for path in files:
         if path in numbered:
             patient, number = numbered[path]
@@ -50,7 +51,7 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
         if parsed.role == "unknown":
             unknown.append(path)
         else:
-            groups[parsed.patient][parsed.role].append(path)
+            groups["" if of_one else parsed.patient][parsed.role].append(path)
     sources, patients = [], []
     for patient, found in groups.items():
         named_after = patient or folder_name(folder)
@@ -83,6 +84,13 @@ def _parse(path: Path, folder: Path) -> FileName:
     if parsed.role == "mask" and within not in ("mask", "flair"):  # of what T1 or T2 shows, such as the brain
         return replace(parsed, role="other")
     return replace(parsed, role=within) if parsed.role == "unknown" else parsed
+
+
+def _are_of_one_patient(files: list[Path], folder: Path) -> bool:
+    """Tell whether files that share no name lie one each in folders of a sequence, so that their names say nothing."""
+    within = [path.relative_to(folder).parts[0] for path in files if path.parent != folder]
+    names = {_parse(path, folder).patient for path in files}
+    return len(names) > 1 and len(set(within)) == len(files)
 
 
 def _of_nobody(files: list[Path], patients: list[str]) -> list[Path]:

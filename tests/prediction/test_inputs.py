@@ -496,6 +496,7 @@ def test_a_patient_keeps_his_name_whatever_else_is_given(tmp_path: Path) -> None
             "5_MASK/NIFTI/mask",
         ),
         ("t1/scan flair/scan labels/scan", "flair/scan", "t1/scan", "labels/scan"),  # told by the folders alone
+        ("t1/3_t1 flair/s_5 Segmentierung/Untitled", "flair/s_5", "t1/3_t1", "Segmentierung/Untitled"),  # one in each
         ("T1/p_T1 T2_FLAIR/p_FLAIR MASKS/p_FLAIR", "T2_FLAIR/p_FLAIR", "T1/p_T1", "MASKS/p_FLAIR"),
         ("T1/T1 T1/mask FLAIR/FLAIR", "FLAIR/FLAIR", "T1/T1", None),  # a mask of the brain, as T1 shows it
     ],
