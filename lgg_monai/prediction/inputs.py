@@ -49,8 +49,9 @@ def find_scans(
 ) -> list[ScanSource]:
     """Find the scans in files and folders, searched to any depth; pixels are not read.
 
-    Of a BIDS set, what was computed of its scans (``derivatives``) and of what they were made (``sourcedata``), and a
-    data set that `collect` wrote, are searched only where they are among the paths themselves.
+    Of a BIDS set, what was computed of its scans (``derivatives``) and of what they were made (``sourcedata``) are
+    searched only where they are among the paths themselves; a data set that `collect` wrote also where there is nothing
+    else.
 
     Args:
         paths: kaggle_3m folders, NIfTI files or folders of them, DICOM files or folders; folders may be mixed.
@@ -78,6 +79,7 @@ def find_scans(
     maybe_dicom: list[Path] = []
     others: Counter[str] = Counter()
     left: list[Path] = []
+    collected: list[Path] = []
     for path in paths:
         _require_there(path)
         if leave_out is not None and path.resolve() == leave_out.resolve():
@@ -86,7 +88,7 @@ def find_scans(
             continue  # which a shell's * names beside the scans
         elif path.is_dir():
             maybe_dicom.append(path)
-            sources += _search(path, skipped, named, others, left)
+            sources += _search(path, skipped, named, others, left, collected)
         elif is_nifti(path.name):
             files[path.parent].append(path)
         elif path.suffix.lower() in PICTURES:
@@ -98,6 +100,11 @@ def find_scans(
         sources += found
         left += beside
     sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, skipped)
+    if not sources:
+        sources = [source for folder in collected for source in _search(folder, skipped, named, others, left, [])]
+    elif collected := [folder for folder in collected if folder.resolve() not in named]:
+        such = "which collect wrote of scans: give it as an input too if it is meant"
+        LOGGER.warning("left out: %s, %s", ", ".join(map(str, collected)), such)
     if not sources:
         outside = "" if masks is None else f" outside of the --masks {masks}"
         raise LggError(f"no scan in {', '.join(map(str, paths))}{outside} {_what_instead(left, others)}")
@@ -145,7 +152,12 @@ def _suffix(name: str) -> str:
 
 
 def _search(
-    root: Path, skipped: set[Path], named: Collection[Path], others: Counter[str], left: list[Path]
+    root: Path,
+    skipped: set[Path],
+    named: Collection[Path],
+    others: Counter[str],
+    left: list[Path],
+    collected: list[Path],
 ) -> list[ScanSource]:
     sources: list[ScanSource] = []
     seen: set[str] = set()
@@ -165,7 +177,7 @@ def _search(
             continue
         seen.add(real)
         if name != str(root) and _is_collected(Path(name), names):
-            LOGGER.warning("left out: %s, which collect wrote of scans: give it as an input too if it is meant", name)
+            collected.append(Path(name))
             folders.clear()
             continue
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))

@@ -314,8 +314,14 @@ def test_a_set_that_was_collected_within_the_scans_is_none_of_them(
     (source,) = find_scans([tmp_path / "scans"])
     assert (source.name, source.path.name) == ("A", "A_flair.nii.gz")
     assert caplog.messages == [f"left out: {own}, which collect wrote of scans: give it as an input too if it is meant"]
+    caplog.clear()
     assert [source.name for source in find_scans([own])] == ["A"]
     assert len(find_scans([tmp_path / "scans", own])) == 2
+    shutil.copytree(own, tmp_path / "alone" / "own")
+    assert [source.name for source in find_scans([tmp_path / "alone"])] == [
+        "A"
+    ]  # there is nothing that it is a copy of
+    assert caplog.messages == []
 
 
 def test_of_a_bids_set_raw_scans_are_collected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
