@@ -1,5 +1,6 @@
 """Finding, checking, reading and splitting patients, and the slices of their volumes."""
 
+from lgg_monai.data.ahead import AheadDataLoader
 from lgg_monai.data.datalist import default_dataset_dir, evaluation_datalist, inference_datalist, prepare_datalist
 from lgg_monai.data.patients import Patient, find_patients, read_patient
 from lgg_monai.data.slices import SliceDataset, TumourSliceSampler, gathered
@@ -8,6 +9,7 @@ from lgg_monai.data.volume_cache import default_cache_dir
 from lgg_monai.data.volumes import VolumeDataset, check_cache
 
 __all__ = [
+    "AheadDataLoader",
     "Patient",
     "SliceDataset",
     "TiffStackReader",

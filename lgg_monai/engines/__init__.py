@@ -22,6 +22,7 @@ from lgg_monai.engines.package_check import begin_with, check_patients, check_pl
 from lgg_monai.engines.pooled_iou import PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, select_device
 from lgg_monai.engines.probabilities import ProbabilityWriter
+from lgg_monai.engines.recorded_iteration import RecordedIteration
 from lgg_monai.engines.run_checkpoints import EarlyStopping, Restore, RunCheckpoints
 from lgg_monai.engines.run_folder import RunRecord, prepare_run_folder
 from lgg_monai.engines.slice_iou import TumourSliceIoU, TumourSliceIoUHandler
@@ -56,6 +57,7 @@ __all__ = [
     "PooledIoUHandler",
     "ProbabilityWriter",
     "ProgressBar",
+    "RecordedIteration",
     "Restore",
     "RunCheckpoints",
     "RunRecord",

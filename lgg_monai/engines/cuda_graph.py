@@ -1,127 +1,185 @@
-"""A network's training passes as CUDA graphs: launched as a whole, where a GPU would wait for Python at every layer."""
+"""A training step as a CUDA graph: launched as a whole, where a GPU would wait for Python at every operation."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from lgg_monai.data.ahead import LAUNCHING
 
 logger = logging.getLogger(__name__)
 
 TRIALS = 3
-"""Runs of the passes before they are recorded, in which libraries choose their ways and take their memory."""
+"""Steps before one is recorded, in which libraries choose their ways and take their memory, and optimizers begin."""
+
+Outputs = dict[str, Any]
+Step = Callable[[torch.Tensor, torch.Tensor], Outputs]
 
 
-class TrainingGraph:
-    """Forward and backward pass of a network in training, recorded once for one shape of batch and replayed.
+class RecordedStep:
+    """A step of training, forward pass to optimizer, recorded once for one shape of batch and replayed.
 
-    The numbers are those of the passes one layer at a time: the same kernels run in the same order, on the network's
-    own weights, and dropout goes on drawing from the device's generator. As ``torch.cuda.make_graphed_callables`` does
-    it; but gradients are put where the optimizer looks for them at once, not one by one through autograd. What is
-    returned, and gradients that are cleared at every step, lie in memory that the next replay writes to. For networks
-    whose passes never wait for the device.
+    The numbers are those of the step one operation at a time: the same kernels run in the same order, on the network's
+    own weights and the optimizer's own state, and dropout goes on drawing from the device's generator. The first steps
+    are taken one operation at a time, and so are those on batches of another shape. A learning rate that changes is
+    followed; where other settings of the optimizer, or the parameters that learn, have changed, the step is recorded
+    anew. What cannot be recorded goes on as it began, with a warning.
 
     Args:
-        network: in training mode, on a GPU.
-        batch: ``[B, C, X, Y]``, of the shape and layout that will be trained with.
-        dtype: for autocast, or None.
+        step: takes image and label, clears the gradients, trains, and returns tensors, or lists of them, by name; it
+            must not wait for the device, and what it does in Python happens at the first steps alone.
+        network: that it trains, on a GPU.
+        optimizer: that it steps; one that has ``capturable``, as Adam and its kind have.
     """
 
-    def __init__(self, network: nn.Module, batch: torch.Tensor, dtype: torch.dtype | None) -> None:
+    def __init__(self, step: Step, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.step = step
         self.network = network
-        self.dtype = dtype
-        self.input = batch.clone()
-        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.anchor = torch.zeros((), device=batch.device, requires_grad=True)  # asks autograd for the backward pass
-        trials = torch.cuda.Stream(batch.device)  # recording wants another stream than the default one
-        trials.wait_stream(torch.cuda.current_stream(batch.device))
-        with torch.cuda.stream(trials):
-            for _ in range(TRIALS):
-                outputs = self._outputs()
-                self._gradients(outputs, [torch.ones_like(output) for output in outputs])
-                del outputs  # with it goes autograd's memory of this stream
-        torch.cuda.current_stream(batch.device).wait_stream(trials)
-        self.forward_pass, self.backward_pass = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        pool = torch.cuda.graph_pool_handle()
-        with torch.cuda.graph(self.forward_pass, pool=pool, stream=trials):  # its own might lie on another GPU
-            self.outputs = self._outputs()
-        self.output_gradients = [torch.ones_like(output) for output in self.outputs]
-        with torch.cuda.graph(self.backward_pass, pool=pool, stream=trials):
-            self.gradients = self._gradients(self.outputs, self.output_gradients)
+        self.optimizer = optimizer
+        self.recording: Recording | None = None
+        self.refused = False
+        self._trials = 0
 
-    @classmethod
-    def record(cls, network: nn.Module, batch: torch.Tensor, dtype: torch.dtype | None) -> TrainingGraph | None:
-        """Record the passes; weights, running statistics and random numbers stay as they are.
+    def __call__(self, image: torch.Tensor, label: torch.Tensor) -> Outputs:
+        """Train on a batch; return what the step returns."""
+        if self.recording is not None and not self.recording.is_of(self.network, self.optimizer):
+            self.recording, self._trials = None, 0
+        if self.recording is not None and self.recording.fits(image, label):
+            return self.recording.replay(image, label)
+        if self.recording is not None or self.refused:
+            return self.step(image, label)
+        if self._trials < TRIALS:
+            self._trials += 1
+            return self._tried(image, label)
+        self.recording = self._recorded(image, label)
+        self.refused = self.recording is None
+        return self(image, label)
 
-        Returns:
-            None where the network cannot be recorded, with a warning.
-        """
-        buffers = [buffer.clone() for buffer in network.buffers()]
-        random = torch.cuda.get_rng_state(batch.device)
-        generator = torch.cuda.default_generators[batch.device.index]
+    def _tried(self, image: torch.Tensor, label: torch.Tensor) -> Outputs:
+        """Take a step in the stream that will record: autograd remembers streams."""
+        current = torch.cuda.current_stream(image.device)
+        stream = self._stream(image.device)
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            outputs = self.step(image, label)
+        current.wait_stream(stream)
+        return outputs
+
+    def _stream(self, device: torch.device) -> torch.cuda.Stream:
+        if not hasattr(self, "_own_stream"):
+            self._own_stream = torch.cuda.Stream(device)
+        return self._own_stream
+
+    def _recorded(self, image: torch.Tensor, label: torch.Tensor) -> Recording | None:
+        generator = torch.cuda.default_generators[image.device.index]
         untouched = generator.clone_state()
         try:
             # On the batch's GPU, which need not be the current one; and a recording that fails leaves its own stream.
-            with torch.cuda.stream(torch.cuda.current_stream(batch.device)):
-                return cls(network, batch, dtype)
+            with LAUNCHING, torch.cuda.stream(torch.cuda.current_stream(image.device)):
+                return Recording(self.step, self.network, self.optimizer, (image, label), self._stream(image.device))
         except RuntimeError as error:  # it waits for the device, or needs too much memory
             # Older releases of PyTorch take it to be recorded for ever, and refuse to draw from it.
             generator.graphsafe_set_state(untouched)
             reason = str(error).partition("\n")[0]
-            logger.warning("training layer by layer, as the network cannot be recorded (cuda_graph): %s", reason)
+            logger.warning("training layer by layer, as the step cannot be recorded (cuda_graph): %s", reason)
             return None
+
+
+class Recording:
+    """The recorded step, with the memory that it reads and writes.
+
+    Args:
+        step: see :class:`RecordedStep`.
+        network: alike.
+        optimizer: alike.
+        batch: image and label of the shapes and layouts that it is recorded for.
+        stream: to record in, of the batch's GPU.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batch: tuple[torch.Tensor, torch.Tensor],
+        stream: Any,
+    ) -> None:
+        self.batch = tuple(tensor.clone() for tensor in batch)
+        self.groups, self.moments = optimizer.param_groups, optimizer.state
+        self.state = _state(network, optimizer)
+        device = batch[0].device
+        self.rates = [torch.tensor(float(group["lr"]), device=device) for group in self.groups]
+        before = [(group["lr"], group["capturable"]) for group in self.groups]
+        try:
+            for group, rate in zip(self.groups, self.rates, strict=True):
+                group["lr"], group["capturable"] = rate, True
+            self.graph, outputs = self._capture(step, stream)
         finally:
-            torch.cuda.set_rng_state(random, batch.device)
-            for buffer, before in zip(network.buffers(), buffers, strict=True):
-                buffer.copy_(before)
+            for group, (rate, capturable) in zip(self.groups, before, strict=True):
+                group["lr"], group["capturable"] = rate, capturable
+        self.outputs = {name: _each(output, torch.Tensor.detach) for name, output in outputs.items()}
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.gradients = [parameter.grad for parameter in self.parameters]
 
-    def fits(self, network: nn.Module, batch: torch.Tensor) -> bool:
-        """Tell whether this is what was recorded."""
-        return network is self.network and batch.shape == self.input.shape
+    def _capture(self, step: Step, stream: Any) -> tuple[Any, Outputs]:
+        graph = torch.cuda.CUDAGraph()
+        # Weights that autocast kept from before the recording would be outdated in every replay.
+        caching = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)
+        try:
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"), _Filled():
+                outputs = step(*self.batch)
+        finally:
+            torch.set_autocast_cache_enabled(caching)
+        return graph, outputs
 
-    def __call__(self, batch: torch.Tensor) -> Any:
-        """Return the network's output in float32, a tensor or a list of them, whose backward pass is the recorded one.
+    def is_of(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+        """Tell whether parameters and settings are those that were recorded."""
+        # A state that was loaded lies elsewhere.
+        ours = optimizer.param_groups is self.groups and optimizer.state is self.moments
+        return ours and _state(network, optimizer) == self.state
 
-        Args:
-            batch: of the recorded shape.
-        """
-        self.input.copy_(batch)
-        outputs = _Replay.apply(self, self.anchor)
-        return list(outputs) if self.several else outputs[0]
+    def fits(self, *batch: torch.Tensor) -> bool:
+        """Tell whether a batch is of the recorded shapes."""
+        return all(ours.shape == theirs.shape for ours, theirs in zip(self.batch, batch, strict=True))
 
-    def _outputs(self) -> list[torch.Tensor]:
-        # Weights that autocast kept from the recording would be outdated in the first replay.
-        with torch.autocast("cuda", self.dtype, enabled=self.dtype is not None, cache_enabled=False):
-            output = self.network(self.input)
-        self.several = isinstance(output, list | tuple)
-        return [each.float() for each in (output if self.several else [output])]
-
-    def _gradients(
-        self, outputs: list[torch.Tensor], output_gradients: list[torch.Tensor]
-    ) -> tuple[torch.Tensor | None, ...]:
-        return torch.autograd.grad(outputs, self.parameters, output_gradients, allow_unused=True)
-
-
-class _Replay(torch.autograd.Function):
-    """Autograd's view of the recorded passes."""
-
-    @staticmethod
-    def forward(ctx: Any, graph: TrainingGraph, anchor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        ctx.graph = graph
-        graph.forward_pass.replay()
-        return tuple(output.detach() for output in graph.outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None]:
-        graph: TrainingGraph = ctx.graph
-        for ours, theirs in zip(graph.output_gradients, gradients, strict=True):
+    def replay(self, *batch: torch.Tensor) -> Outputs:
+        """Train on a batch; what is returned is the caller's, and no later replay writes to it."""
+        for ours, theirs in zip(self.batch, batch, strict=True):
             ours.copy_(theirs)
-        # What was not cleared is added to, as autograd does; cloned first, as it may be what the replay writes to.
-        kept = [None if parameter.grad is None else parameter.grad.clone() for parameter in graph.parameters]
-        graph.backward_pass.replay()
-        for parameter, before, gradient in zip(graph.parameters, kept, graph.gradients, strict=True):
-            if gradient is not None:
-                parameter.grad = gradient if before is None else before + gradient
-        return None, None
+        for group, rate in zip(self.groups, self.rates, strict=True):
+            rate.fill_(group["lr"])
+        # A step that was not recorded may have cleared them, and left others.
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient
+        self.graph.replay()
+        return {name: _each(output, torch.clone) for name, output in self.outputs.items()}
+
+
+class _Filled(TorchFunctionMode):
+    """Fill single numbers in on the device, as the loss of PSPNet makes one: a copy to it cannot be recorded."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.tensor and isinstance(args[0], int | float) and "device" in kwargs:
+            return torch.full((), *args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _state(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[Any]:
+    """List what a recording holds fast: which parameters learn, where they lie, and how."""
+    settings = [
+        {name: value for name, value in group.items() if name not in ("params", "lr", "initial_lr")}
+        for group in optimizer.param_groups
+    ]
+    return [settings, *((parameter.data_ptr(), parameter.requires_grad) for parameter in network.parameters())]
+
+
+def _each(output: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Change a tensor, or each of a list."""
+    return [change(tensor) for tensor in output] if isinstance(output, list | tuple) else change(output)

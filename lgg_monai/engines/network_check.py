@@ -14,6 +14,7 @@ import torch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from torch import nn
 
+from lgg_monai.data.ahead import AheadDataLoader
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.engines.config_check import effective_config, missing_package, root_cause
 from lgg_monai.errors import LggError, exits_with_one_line
@@ -101,7 +102,8 @@ def check_slices(trainer: SupervisedTrainer, evaluator: SupervisedEvaluator) -> 
     Raises:
         SystemExit: with one line, where the network does not fit the patches or the slices.
     """
-    drawn: dict[str, torch.Tensor] = next(iter(trainer.data_loader))
+    loader: Any = trainer.data_loader
+    drawn: dict[str, torch.Tensor] = next(loader.drawn() if isinstance(loader, AheadDataLoader) else iter(loader))
     batch = {key: drawn[key][:SHOWN] for key in ("image", "label")}
     channels = batch["image"].shape[1]
     expected = _in_channels()

@@ -9,7 +9,6 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 from monai.utils import convert_to_tensor
 
-from lgg_monai.engines.cuda_graph import TrainingGraph
 from lgg_monai.errors import LggError, exits_with_one_line
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
@@ -80,7 +79,6 @@ class AutocastInferer(Inferer):
         inferer: does the work.
         device: where the network runs.
         precision: see :func:`autocast_dtype`.
-        cuda_graph: on a GPU, train by one recording of the network's passes: see :class:`TrainingGraph`.
     """
 
     @exits_with_one_line
@@ -89,23 +87,14 @@ class AutocastInferer(Inferer):
         device: str | torch.device,
         inferer: Inferer | None = None,
         precision: str = "auto",
-        cuda_graph: bool = False,
     ) -> None:
         super().__init__()
         self.inferer = SimpleInferer() if inferer is None else inferer
-        self.graph: TrainingGraph | None = None
-        self.cuda_graph = cuda_graph and torch.device(device).type == "cuda"
         self.device_type = torch.device(device).type
         self.dtype = autocast_dtype(torch.device(device), precision)
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """Return what the wrapped inferer returns (a tensor, or a list of them), as float32."""
-        if self.cuda_graph and torch.is_grad_enabled() and isinstance(network, torch.nn.Module) and network.training:
-            if self.graph is None:
-                self.graph = TrainingGraph.record(network, inputs, self.dtype)
-                self.cuda_graph = self.graph is not None
-            if self.graph is not None and self.graph.fits(network, inputs):
-                return self.graph(inputs)
         with torch.autocast(self.device_type, dtype=self.dtype, enabled=self.dtype is not None):
             output = self.inferer(inputs, network, *args, **kwargs)
         return convert_to_tensor(output, dtype=torch.float32, track_meta=False)

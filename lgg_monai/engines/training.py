@@ -15,6 +15,7 @@ from monai.engines import PrepareBatch
 from monai.engines.utils import IterationEvents
 from torch.optim.lr_scheduler import LRScheduler
 
+from lgg_monai.data.ahead import PreparedBatch
 from lgg_monai.memory import release_free_memory
 from lgg_monai.seeds import epoch_seed
 
@@ -38,14 +39,23 @@ class AugmentedBatch(PrepareBatch):
         channels_last: lay the images out with channels last, which many convolutions are faster on.
     """
 
+    ahead = True
+    """What it prepared before, it passes on as it is: see `lgg_monai.data.AheadDataLoader`."""
+
     def __init__(self, augmentation: Callable | None = None, channels_last: bool = False) -> None:
         self.augmentation = augmentation
         self.channels_last = channels_last
 
     def __call__(
-        self, batchdata: dict[str, torch.Tensor], device: Any = None, non_blocking: bool = False, **kwargs: Any
+        self,
+        batchdata: dict[str, torch.Tensor] | PreparedBatch,
+        device: Any = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the network's input and target, both float32."""
+        """Return the network's input and target, both float32; those of a batch that was prepared ahead as they are."""
+        if isinstance(batchdata, PreparedBatch):
+            return batchdata
         image = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs).float()
         label = batchdata["label"].to(device=device, non_blocking=non_blocking, **kwargs).float()
         if self.augmentation is not None:
@@ -103,6 +113,9 @@ class GradientClipping:
         network: whose gradients are clipped.
         max_norm: largest Euclidean norm over all parameters.
     """
+
+    recordable = True
+    """It launches the same operations at every step, and nothing else: see `RecordedIteration`."""
 
     def __init__(self, network: torch.nn.Module, max_norm: float) -> None:
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -227,7 +240,8 @@ class Attach:
 class MemoryRelease:
     """Give freed memory back to the system between training and validation, whose tensors differ in size.
 
-    Otherwise holes that the one leaves, too small for the other, add up from epoch to epoch.
+    Otherwise holes that the one leaves, too small for the other, add up from epoch to epoch. A GPU's tensors are not
+    the system's.
     """
 
     def attach(self, engine: Engine) -> None:
@@ -236,7 +250,8 @@ class MemoryRelease:
 
     def __call__(self, engine: Engine) -> None:
         """Give back what is free."""
-        release_free_memory()
+        if torch.device(engine.state.device).type == "cpu":
+            release_free_memory()
 
 
 class ProgressBar:

@@ -13,6 +13,7 @@ from monai.engines import SupervisedTrainer
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 
+from lgg_monai.data.ahead import PreparedBatch
 from lgg_monai.engines import (
     Attach,
     AugmentedBatch,
@@ -205,8 +206,13 @@ def test_freed_memory_is_given_back_before_and_after_each_validation(
     engine = Engine(lambda *_: done.append("train"))
     MemoryRelease().attach(engine)
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: done.append("validate"))
+    state: Any = engine.state
+    state.device = torch.device("cpu")
     engine.run([0], max_epochs=2)
     assert done == ["release", "train", "release", "validate"] * 2
+    state.device = torch.device("cuda:0")  # whose memory this is not
+    engine.run([0], max_epochs=3)
+    assert done[8:] == ["train", "validate"]
 
 
 def test_attach_attaches_what_it_holds() -> None:
@@ -224,6 +230,11 @@ def test_a_batch_becomes_float32_and_is_augmented() -> None:
     assert label.unique().tolist() == [0.0]
     image, label = AugmentedBatch()(batch, torch.device("cpu"))
     assert image.unique().tolist() == label.unique().tolist() == [1.0]
+
+
+def test_a_batch_that_was_prepared_ahead_is_not_augmented_again() -> None:
+    prepared = PreparedBatch(torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4))
+    assert AugmentedBatch(lambda image, label: (image * 2, label * 0))(prepared) is prepared
 
 
 def test_a_batch_is_laid_out_with_channels_last_on_request() -> None:
