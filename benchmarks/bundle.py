@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from monai.bundle import ConfigParser
 
 from benchmarks.variants import NotComparedError, Variant, synchronize, time_steps
 from lgg_monai.engines.acceleration import require_compiler
+from lgg_monai.engines.cuda_graph import RecordedStep
 from lgg_monai.engines.precision import multiplies_bfloat16
 from lgg_monai.errors import LggError
 
@@ -92,7 +94,9 @@ class BareStep:
         self.network = config.get_parsed_content("train#network").train()
         self.loss = config.get_parsed_content("loss")
         self.optimizer = config.get_parsed_content("optimizer")
-        self.inferer = config.get_parsed_content("train#inferer")  # its passes as the bundle's, recorded or not
+        self.inferer = config.get_parsed_content("train#inferer")
+        recorded = self.device.type == "cuda" and config.get_parsed_content("train#trainer#iteration_update").enabled
+        self.step = RecordedStep(self._step, self.network, self.optimizer) if recorded else self._step
         layout = torch.channels_last if config.get_parsed_content("channels_last") else torch.contiguous_format
         image = torch.randn(self.batch, 3, patch, patch, device=self.device)
         self.image = image.contiguous(memory_format=layout)
@@ -100,20 +104,21 @@ class BareStep:
 
     def run(self, steps: int) -> dict[str, float]:
         """Train some steps."""
-        return time_steps(self._step, steps, self.device)
+        return time_steps(lambda: self.step(self.image, self.label), steps, self.device)
 
-    def _step(self) -> None:
+    def _step(self, image: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.inferer(self.image, self.network), self.label)
+        loss = self.loss(self.inferer(image, self.network), label)
         loss.backward()
         self.optimizer.step()
+        return {}
 
 
 class BundleTrainer:
     """The bundle's own trainer; every call of `run` is one more epoch, without validation.
 
-    An epoch here is shorter than a real one, so what happens once an epoch (log, history, checkpoint) is measured apart
-    and counted as often as in a real epoch.
+    An epoch here is shorter than a real one, so what happens once an epoch (log, history) is measured apart and counted
+    as often as in a real epoch, and so is the checkpoint, written once in ten seconds where epochs are shorter.
 
     Args:
         net: name of the bundle.
@@ -130,6 +135,9 @@ class BundleTrainer:
         require_fast_bfloat16(variant.options.get("precision"), self.device)
         monai.utils.set_determinism(seed=0)
         self.batch = config.get_parsed_content("batch_size")
+        checkpoints = config.get_parsed_content("checkpoints")
+        self.interval, checkpoints.interval = checkpoints.interval, 0
+        checkpoints._save_last = self._timed(checkpoints._save_last)
         self.sampler = config.get_parsed_content("train#sampler")
         self.real_steps = max(self.sampler.length // self.batch, 1)
         # Half of an epoch shows tumour, as in a real one.
@@ -146,19 +154,29 @@ class BundleTrainer:
         """Train one epoch of the steps that were named at the start."""
         del steps
         self.trainer.state.max_epochs = self.trainer.state.epoch + 1
-        self._ends = []
+        self._ends, self._writing = [], 0.0
         self.trainer.run()
         times = [self._started, *self._ends]
         each = [after - before for before, after in pairwise(times)]
         step = (self._ends[-1] - self._started) / len(self._ends)
         end = self._ended - self._ends[-1]
+        often = max(self.real_steps, self.interval / step)
         return {
-            "step_seconds": step + end / self.real_steps,
+            "step_seconds": step + (end - self._writing) / self.real_steps + self._writing / often,
             "first_step_seconds": each[0],
             "without_epoch_end": step,
             "epoch_end_seconds": end,
+            "checkpoint_seconds": self._writing,
             "median_step_seconds": statistics.median(each),
         }
+
+    def _timed(self, write: Callable) -> Callable:
+        def timed(engine: Any) -> None:
+            start = time.perf_counter()
+            write(engine)
+            self._writing += time.perf_counter() - start
+
+        return timed
 
     def _start(self, engine: Any) -> None:
         synchronize(self.device)
