@@ -57,7 +57,7 @@ class AheadDataLoader(DataLoader):
         """Go through the batches as they are drawn, whatever the device."""
         return super().__iter__()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:  # PyTorch's types promise an iterator of its own class
         """Go through the batches: a :class:`PreparedBatch` each for a GPU, else as they are drawn."""
         ahead = self.device.type == "cuda" and getattr(self.prepare, "ahead", False)
         return self._ahead() if ahead else self.drawn()

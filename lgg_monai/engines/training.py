@@ -250,7 +250,8 @@ class MemoryRelease:
 
     def __call__(self, engine: Engine) -> None:
         """Give back what is free."""
-        if torch.device(engine.state.device).type == "cpu":
+        state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
+        if torch.device(state.device).type == "cpu":
             release_free_memory()
 
 
