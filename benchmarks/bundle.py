@@ -96,7 +96,7 @@ class BareStep:
         self.optimizer = config.get_parsed_content("optimizer")
         self.inferer = config.get_parsed_content("train#inferer")
         recorded = self.device.type == "cuda" and config.get_parsed_content("train#trainer#iteration_update").enabled
-        self.step = RecordedStep(self._step, self.network, self.optimizer) if recorded else self._step
+        self.step = RecordedStep(self._step, self.optimizer) if recorded else self._step
         layout = torch.channels_last if config.get_parsed_content("channels_last") else torch.contiguous_format
         image = torch.randn(self.batch, 3, patch, patch, device=self.device)
         self.image = image.contiguous(memory_format=layout)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from lgg_monai.data.ahead import LAUNCHING
@@ -33,13 +32,11 @@ class RecordedStep:
     Args:
         step: takes image and label, clears the gradients, trains, and returns tensors, or lists of them, by name; it
             must not wait for the device, and what it does in Python happens at the first steps alone.
-        network: that it trains, on a GPU.
-        optimizer: that it steps; one that has ``capturable``, as Adam and its kind have.
+        optimizer: that it steps, of parameters on a GPU; one that has ``capturable``, as Adam and its kind have.
     """
 
-    def __init__(self, step: Step, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
         self.step = step
-        self.network = network
         self.optimizer = optimizer
         self.recording: Recording | None = None
         self.refused = False
@@ -47,7 +44,7 @@ class RecordedStep:
 
     def __call__(self, image: torch.Tensor, label: torch.Tensor) -> Outputs:
         """Train on a batch; return what the step returns."""
-        if self.recording is not None and not self.recording.is_of(self.network, self.optimizer):
+        if self.recording is not None and not self.recording.is_of(self.optimizer):
             self.recording, self._trials = None, 0
         if self.recording is not None and self.recording.fits(image, label):
             return self.recording.replay(image, label)
@@ -81,7 +78,7 @@ class RecordedStep:
         try:
             # On the batch's GPU, which need not be the current one; and a recording that fails leaves its own stream.
             with LAUNCHING, torch.cuda.stream(torch.cuda.current_stream(image.device)):
-                return Recording(self.step, self.network, self.optimizer, (image, label), self._stream(image.device))
+                return Recording(self.step, self.optimizer, (image, label), self._stream(image.device))
         except RuntimeError as error:  # it waits for the device, or needs too much memory
             # Older releases of PyTorch take it to be recorded for ever, and refuse to draw from it.
             generator.graphsafe_set_state(untouched)
@@ -95,7 +92,6 @@ class Recording:
 
     Args:
         step: see :class:`RecordedStep`.
-        network: alike.
         optimizer: alike.
         batch: image and label of the shapes and layouts that it is recorded for.
         stream: to record in, of the batch's GPU.
@@ -104,14 +100,13 @@ class Recording:
     def __init__(
         self,
         step: Step,
-        network: nn.Module,
         optimizer: torch.optim.Optimizer,
         batch: tuple[torch.Tensor, torch.Tensor],
         stream: Any,
     ) -> None:
         self.batch = tuple(tensor.clone() for tensor in batch)
         self.groups, self.moments = optimizer.param_groups, optimizer.state
-        self.state = _state(network, optimizer)
+        self.state = _state(optimizer)
         device = batch[0].device
         self.rates = [torch.tensor(float(group["lr"]), device=device) for group in self.groups]
         before = [(group["lr"], group["capturable"]) for group in self.groups]
@@ -123,7 +118,7 @@ class Recording:
             for group, (rate, capturable) in zip(self.groups, before, strict=True):
                 group["lr"], group["capturable"] = rate, capturable
         self.outputs = {name: _each(output, torch.Tensor.detach) for name, output in outputs.items()}
-        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.parameters = [parameter for group in self.groups for parameter in group["params"]]
         self.gradients = [parameter.grad for parameter in self.parameters]
 
     def _capture(self, step: Step, stream: Any) -> tuple[Any, Outputs]:
@@ -138,11 +133,11 @@ class Recording:
             torch.set_autocast_cache_enabled(caching)
         return graph, outputs
 
-    def is_of(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+    def is_of(self, optimizer: torch.optim.Optimizer) -> bool:
         """Tell whether parameters and settings are those that were recorded."""
         # A state that was loaded lies elsewhere.
         ours = optimizer.param_groups is self.groups and optimizer.state is self.moments
-        return ours and _state(network, optimizer) == self.state
+        return ours and _state(optimizer) == self.state
 
     def fits(self, *batch: torch.Tensor) -> bool:
         """Tell whether a batch is of the recorded shapes."""
@@ -171,13 +166,14 @@ class _Filled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _state(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[Any]:
+def _state(optimizer: torch.optim.Optimizer) -> list[Any]:
     """List what a recording holds fast: which parameters learn, where they lie, and how."""
-    settings = [
-        {name: value for name, value in group.items() if name not in ("params", "lr", "initial_lr")}
-        for group in optimizer.param_groups
-    ]
-    return [settings, *((parameter.data_ptr(), parameter.requires_grad) for parameter in network.parameters())]
+    # Of the optimizer's own lists: walking through the network's modules at every step would take ten times as long.
+    state: list[Any] = []
+    for group in optimizer.param_groups:
+        state.append({name: value for name, value in group.items() if name not in ("params", "lr", "initial_lr")})
+        state += [(parameter.data_ptr(), parameter.requires_grad) for parameter in group["params"]]
+    return state
 
 
 def _each(output: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

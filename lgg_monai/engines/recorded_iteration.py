@@ -45,7 +45,7 @@ class RecordedIteration:
             return engine._iteration(engine, batchdata)
         image, label = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         if self.recorded is None:
-            self.recorded = RecordedStep(_Step(engine), engine.network, engine.optimizer)
+            self.recorded = RecordedStep(_Step(engine), engine.optimizer)
         outputs = self.recorded(image, label)
         engine.state.output = {Keys.IMAGE: image, Keys.LABEL: label, **outputs}
         engine.fire_event(IterationEvents.MODEL_COMPLETED)

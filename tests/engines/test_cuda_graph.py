@@ -45,7 +45,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(network.parameters(), 1e-2, fused=True)
         self.dtype, self.device = dtype, device
         self.loss = DeepSupervisionLoss(nn.MSELoss())  # type: ignore[arg-type]  # which puts a number on the device
-        self.one: Callable = RecordedStep(self.step, network, self.optimizer) if recorded else self.step
+        self.one: Callable = RecordedStep(self.step, self.optimizer) if recorded else self.step
 
     def step(self, image: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
         self.optimizer.zero_grad(set_to_none=True)

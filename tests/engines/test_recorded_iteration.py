@@ -87,7 +87,7 @@ class Launched:
 
     calls = 0
 
-    def __init__(self, step: Callable, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, step: Callable, optimizer: torch.optim.Optimizer) -> None:
         self.step = step
 
     def __call__(self, image: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
