@@ -98,6 +98,16 @@ def test_every_folder_of_results_is_told() -> None:
     assert {path.name for path in RESULTS.iterdir() if path.is_dir()} <= folders
 
 
+def test_every_picture_is_shown_by_a_document() -> None:
+    shown = {
+        (REPOSITORY / name).parent.joinpath(link).resolve()
+        for name in TEXTS
+        for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text(name))
+    }
+    pictures = {path for kind in ("png", "svg", "jpg") for path in (REPOSITORY / "docs").rglob(f"*.{kind}")}
+    assert sorted(pictures - shown) == []
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_links_and_named_files_are_there(name: str) -> None:
     here = (REPOSITORY / name).parent

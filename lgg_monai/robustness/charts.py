@@ -34,7 +34,7 @@ def robustness_chart(table: Rows) -> Plot:
     margin = 0.03 * (highest - lowest)
     limits = (lowest - margin, highest + margin)
     panels = tuple(_differences(rows[start : start + ROWS], limits) for start in range(0, len(rows), ROWS))
-    title = "volume Dice minus that of the clean scans, 95 % interval over patients"
+    title = "volume Dice degraded minus clean scans, 95 % interval over patients"
     return Plot("robustness", "robustness", title, panels, columns=min(2, len(panels)))
 
 
@@ -83,7 +83,7 @@ def _differences(rows: Rows, limits: tuple[float, float]) -> Draw:
             axis.plot(row["difference"], place, "o", color=theme.runs[0], ms=4)
         labels = [f"{row['degradation']} {row['severity']}".strip() for row in reversed(rows)]
         axis.set_yticks(range(len(rows)), labels, fontsize=8)
-        axis.set(xlabel="less that of clean scans, 95 % interval")
+        axis.set(xlabel="degraded minus clean scans, 95 % interval")
         axis.set(title="change of volume Dice", xlim=limits, ylim=(-0.7, len(rows) - 0.3))
         axis.locator_params(axis="x", nbins=5, prune="both")  # more would run into one another, or off the picture
 
