@@ -15,7 +15,7 @@ from lgg_monai.data.integrity import fingerprint_of
 from lgg_monai.data.patients import patient_of, read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.drawing.overlays import broadened, draw_overlay, head_box, intensity_window, save_png
-from lgg_monai.drawing.panels import select_best_median_worst
+from lgg_monai.drawing.panels import select_best_median_worst, slice_verdict
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.errors import LggError
@@ -106,9 +106,9 @@ def _row(folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str) ->
         )
         file = f"pictures/{stem}_{number}.png"
         save_png(folder / file, picture)
-        tiles.append(
-            Tile(caption if prediction is None else f"{caption}: {_dice(true[:, :, z], prediction[:, :, z])}", file)
-        )
+        if prediction is not None:
+            caption = f"{caption}, this slice: {slice_verdict(true[:, :, z], prediction[:, :, z])}"
+        tiles.append(Tile(caption, file))
     scores = ", ".join(f"{run.label} {run.patients[name]['volume_dice']:.3f}" for run in runs)
     return PictureRow(f"{rank}: {name}, slice {z + 1} (volume Dice: {scores})", tuple(tiles))
 
@@ -117,8 +117,3 @@ def disagreement_slice(predictions: Sequence[np.ndarray]) -> int:
     """Give the slice with the most voxels on which masks ``[X, Y, Z]`` are not all of one mind."""
     stack = np.stack(predictions)
     return int((stack.any(axis=0) & ~stack.all(axis=0)).sum(axis=(0, 1)).argmax())
-
-
-def _dice(true: np.ndarray, predicted: np.ndarray) -> str:
-    total = int(true.sum()) + int(predicted.sum())
-    return f"slice Dice {2 * int((true & predicted).sum()) / total:.2f}" if total else "both empty"

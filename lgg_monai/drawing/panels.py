@@ -64,7 +64,7 @@ def patient_panel(
             true[:, :, z],
             predicted[:, :, z],
             scale,
-            title=f"slice {z + 1}   {_slice_verdict(true[:, :, z], predicted[:, :, z])}{notes.get(z, '')}",
+            title=f"slice {z + 1}   {slice_verdict(true[:, :, z], predicted[:, :, z])}{notes.get(z, '')}",
             stamp=stamp,
             window=window,
             legend=False,
@@ -129,7 +129,8 @@ def _notable_slices(label: np.ndarray, prediction: np.ndarray) -> dict[int, str]
     return notes
 
 
-def _slice_verdict(label: np.ndarray, prediction: np.ndarray) -> str:
+def slice_verdict(label: np.ndarray, prediction: np.ndarray) -> str:
+    """Say how well two boolean masks ``[X, Y]`` agree: ``Dice 0.85``, or ``both empty``."""
     total = int(label.sum()) + int(prediction.sum())
     if not total:
         return "both empty"

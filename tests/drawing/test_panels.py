@@ -7,7 +7,7 @@ import pytest
 from PIL import ImageFont
 
 from lgg_monai.drawing.overlays import STRIP
-from lgg_monai.drawing.panels import choose_slices, patient_panel, select_best_median_worst
+from lgg_monai.drawing.panels import choose_slices, patient_panel, select_best_median_worst, slice_verdict
 
 
 def coloured(picture: np.ndarray) -> np.ndarray:
@@ -88,6 +88,13 @@ def test_a_panel_of_nothing() -> None:
     nothing = np.zeros((48, 40, 1))
     sheet = patient_panel(np.zeros((3, 48, 40, 1)), nothing, nothing)
     assert not coloured(sheet[:-STRIP]).any()
+
+
+def test_a_slice_without_any_tumour_has_no_dice() -> None:
+    one, none = np.eye(4, dtype=bool), np.zeros((4, 4), dtype=bool)
+    half = one & (np.arange(4) < 2)
+    assert [slice_verdict(one, half), slice_verdict(one, none)] == ["Dice 0.67", "Dice 0.00"]
+    assert slice_verdict(none, none) == "both empty"
 
 
 def test_best_median_and_worst_are_three_patients() -> None:
