@@ -87,7 +87,8 @@ def _curve(runs: Sequence[Run], name: str, against: str) -> Draw:
             line, label = run_line(number), wrapped(run.label)
             axis.plot(x, y, line, color=run_colour(theme, number), marker=mark, lw=1.6, label=label)
         axis.set(title=SERIES[name], xlabel=AXES[against])
-        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True))  # there is no epoch 2.5
+        # There is no epoch 2.5, nor, where it is the only one, an epoch 1.02.
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True, min_n_ticks=1))
         if name.endswith("iou"):
             axis.set_ylim(0, 1)
         axis.legend(loc="best")

@@ -73,6 +73,13 @@ def test_axes_are_marked_at_whole_epochs_and_at_several_sizes(plots: dict[str, P
     assert sum(low <= mark <= high for mark in axis.get_xticks()) >= 2
 
 
+def test_the_only_epoch_has_the_only_mark(tmp_path: Path, drawn: Any) -> None:
+    runs, _ = load_runs([write_run(tmp_path / name, val_iou=(0.5,), shift=shift) for shift, name in enumerate("ab")])
+    (axis,) = drawn(learning_curves(runs)[1]).axes
+    low, high = axis.get_xlim()
+    assert [mark for mark in axis.get_xticks() if low <= mark <= high] == [1]
+
+
 def test_open_marks_are_explained(plots: dict[str, Plot], drawn: Any) -> None:
     (axis,) = drawn(plots["scatter"]).axes
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["all acquired", "a sequence missing"]
