@@ -12,7 +12,7 @@ from lgg_monai.analysis.paired import paired_difference, paired_differences
 from lgg_monai.analysis.runs import Run
 from lgg_monai.engines.summary import summarise
 
-WORST = 5  # patients, as many as a cross-validation tells of
+WORST = 5  # patients that a comparison and a cross-validation tell of
 
 
 def common_patients(runs: Sequence[Run]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lgg_monai.analysis.quality import WORST
 from lgg_monai.analysis.runs import Run, load_run
 from lgg_monai.crossval.folds import fold_folder, require_same_settings
 from lgg_monai.crossval.plan import Plan
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 PATIENTS = "patients.csv"
-WORST = 5
 # The headline metrics of the worst patients' list, and what tells why they are the worst.
 TOLD = ("volume_dice", "hd95_px", "sensitivity", "precision", "false_positive_slice_count", "tumour_voxels")
 
