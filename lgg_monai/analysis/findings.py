@@ -8,6 +8,7 @@ from typing import Any
 from lgg_monai.analysis.paired import FEWEST_PEOPLE, is_clear
 from lgg_monai.analysis.speed import THRESHOLDS
 from lgg_monai.data.patients import scans_of
+from lgg_monai.words import counted
 
 COSTS = (
     ("seconds_per_epoch", "time an epoch"),
@@ -116,7 +117,7 @@ def _learning(speeds: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> lis
         return [f"{sentence} No validation IoU from {THRESHOLDS[0]} up was reached by all of them."]
     entries = [speed["reached"][reached[-1]] for speed in speeds]
     times = ", ".join(
-        f"{label} after {_epochs(entry['epoch'])} and {format_seconds(entry['seconds'])}"
+        f"{label} after {counted(entry['epoch'], 'epoch')} and {format_seconds(entry['seconds'])}"
         for label, entry in zip(labels, entries, strict=True)
     )
     return [f"{sentence} A validation IoU of {reached[-1]}, the highest mark that all reached, came to {times}."]
@@ -127,10 +128,6 @@ def format_seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _epochs(count: int) -> str:
-    return f"{count} epoch" if count == 1 else f"{count} epochs"
 
 
 def _cost(first: str, run: Mapping[str, Any]) -> str:

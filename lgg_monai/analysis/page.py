@@ -12,6 +12,7 @@ from lgg_monai.analysis.figures import DARK, Plot, render
 from lgg_monai.analysis.findings import format_p, format_seconds
 from lgg_monai.analysis.pictures import CITATION, PUBLISHED, PictureRow
 from lgg_monai.analysis.speed import SERIES
+from lgg_monai.data.patients import scans_of
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.viewer.templates import data_uri, interval, number, page_environment
 
@@ -57,6 +58,7 @@ def render_page(content: Mapping[str, Any], plots: Sequence[Plot], pictures: Seq
         quantities=QUANTITIES,
         metrics=list(METRICS),
         series=SERIES,
+        scans_of=scans_of,
     )
 
 

@@ -38,6 +38,7 @@ def cross_validate(
     """
     from lgg_monai.crossval.run import cross_validate as run
     from lgg_monai.engines.summary import format_summary
+    from lgg_monai.words import counted
 
     summary, waiting = run(
         bundle, output, folds, fold or [], dataset_dir, leave_one_site_out, keep_probabilities, overrides or []
@@ -48,6 +49,7 @@ def cross_validate(
     typer.echo(format_summary(summary))
     for row in summary["by_fold"]:
         name = f"fold {row['fold']}" + (f" ({row['site']})" if "site" in row else "")
-        patients = f"{row['patients']} patient{'s' * (row['patients'] > 1)}"
-        typer.echo(f"{name:14} volume Dice {row['scores']['volume_dice']:.3f} over {patients}")
+        typer.echo(
+            f"{name:14} volume Dice {row['scores']['volume_dice']:.3f} over {counted(row['patients'], 'patient')}"
+        )
     typer.echo(f"{'PHANTOM: ' if summary['phantom'] else ''}written to {output}")

@@ -24,12 +24,15 @@ def ensemble(
 ) -> None:
     """Score the mean probability of models beside each of them, on patients that none of them saw."""
     from lgg_monai.robustness.ensemble import score_ensemble
+    from lgg_monai.words import counted
 
     with patients_done() as progress:
         content = score_ensemble(source, output, dataset_dir, progress=progress)
     scored = {**content["members"], "ensemble": content["ensemble"]}
     width = max(map(len, scored))
-    typer.echo(f"{content['patients']} patients, volume Dice of each model, and what the ensemble adds to it")
+    typer.echo(
+        f"{counted(content['patients'], 'patient')}, volume Dice of each model, and what the ensemble adds to it"
+    )
     for label, own in scored.items():
         dice, line = own["volume_dice"], ""
         if label in content["members"]:

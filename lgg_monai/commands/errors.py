@@ -24,11 +24,12 @@ def errors(
 ) -> None:
     """Say what errors consist of (missed or added parts, slices, areas, rim), and what mending each would bring."""
     from lgg_monai.robustness.error_report import explain_errors
+    from lgg_monai.words import counted
 
     with patients_done() as progress:
         content = explain_errors(source, output, dataset_dir, progress)
     mean = content["volume_dice"]["mean"]
-    typer.echo(f"{content['patients']} test patients, mean volume Dice {mean:.3f}")
+    typer.echo(f"{counted(content['patients'], 'test patient')}, mean volume Dice {mean:.3f}")
     typer.echo(f"{'errors':14}{'share':>8}{'patients':>10}  mean volume Dice if they were mended")
     for row in content["table"]:
         share = "-" if row["share"] is None else f"{row['share']:.1%}"

@@ -28,6 +28,7 @@ from lgg_monai.data.seen import (
 from lgg_monai.data.split import FOLDS, PARTS, PLAN, require_disjoint, require_split, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import read_json, told_in_one_line, writable_folder, write_json
+from lgg_monai.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,8 @@ def prepare_datalist(
         with told_in_one_line(f"the datalist {run_folder / DATALIST}"):
             write_json(run_folder / DATALIST, content)
     counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
-    logger.info("%s%d patients: %s", "PHANTOM: " if content["phantom"] else "", len(report.patients), counts)
+    phantom = "PHANTOM: " if content["phantom"] else ""
+    logger.info("%s%s: %s", phantom, counted(len(report.patients), "patient"), counts)
     return content
 
 

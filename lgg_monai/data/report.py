@@ -9,6 +9,7 @@ import numpy as np
 from lgg_monai.data.integrity import DatasetReport
 from lgg_monai.data.patients import scans_of
 from lgg_monai.data.phantom import is_phantom
+from lgg_monai.words import counted
 
 MOST_SIZES = 5  # sets of several hospitals may have hundreds
 
@@ -32,7 +33,7 @@ def describe(report: DatasetReport) -> str:
     counts = [patient.slices for patient in readable]
     sizes = Counter(patient.size for patient in readable)
     lines.append(f"slices           {slices}, {min(counts)} to {max(counts)} a patient")
-    told = [f"{x} x {y} ({n} patient{'s' * (n > 1)})" for (x, y), n in sizes.most_common(MOST_SIZES)]
+    told = [f"{x} x {y} ({counted(n, 'patient')})" for (x, y), n in sizes.most_common(MOST_SIZES)]
     more = [f"{len(sizes) - len(told)} more"] if len(sizes) > len(told) else []
     lines.append("slice size       " + ", ".join(told + more))
     lines.append(f"tumour slices    {tumour_slices} ({tumour_slices / slices:.1%})")

@@ -7,6 +7,8 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from lgg_monai.words import counted
+
 LOGGER = logging.getLogger(__name__)
 
 # Files written without the preamble that the standard asks for are known by their suffix alone.
@@ -32,7 +34,7 @@ def dicom_files(paths: Iterable[Path], leave_out: Iterable[Path] = ()) -> list[P
             unreadable += 1
     if unreadable:
         # Without the names of the files, which may hold a patient's.
-        LOGGER.warning("%d files could not be opened and are left out", unreadable)
+        LOGGER.warning("left out: %s that could not be opened", counted(unreadable, "file"))
     return sorted(found.values())
 
 

@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 
 from lgg_monai.engines.checkpoints import BEST, LAST, read_checkpoint, save_checkpoint
 from lgg_monai.errors import LggError, exits_with_one_line
+from lgg_monai.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class RunCheckpoints:
         state: Any = engine.state  # MONAI adds attributes that Ignite's types do not know
         state.epoch, state.iteration = progress["epoch"], progress["iteration"]
         if state.epoch >= state.max_epochs:
-            logger.info("%s already has its %d epochs: nothing left to train", self.folder, state.epoch)
+            logger.info("%s already has its %s: nothing left to train", self.folder, counted(state.epoch, "epoch"))
         else:
             logger.info("resuming after epoch %d of %d", state.epoch, state.max_epochs)
 

@@ -15,6 +15,7 @@ from lgg_monai.data.patients import scans_of
 from lgg_monai.engines.bootstrap import RESAMPLES, draw_people, drawn_sums, drawn_values, finite, interval, people_of
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing
+from lgg_monai.words import counted
 
 Row = Mapping[str, Any]
 IDENTITY = ("patient", "site", "part")
@@ -145,8 +146,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     ]
     patients, people = summary["patients"], summary["people"]
     scans = "" if people == patients else f" ({scans_of(people)})"
-    who = f"{patients} patient{'s' * (patients > 1)}{scans}"
-    counts = f"{who}, {summary['slices']} slices, {summary['tumour_slices']} with tumour"
+    who = counted(patients, "patient") + scans
+    counts = f"{who}, {counted(summary['slices'], 'slice')}, {summary['tumour_slices']} with tumour"
     unit = "patients" if people == patients else "people"
     bounds = f"interval of the mean, bootstrap over {unit}" if people > 1 else "one person allows no interval"
     return "\n".join([*lines, f"{counts}; {bounds}"])

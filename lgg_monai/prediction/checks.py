@@ -10,6 +10,7 @@ from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.spacing import PIXEL_MM
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.geometry import Placement
+from lgg_monai.words import counted
 
 LOWEST_MR = -900.0
 FEW_SLICES, SHORT_STACK_MM, THICK_SLICE_MM = 10, 70.0, 8.0
@@ -80,7 +81,7 @@ def flags(scan: Scan, placement: Placement, head: np.ndarray, mask: np.ndarray) 
 def _spacing(scan: Scan, placement: Placement) -> list[str]:
     slices, thickness = placement.shape[2], placement.spacing[2]
     if not scan.spacing_known:
-        return [f"only {slices} slice{'s' * (slices > 1)}"] if slices < FEW_SLICES else []
+        return [f"only {counted(slices, 'slice')}"] if slices < FEW_SLICES else []
     found = []
     if thickness > THICK_SLICE_MM:
         found.append(f"slices are {thickness:.1f} mm apart")

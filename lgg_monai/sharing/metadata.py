@@ -13,6 +13,7 @@ import torch
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
+from lgg_monai.words import counted
 
 
 def filled_metadata(
@@ -67,7 +68,7 @@ def metrics_table(stated: dict[str, Any]) -> str:
     """Lay a bundle's figures out as a table in Markdown."""
     if not any(name in stated for name in METRICS):
         return "No figures are stated for these weights."
-    lines = [f"{stated['patients']} patients ({stated['subset']})." if "patients" in stated else ""]
+    lines = [f"{counted(stated['patients'], 'patient')} ({stated['subset']})." if "patients" in stated else ""]
     if "PHANTOM" in stated:
         lines.append(f"\n**PHANTOM**: {stated['PHANTOM']}.")
     lines += ["", "| metric | mean | median | 95 % interval of the mean |", "|---|---|---|---|"]

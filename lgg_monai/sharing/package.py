@@ -19,6 +19,7 @@ from lgg_monai.sharing.export import export
 from lgg_monai.sharing.manifest import write_large_files, write_manifest, write_zip
 from lgg_monai.sharing.metadata import filled_metadata
 from lgg_monai.sharing.scripts import modules_named, script_files
+from lgg_monai.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +159,9 @@ def _summary(run: Path | None) -> dict[str, Any] | None:
         raise LggError(f"{path} is older than the end of the training ({ended}): evaluate {BEST} again")
     seen = summary.get("patients_seen_in_training_or_validation")
     if seen:
-        logger.warning("%d patients that %s scores took part in training: its figures are left out", seen, path)
+        logger.warning(
+            "%s that %s scores took part in training: its figures are left out", counted(seen, "patient"), path
+        )
         return None
     return summary
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jinja2
 
+from lgg_monai.words import counted
+
 SHARED = Path(__file__).parent
 
 
@@ -16,13 +18,15 @@ def page_environment(folder: Path) -> jinja2.Environment:
 
     Everything is escaped, as names of runs and patients come from outside.
     """
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, SHARED]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["counted"] = counted
+    return environment
 
 
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:

@@ -121,6 +121,13 @@ def test_the_page_says_on_whom_a_run_was_tested(runs: list[Path], tmp_path: Path
         assert f"<td>{said}</td>" in render_page(content, [], [], tmp_path)
 
 
+def test_the_page_says_how_many_patients_were_scored(runs: list[Path], tmp_path: Path) -> None:
+    content = collect(load_runs(runs)[0], measured=False)
+    assert "Scored on 8 test patients that" in render_page(content, [], [], tmp_path)
+    content["quality"]["patients"] = content["quality"]["patients"][:1]
+    assert "Scored on 1 test patient that" in render_page(content, [], [], tmp_path)
+
+
 def test_plots_pictures_and_numbers_lie_beside_the_page(report: Path) -> None:
     names = {path.name for path in (report / "plots").iterdir()}
     for stem in (
