@@ -25,6 +25,7 @@ from lgg_monai.analysis.runs import Run
 from lgg_monai.analysis.scoring import scoring_remarks
 from lgg_monai.analysis.sources import planned_folds
 from lgg_monai.analysis.speed import learning_speed
+from lgg_monai.data.patients import Patient, patients_by_name
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.files import replacing, write_json, write_text
 
@@ -39,7 +40,13 @@ PAIRED_METHOD = (
 CSV_COLUMNS = ("section", "run", "metric", "value", "low", "high", "n")
 
 
-def compare(folders: Sequence[Path], output: Path, allow_different_data: bool = False, measured: bool = True) -> Path:
+def compare(
+    folders: Sequence[Path],
+    output: Path,
+    allow_different_data: bool = False,
+    measured: bool = True,
+    dataset_dir: Path | None = None,
+) -> Path:
     """Compare run folders and write the report.
 
     Args:
@@ -48,6 +55,7 @@ def compare(folders: Sequence[Path], output: Path, allow_different_data: bool = 
             ``pictures/``.
         allow_different_data: compare runs of different data, splits or seeds, and stamp everything.
         measured: build the networks to count FLOPs and inference memory.
+        dataset_dir: folder of the patients that are drawn; by default where they lay in training.
 
     Returns:
         The page.
@@ -56,10 +64,11 @@ def compare(folders: Sequence[Path], output: Path, allow_different_data: bool = 
         LggError: a run cannot be compared, or the folder cannot be written; nothing is written then.
     """
     require_new_folder(output)
+    here = patients_by_name(dataset_dir)
     runs, differences = load_runs(folders, allow_different_data)
     content = collect(runs, differences, measured)
     with new_folder(output) as folder:
-        _write(folder, runs, content)
+        _write(folder, runs, content, here)
     return output / PAGE
 
 
@@ -162,12 +171,12 @@ def flat_rows(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"section": f"patient {row['patient']}", "run": label, "metric": "volume_dice", "value": dice}
 
 
-def _write(folder: Path, runs: Sequence[Run], content: dict[str, Any]) -> None:
+def _write(folder: Path, runs: Sequence[Run], content: dict[str, Any], here: Mapping[str, Patient]) -> None:
     quality, stamp = content["quality"], content["stamp"]
     plots = learning_curves(runs) + (quality_plots(runs, quality) if quality["available"] else [])
     for plot in plots:
         save_plot(folder / "plots", plot, stamp)
-    rows, note = draw_pictures(folder, runs, quality["table"], stamp) if quality["available"] else ([], "")
+    rows, note = draw_pictures(folder, runs, quality["table"], stamp, here) if quality["available"] else ([], "")
     if note:
         content["notes"].append(note)
     write_json(folder / "comparison.json", content)
@@ -212,8 +221,8 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     for labels in definitions.values():
         if len(labels) > 1:
             notes.append(
-                f"One network twice: {' and '.join(labels)} have the same network_def, so they compare trainings, "
-                "not networks."
+                f"One network: {', '.join(labels[:-1])} and {labels[-1]} have the same network_def, so they compare "
+                "trainings, not networks."
             )
     for what, name in (("device", "devices"), ("precision", "precisions"), ("threads", "numbers of threads")):
         if len({part.record.get(what) for run in runs for part in run.parts}) > 1:

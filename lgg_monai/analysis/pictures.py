@@ -12,7 +12,7 @@ import numpy as np
 
 from lgg_monai.analysis.runs import Run
 from lgg_monai.data.integrity import fingerprint_of
-from lgg_monai.data.patients import patient_of, read_patient
+from lgg_monai.data.patients import Patient, patient_of, read_patient
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.drawing.overlays import broadened, draw_overlay, head_box, intensity_window, save_png
 from lgg_monai.drawing.panels import select_best_median_worst, slice_verdict
@@ -58,9 +58,16 @@ def choose_cases(table: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def draw_pictures(
-    folder: Path, runs: Sequence[Run], table: Sequence[Mapping[str, Any]], stamp: str
+    folder: Path, runs: Sequence[Run], table: Sequence[Mapping[str, Any]], stamp: str, here: Mapping[str, Patient]
 ) -> tuple[list[PictureRow], str]:
     """Draw the chosen cases into ``folder/pictures``.
+
+    Args:
+        folder: of the report.
+        runs: with scores.
+        table: the patients' Dice, see `lgg_monai.analysis.quality.compare_quality`.
+        stamp: a word printed on every slice, such as ``PHANTOM``.
+        here: patients by name who do not lie where they lay in training.
 
     Returns:
         The rows, and why some are missing: a stored prediction or the data are not there. Empty where all are.
@@ -68,18 +75,21 @@ def draw_pictures(
     rows, note = [], ""
     for rank, name in choose_cases(table):
         try:
-            rows.append(_row(folder, rank, name, runs, stamp))
+            rows.append(_row(folder, rank, name, runs, stamp, here))
         except (LggError, OSError) as error:
             note = f"Pictures were left out: {error}."
     return rows, note
 
 
-def _row(folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str) -> PictureRow:
+def _row(
+    folder: Path, rank: str, name: str, runs: Sequence[Run], stamp: str, here: Mapping[str, Patient]
+) -> PictureRow:
     predictions = [read_prediction(run.tested_in(name) / EVALUATION / PREDICTIONS / f"{name}.npz") for run in runs]
     entry = next(entry for entry in runs[0].datalist["test"] if entry["patient"] == name)
-    image, label = read_patient(patient_of(entry))
+    patient = here.get(name) or patient_of(entry)
+    image, label = read_patient(patient)
     if label is not None and entry.get("fingerprint") not in (None, fingerprint_of(image, label)):
-        raise LggError(f"image or label of {name} in {entry['image']} changed since the runs were trained and scored")
+        raise LggError(f"image or label of {name} in {patient.image} changed since the runs were trained and scored")
     flair = np.asarray(image)[FLAIR]
     true = np.zeros(flair.shape, dtype=bool) if label is None else np.asarray(label)[0] > 0
     if any(prediction.shape != flair.shape for prediction in predictions):

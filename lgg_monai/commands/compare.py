@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lgg_monai.commands.robustness import DatasetDir
+
 
 def compare(
     runs: Annotated[
@@ -19,6 +21,7 @@ def compare(
     allow_different_data: Annotated[
         bool, typer.Option("--allow-different-data", help="Compare runs of other data, splits or seeds, and stamp it.")
     ] = False,
+    dataset_dir: DatasetDir = None,
 ) -> None:
     """Compare finished runs: learning, cost, quality on test patients, pictures and findings on one page."""
     from lgg_monai.analysis.output import require_packages
@@ -26,4 +29,4 @@ def compare(
     require_packages("jinja2", "matplotlib")  # before what imports them
     from lgg_monai.analysis.comparison import compare as write
 
-    typer.echo(f"written to {write(runs, output, allow_different_data)}")
+    typer.echo(f"written to {write(runs, output, allow_different_data, dataset_dir=dataset_dir)}")

@@ -13,7 +13,7 @@ from lgg_monai.analysis.runs import load_run
 from lgg_monai.crossval.folds import claimed, fold_folder, fold_state, forsake_plan, run_fold
 from lgg_monai.crossval.merge import merge_folds
 from lgg_monai.crossval.plan import Plan, adopt_plan, make_plan
-from lgg_monai.data.patients import find_patients, patient_of, read_patient
+from lgg_monai.data.patients import patient_of, patients_by_name, read_patient
 from lgg_monai.drawing.overlays import save_png
 from lgg_monai.drawing.panels import patient_panel
 from lgg_monai.engines.evaluation import EVALUATION
@@ -92,7 +92,7 @@ def _run_folds(
 def draw_worst(output: Path, summary: dict[str, Any], dataset_dir: Path | None = None) -> None:
     """Draw the worst patients into ``worst/``, where their scans are at hand; the scores do not depend on it."""
     try:
-        here = {patient.name: patient for patient in find_patients(dataset_dir)} if dataset_dir else {}
+        here = patients_by_name(dataset_dir)
         with replacing_folder(output / WORST_PICTURES, earlier=True) as folder:
             for number, row in enumerate(summary["worst"], 1):
                 run = load_run(fold_folder(output, row["fold"]))

@@ -142,6 +142,11 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
     return patients
 
 
+def patients_by_name(dataset_dir: Path | None) -> dict[str, Patient]:
+    """List the patients of a folder that was named, see `find_patients`; none where none was."""
+    return {patient.name: patient for patient in find_patients(dataset_dir)} if dataset_dir else {}
+
+
 def patient_of(entry: dict[str, Any]) -> Patient:
     """Turn an entry of a datalist into a patient that can be read."""
     folder, label = Path(entry["image"]), entry.get("label")

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.runs import Run
-from lgg_monai.data import find_patients, read_patient
 from lgg_monai.data.integrity import fingerprint_of
-from lgg_monai.data.patients import is_turned, patient_of
+from lgg_monai.data.patients import is_turned, patient_of, patients_by_name, read_patient
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.errors import LggError
 
@@ -25,7 +24,7 @@ class LabelReader:
     """
 
     def __init__(self, dataset_dir: Path | None = None) -> None:
-        self._here = {patient.name: patient for patient in find_patients(dataset_dir)} if dataset_dir else {}
+        self._here = patients_by_name(dataset_dir)
 
     def of(self, run: Run, entry: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
         """Return a test patient's true mask, boolean ``[X, Y, Z]``.

@@ -183,7 +183,7 @@ def test_runs_without_validation_are_not_said_to_have_reached_nothing(
 def test_one_network_twice_is_noted_and_equal_scores_have_no_winner(runs: list[Path], tmp_path: Path) -> None:
     again = Path(shutil.copytree(runs[0], tmp_path / "unet"))
     content = collect(load_runs([runs[0], again])[0], measured=False)
-    assert any(note.startswith("One network twice") for note in content["notes"])
+    assert any(note.startswith("One network: ") and " and " in note for note in content["notes"])
     assert len({run["label"] for run in content["runs"]}) == 2
     assert "better than" not in " ".join(content["findings"])
 
@@ -252,6 +252,21 @@ def test_pictures_are_left_out_with_a_note_where_the_data_are_gone(
     report = compare(copies, tmp_path / "report", measured=False).parent
     assert any("evaluate the run again" in note for note in content_of(report)["notes"])
     assert not (report / "pictures").exists()
+
+
+def test_patients_that_lie_elsewhere_now_are_drawn_from_there(runs: list[Path], tmp_path: Path, quick: None) -> None:
+    """The note on missing pictures named an option that the command did not have."""
+    copies = [Path(shutil.copytree(run, tmp_path / name)) for run, name in zip(runs, "ab", strict=True)]
+    for copy in copies:
+        datalist = json.loads((copy / "datalist.json").read_text())
+        moved = [{**entry, "image": f"gone/{entry['patient']}", "label": None} for entry in datalist["test"]]
+        edit_json(copy / "datalist.json", test=moved)
+    report = compare(copies, tmp_path / "without", measured=False).parent
+    assert any("give --dataset_dir" in note for note in content_of(report)["notes"])
+    data = runs[0].parent / "data"
+    report = compare(copies, tmp_path / "with", measured=False, dataset_dir=data).parent
+    assert not any("Pictures" in note for note in content_of(report)["notes"])
+    assert len(list((report / "pictures").iterdir())) == 16  # FLAIR, truth and two runs of four cases
 
 
 def test_labels_that_changed_since_are_not_drawn_as_those_that_were_scored(
