@@ -118,7 +118,7 @@ class GradientClipping:
     """It launches the same operations at every step, and nothing else: see `RecordedIteration`."""
 
     def __init__(self, network: torch.nn.Module, max_norm: float) -> None:
-        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.parameters = list(network.parameters())  # frozen ones too, which may learn later
         self.max_norm = max_norm
 
     def attach(self, engine: Engine) -> None:

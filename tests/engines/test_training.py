@@ -54,10 +54,17 @@ def test_gradients_are_clipped_between_backward_and_step() -> None:
     torch.testing.assert_close(clipped / clipped.norm(), free / free.norm())  # the direction stays
 
 
-def test_frozen_parameters_are_not_clipped() -> None:
+def test_what_is_frozen_at_first_and_learns_later_is_clipped_too() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     network[0].requires_grad_(False)
-    assert len(GradientClipping(network, 1.0).parameters) == 2
+    clipping = GradientClipping(network, 1e-3)
+    for learning in (False, True):
+        network[0].requires_grad_(learning)
+        network(torch.ones(1, 2)).sum().backward()
+        clipping(Engine(lambda *_: None))
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        assert len(gradients) == (4 if learning else 2)
+        assert torch.nn.utils.get_total_norm(gradients) == pytest.approx(1e-3, rel=1e-2)
 
 
 class Follower:
