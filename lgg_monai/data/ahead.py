@@ -66,13 +66,13 @@ class AheadDataLoader(DataLoader):
         buffer = ThreadBuffer(self._prepared(torch.cuda.current_stream(self.device)))
         try:
             for batch in buffer:
-                if isinstance(batch, Exception):  # the thread's own end would pass for that of the epoch
+                if isinstance(batch, Exception | SystemExit):  # the thread's own end would pass for that of the epoch
                     raise batch
                 yield batch
         finally:
             buffer.stop()
 
-    def _prepared(self, stream: torch.cuda.Stream) -> Iterator[PreparedBatch | Exception]:
+    def _prepared(self, stream: torch.cuda.Stream) -> Iterator[PreparedBatch | Exception | SystemExit]:
         try:
             drawn = self.drawn()
             while True:
@@ -82,5 +82,5 @@ class AheadDataLoader(DataLoader):
                         return
                     prepared = PreparedBatch(*self.prepare(batch, self.device))
                 yield prepared
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the latter, with its one line, would end a thread in silence
             yield error

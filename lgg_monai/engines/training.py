@@ -37,14 +37,17 @@ class AugmentedBatch(PrepareBatch):
     Args:
         augmentation: maps image ``[B, C, X, Y]`` and label ``[B, 1, X, Y]`` to new ones; None changes nothing.
         channels_last: lay the images out with channels last, which many convolutions are faster on.
-    """
 
-    ahead = True
-    """What it prepared before, it passes on as it is: see `lgg_monai.data.AheadDataLoader`."""
+    Attributes:
+        ahead: a thread may prepare batches (`lgg_monai.data.AheadDataLoader`), which then are passed on as they are.
+            Not where a class derived from it would change them twice, nor with an augmentation without ``set_epoch``,
+            whose random numbers may be PyTorch's own: dropout draws them meanwhile, in an order that is nobody's.
+    """
 
     def __init__(self, augmentation: Callable | None = None, channels_last: bool = False) -> None:
         self.augmentation = augmentation
         self.channels_last = channels_last
+        self.ahead = type(self) is AugmentedBatch and (augmentation is None or hasattr(augmentation, "set_epoch"))
 
     def __call__(
         self,

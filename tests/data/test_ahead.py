@@ -19,16 +19,17 @@ class Preparing:
 
     ahead = True
 
-    def __init__(self, failing: int | None = None) -> None:
+    def __init__(self, failing: int | None = None, error: BaseException | None = None) -> None:
         self.count = 0
         self.failing = failing
+        self.error = error or ValueError("this batch cannot be bent")
         self.threads: set[threading.Thread] = set()
 
     def __call__(self, batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         assert LAUNCHING.locked()
         self.threads.add(threading.current_thread())
         if self.count == self.failing:
-            raise ValueError("this batch cannot be bent")
+            raise self.error
         self.count += 1
         return batch["image"] * 10 + self.count, batch["label"]
 
@@ -69,11 +70,13 @@ def test_otherwise_batches_are_given_as_they_are_drawn() -> None:
     assert not unaware.threads
 
 
-def test_what_fails_in_the_thread_is_raised_where_the_batch_is_wanted() -> None:
-    batches = iter(loader(Preparing(failing=1)))
+@pytest.mark.parametrize("error", [ValueError("this batch cannot be bent"), SystemExit("lgg-monai: error: no batch")])
+def test_what_fails_in_the_thread_is_raised_where_the_batch_is_wanted(error: BaseException) -> None:
+    batches = iter(loader(Preparing(1, error)))
     next(batches)
-    with pytest.raises(ValueError, match="this batch cannot be bent"):
+    with pytest.raises(type(error)) as caught:
         next(batches)
+    assert caught.value is error
 
 
 def test_a_training_that_ends_early_ends_the_thread() -> None:

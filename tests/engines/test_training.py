@@ -25,6 +25,7 @@ from lgg_monai.engines import (
     WeightAveraging,
     training,
 )
+from lgg_monai.transforms import BatchAugmentation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -242,6 +243,18 @@ def test_a_batch_becomes_float32_and_is_augmented() -> None:
 def test_a_batch_that_was_prepared_ahead_is_not_augmented_again() -> None:
     prepared = PreparedBatch(torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4))
     assert AugmentedBatch(lambda image, label: (image * 2, label * 0))(prepared) is prepared
+
+
+def test_a_thread_prepares_only_what_comes_out_the_same() -> None:
+    class Brighter(AugmentedBatch):
+        def __call__(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            image, label = super().__call__(*args, **kwargs)
+            return image + 1, label  # once more where the trainer asks for what it prepared before
+
+    assert AugmentedBatch().ahead
+    assert AugmentedBatch(BatchAugmentation([])).ahead
+    assert not AugmentedBatch(lambda image, label: (torch.rand_like(image), label)).ahead
+    assert not Brighter().ahead
 
 
 def test_a_batch_is_laid_out_with_channels_last_on_request() -> None:
