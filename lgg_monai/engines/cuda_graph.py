@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 TRIALS = 3
 """Steps before one is recorded, in which libraries choose their ways and take their memory, and optimizers begin."""
+MOST = 10
+"""Recordings of a training, each of which takes as long as many steps: a schedule may change settings at every one."""
 
 Outputs = dict[str, Any]
 Step = Callable[[torch.Tensor, torch.Tensor], Outputs]
@@ -27,12 +29,13 @@ class RecordedStep:
     own weights and the optimizer's own state, and dropout goes on drawing from the device's generator. The first steps
     are taken one operation at a time, and so are those on batches of another shape. A learning rate that changes is
     followed; where other settings of the optimizer, or the parameters that learn, have changed, the step is recorded
-    anew. What cannot be recorded goes on as it began, with a warning.
+    anew, a few times. What cannot be recorded goes on as it began, with a warning.
 
     Args:
         step: takes image and label, clears the gradients, trains, and returns tensors, or lists of them, by name; it
             must not wait for the device, and what it does in Python happens at the first steps alone.
-        optimizer: that it steps, of parameters on a GPU; one that has ``capturable``, as Adam and its kind have.
+        optimizer: that it steps, of parameters on a GPU; of Adam's kind, ``fused`` or ``capturable``, so that it counts
+            its steps there.
     """
 
     def __init__(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
@@ -41,6 +44,7 @@ class RecordedStep:
         self.recording: Recording | None = None
         self.refused = False
         self._trials = 0
+        self._recordings = 0
 
     def __call__(self, image: torch.Tensor, label: torch.Tensor) -> Outputs:
         """Train on a batch; return what the step returns."""
@@ -73,18 +77,26 @@ class RecordedStep:
         return self._own_stream
 
     def _recorded(self, image: torch.Tensor, label: torch.Tensor) -> Recording | None:
+        if self._recordings == MOST:
+            tell_unrecorded("settings of the optimizer, or which parameters learn, change all the time")
+            return None
+        self._recordings += 1
         generator = torch.cuda.default_generators[image.device.index]
         untouched = generator.clone_state()
         try:
             # On the batch's GPU, which need not be the current one; and a recording that fails leaves its own stream.
             with LAUNCHING, torch.cuda.stream(torch.cuda.current_stream(image.device)):
                 return Recording(self.step, self.optimizer, (image, label), self._stream(image.device))
-        except RuntimeError as error:  # it waits for the device, or needs too much memory
+        except Exception as error:  # it waits for the device, needs too much memory, or whatever a part may raise
             # Older releases of PyTorch take it to be recorded for ever, and refuse to draw from it.
             generator.graphsafe_set_state(untouched)
-            reason = str(error).partition("\n")[0]
-            logger.warning("training layer by layer, as the step cannot be recorded (cuda_graph): %s", reason)
+            tell_unrecorded(str(error).partition("\n")[0])
             return None
+
+
+def tell_unrecorded(reason: str) -> None:
+    """Warn that a GPU is given one operation at a time."""
+    logger.warning("training layer by layer, as the step cannot be recorded (cuda_graph): %s", reason)
 
 
 class Recording:
@@ -161,7 +173,7 @@ class _Filled(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.tensor and isinstance(args[0], int | float) and "device" in kwargs:
+        if func is torch.tensor and args and isinstance(args[0], int | float) and "device" in kwargs:
             return torch.full((), *args, **kwargs)
         return func(*args, **kwargs)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -10,10 +9,8 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 
-from lgg_monai.engines.cuda_graph import RecordedStep
+from lgg_monai.engines.cuda_graph import RecordedStep, tell_unrecorded
 from lgg_monai.engines.training import AugmentedBatch
-
-logger = logging.getLogger(__name__)
 
 INSIDE = (IterationEvents.FORWARD_COMPLETED, IterationEvents.LOSS_COMPLETED, IterationEvents.BACKWARD_COMPLETED)
 
@@ -40,7 +37,7 @@ class RecordedIteration:
         reason = obstacle(engine)
         if reason is not None:
             if not self._told:
-                logger.warning("training layer by layer, as the step cannot be recorded (cuda_graph): %s", reason)
+                tell_unrecorded(reason)
             self._told = True
             return engine._iteration(engine, batchdata)
         image, label = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
@@ -80,10 +77,15 @@ def obstacle(engine: SupervisedTrainer) -> str | None:
     foreign = [owner for owner in owners if not getattr(owner, "recordable", False)]
     if foreign:
         return f"a handler is called within it, {getattr(foreign[0], '__name__', type(foreign[0]).__name__)}"
-    if not all("capturable" in group for group in engine.optimizer.param_groups):
-        return f"{type(engine.optimizer).__name__} is none of Adam's kind"
-    if not isinstance(engine.prepare_batch, AugmentedBatch):
-        return "prepare_batch is none of lgg_monai.engines.AugmentedBatch"
+    name = type(engine.optimizer).__name__
+    for group in engine.optimizer.param_groups:
+        if "capturable" not in group:
+            return f"{name} is none of Adam's kind"
+        if not (group.get("fused") or group["capturable"]):
+            way = "fused" if "fused" in group else "capturable"
+            return f"{name} counts its steps on the processor, give it {way}: true"
+    if type(engine.prepare_batch) is not AugmentedBatch:  # others may give the network more than an image
+        return "prepare_batch is not lgg_monai.engines.AugmentedBatch"
     if engine.accumulation_steps != 1:
         return "gradients of several batches are added up"
     if engine.amp or engine.compile:

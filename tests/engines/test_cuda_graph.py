@@ -14,7 +14,7 @@ from monai.losses import DeepSupervisionLoss
 from torch import nn
 
 from lgg_monai.engines import cuda_graph
-from lgg_monai.engines.cuda_graph import TRIALS, RecordedStep, Recording
+from lgg_monai.engines.cuda_graph import MOST, TRIALS, RecordedStep, Recording
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -263,13 +263,30 @@ def test_a_network_on_another_gpu_than_the_current_one_learns_the_same() -> None
     assert torch.cuda.current_device() == 0
 
 
+def test_settings_that_change_at_every_step_are_not_recorded_for_ever(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown = batches((TRIALS + 1) * (MOST + 2))
+    plain, recorded = both = [Training(Network(), choice) for choice in (False, True)]
+    schedules = [torch.optim.lr_scheduler.OneCycleLR(training.optimizer, 1e-2, len(shown)) for training in both]
+    for batch in shown[:-1]:
+        expected, found = (losses(training.train([batch])) for training in both)
+        assert found == pytest.approx(expected, rel=1e-5)
+        for schedule in schedules:
+            schedule.step()  # which changes the betas too
+    require_alike(recorded, plain)
+    assert machine.recordings == MOST
+    assert caplog.text.count("(cuda_graph): settings of the optimizer, or which parameters learn, change all the") == 1
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, AssertionError])
 def test_a_recording_that_fails_leaves_generator_stream_and_settings_as_they_were(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: type[Exception], machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def capture(recording: Recording, step: Callable, stream: object) -> None:
         machine.generator.state = "recorded"
         assert isinstance(recording.groups[0]["lr"], torch.Tensor)
-        raise RuntimeError("operation not permitted when stream is capturing\nat some line")
+        raise kind("operation not permitted when stream is capturing\nat some line")
 
     monkeypatch.setattr(Recording, "_capture", capture)
     plain, recorded = Training(Network(), False), Training(Network(), True)
@@ -285,12 +302,12 @@ def test_a_recording_that_fails_leaves_generator_stream_and_settings_as_they_wer
 @pytest.mark.parametrize("number", [0, 2.5, True])
 def test_single_numbers_are_filled_in_as_they_would_be_copied(number: float, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [torch.tensor(number, device="cpu"), torch.tensor(number, dtype=torch.float64, device="cpu")]
-    others = [torch.tensor([1, 2], device="cpu"), torch.tensor(number)]
+    others = [torch.tensor([1, 2], device="cpu"), torch.tensor(number), torch.tensor(data=number, device="cpu")]
     filled: list[object] = []
     full = torch.full
     monkeypatch.setattr(torch, "full", lambda *args, **kwargs: filled.append(args) or full(*args, **kwargs))
     with cuda_graph._Filled():
         found = [torch.tensor(number, device="cpu"), torch.tensor(number, dtype=torch.float64, device="cpu")]
-        left = [torch.tensor([1, 2], device="cpu"), torch.tensor(number)]
+        left = [torch.tensor([1, 2], device="cpu"), torch.tensor(number), torch.tensor(data=number, device="cpu")]
     torch.testing.assert_close(found + left, expected + others, rtol=0, atol=0)
     assert len(filled) == 2

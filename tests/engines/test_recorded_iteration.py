@@ -34,7 +34,11 @@ def data() -> list[dict[str, torch.Tensor]]:
     return [{"image": image, "label": (image[:, :1] > 0).float()} for image in images]
 
 
-def trainer(optimizer: Callable = torch.optim.AdamW, **settings: Any) -> SupervisedTrainer:
+def adamw(parameters: Any, lr: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr, fused=True)
+
+
+def trainer(optimizer: Callable = adamw, **settings: Any) -> SupervisedTrainer:
     net = network()
     return SupervisedTrainer(
         **{
@@ -59,19 +63,23 @@ def played(engine: SupervisedTrainer) -> SupervisedTrainer:
     """Let the trainer take its device for a GPU; batches stay where they are."""
     state: Any = engine.state
     state.device = GPU
-    prepare = engine.prepare_batch
-    if isinstance(prepare, AugmentedBatch):
-        engine.prepare_batch = Staying(prepare.augmentation)
-    else:
+    if not isinstance(engine.prepare_batch, AugmentedBatch):
+        prepare = engine.prepare_batch
         engine.prepare_batch = lambda batch, device, *_, **__: prepare(batch, CPU)
     return engine
 
 
-class Staying(AugmentedBatch):
-    """Augments on the CPU, whatever the device."""
+@pytest.fixture(autouse=True)
+def _batches_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = AugmentedBatch.__call__
+    monkeypatch.setattr(AugmentedBatch, "__call__", lambda self, batch, *_, **__: prepare(self, batch, CPU))
 
-    def __call__(self, batchdata: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return super().__call__(batchdata, CPU)
+
+class WithMore(AugmentedBatch):
+    """Gives the network more than an image, as MONAI's PrepareBatchExtraInput does."""
+
+    def __call__(self, batchdata: Any, *args: Any, **kwargs: Any) -> Any:
+        return *super().__call__(batchdata, *args, **kwargs), (), {}
 
 
 def run(engine: SupervisedTrainer) -> list[dict[str, Any]]:
@@ -128,7 +136,10 @@ def sgd(parameters: Any, lr: float) -> torch.optim.Optimizer:
     ("settings", "reason"),
     [
         ({"optimizer": sgd}, "SGD is none of Adam's kind"),
-        ({"prepare_batch": default_prepare_batch}, "prepare_batch is none of lgg_monai.engines.AugmentedBatch"),
+        ({"optimizer": torch.optim.Adam}, "Adam counts its steps on the processor, give it fused: true"),
+        ({"optimizer": torch.optim.NAdam}, "NAdam counts its steps on the processor, give it capturable: true"),
+        ({"prepare_batch": default_prepare_batch}, "prepare_batch is not lgg_monai.engines.AugmentedBatch"),
+        ({"prepare_batch": WithMore()}, "prepare_batch is not lgg_monai.engines.AugmentedBatch"),
         ({"accumulation_steps": 2}, "gradients of several batches are added up"),
     ],
 )
