@@ -6,10 +6,8 @@ from lgg_monai.engines.config_check import (
     check_early_stop,
     check_keys,
     check_numbers,
-    check_parts,
     check_paths,
     check_processes,
-    check_schedule,
     check_switches,
 )
 from lgg_monai.engines.evaluation import EvaluationWriter
@@ -19,6 +17,7 @@ from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.interruption import run_until_interrupted, tell_interruption
 from lgg_monai.engines.network_check import check_loss, check_patch, check_slices, slice_divisor, slice_smallest
 from lgg_monai.engines.package_check import begin_with, check_patients, check_places, check_volumes
+from lgg_monai.engines.parts_check import check_parts, check_schedule
 from lgg_monai.engines.pooled_iou import PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, select_device
 from lgg_monai.engines.probabilities import ProbabilityWriter

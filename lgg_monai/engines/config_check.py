@@ -1,9 +1,8 @@
-"""What a bundle config can know about itself: the effective config, and keys that nothing uses."""
+"""What a bundle config can know about itself: the effective config, unknown keys, and settings that are none."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
 import math
 import os
 import re
@@ -14,7 +13,7 @@ from typing import Any
 
 import monai.bundle
 import torch
-from monai.bundle import ConfigComponent, ConfigParser
+from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 
 from lgg_monai.errors import LggError, exits_with_one_line
@@ -23,7 +22,6 @@ from lgg_monai.errors import LggError, exits_with_one_line
 RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "name", "description", "workflow_type"}
 RESERVED |= {"displayable_configs", "evaluate", "train", "validate"}
 RESERVED |= {"imagenet"}  # of the bundles' `network`, which configs/inference.yaml replaces
-_MISSING = re.compile(r"No module named '([\w.]+)'")
 _REFERENCE = re.compile(r"@([A-Za-z_]\w*)")
 
 
@@ -151,72 +149,6 @@ def check_paths(needed: Sequence[str], optional: Sequence[str] = ()) -> None:
 
 
 @exits_with_one_line
-def check_parts(*names: str) -> None:
-    """Build parts of the config, such as the network, before data are read or a folder is made.
-
-    MONAI wraps what a part raises in a traceback of some eighty lines, whose last one does not say what was wrong.
-
-    Args:
-        names: keys of the config; what has been built stays, so nothing is built twice.
-
-    Raises:
-        SystemExit: with one line that names the part and the reason.
-    """
-    parser = current_parser()
-    if parser is None:
-        return
-    for name in names:
-        try:
-            built = parser.get_parsed_content(name)
-        except Exception as error:  # whatever a network or a transform may raise
-            reason = root_cause(error)
-            kind = "" if isinstance(reason, LggError) else f"{type(reason).__name__}: "
-            package = missing_package(reason)
-            if package:  # MONAI's own message goes on with a traceback
-                raise LggError(
-                    f"{name} needs a package that is not installed ({package}): install it, or give another --{name}"
-                ) from error
-            message = f"cannot build {name} from the config ({kind}{' '.join(str(reason).split())[:300]}): correct it"
-            raise LggError(message) from error
-        if built is None or isinstance(built, str | int | float | list | dict):
-            raise LggError(_builds_nothing(name, built))
-
-
-@exits_with_one_line
-def check_schedule() -> None:
-    """Refuse a schedule of the learning rate that cannot be stepped, before data are read.
-
-    Its length is that of the training, so it is built after them, and would fail after the first batch.
-
-    Raises:
-        SystemExit: with one line, where it is none, or its ``step`` wants what no handler gives.
-    """
-    config = effective_config()
-    definition = config.get("lr_scheduler")
-    if not isinstance(definition, dict) or "_target_" not in definition:
-        if str(definition).startswith(("$", "@")):
-            return
-        raise LggError(_builds_nothing("lr_scheduler", definition))
-    parser = current_parser()
-    assert parser is not None  # or there were no definition
-    try:
-        target = parser.get_parsed_content("lr_scheduler#_target_")  # a name, or the class that an expression gives
-        schedule = ConfigComponent({"_target_": target, "_mode_": "callable"}).instantiate()
-    except Exception as error:  # whatever an import may raise
-        reason = " ".join(str(root_cause(error)).split())[:300]
-        raise LggError(f"cannot build lr_scheduler from the config ({reason}): correct it") from error
-    step = getattr(schedule, "step", None)  # a function that builds one has none
-    parameters = [] if step is None else list(inspect.signature(step).parameters.values())[1:]
-    wanted = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
-    handlers = (config.get("train") or {}).get("handlers") or []
-    if wanted and not any("step_transform" in handler for handler in handlers):
-        raise LggError(
-            f"{target} wants {wanted[0]} at each step, and gets nothing: give another --lr_scheduler, "
-            "or a --train of your own whose LrScheduleHandler has a step_transform"
-        )
-
-
-@exits_with_one_line
 def check_processes() -> None:
     """Refuse several processes, each of which would train the whole network by itself.
 
@@ -241,26 +173,6 @@ def check_early_stop(early_stop: int, fold: int | str, validation_fraction: floa
     """
     if early_stop and (fold == "all" or validation_fraction == 0):
         raise LggError(f"early_stop is {early_stop}, but no patient validates an epoch: leave it at 0")
-
-
-def missing_package(error: BaseException) -> str | None:
-    """Return the package for lack of which something failed; None where that is not the reason."""
-    found = _MISSING.search(str(error))
-    return found[1] if found else None
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """Return the error that MONAI wrapped in others."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _builds_nothing(name: str, value: Any) -> str:
-    return (
-        f"{name} is {repr(value)[:200]}, which builds nothing: give a definition with _target_, "
-        f"as of {name} in bundles/*.yaml or configs/*.yaml"
-    )
 
 
 def _stack() -> Iterator[FrameType]:

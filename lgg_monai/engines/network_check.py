@@ -16,7 +16,8 @@ from torch import nn
 
 from lgg_monai.data.ahead import AheadDataLoader
 from lgg_monai.data.sequences import SEQUENCES
-from lgg_monai.engines.config_check import effective_config, missing_package, root_cause
+from lgg_monai.engines.config_check import effective_config
+from lgg_monai.engines.parts_check import missing_package, root_cause
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.networks.strides import SMALLEST_DIVISOR, divisor, smallest_side
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from monai.utils import ensure_tuple
 
-from lgg_monai.engines.config_check import current_parser, root_cause
+from lgg_monai.engines.config_check import current_parser
+from lgg_monai.engines.parts_check import root_cause
 from lgg_monai.errors import LggError, exits_with_one_line
 
 

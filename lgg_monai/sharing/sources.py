@@ -11,7 +11,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from lgg_monai.engines.checkpoints import SHIPPED, load_weights, read_weights
-from lgg_monai.engines.config_check import root_cause
+from lgg_monai.engines.parts_check import root_cause
 from lgg_monai.errors import LggError
 from lgg_monai.flatten import flatten, own_names_to_scripts, parse, read_text
 from lgg_monai.networks.ensemble import Ensemble

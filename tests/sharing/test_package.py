@@ -27,7 +27,7 @@ from packages import REPOSITORY, lay_out, random_weights
 
 from lgg_monai.crossval.plan import effective_settings
 from lgg_monai.engines.compact_weights import compact
-from lgg_monai.engines.config_check import root_cause
+from lgg_monai.engines.parts_check import root_cause
 from lgg_monai.errors import LggError
 from lgg_monai.sharing import package as module
 from lgg_monai.sharing.manifest import changed_files
