@@ -31,12 +31,12 @@ def require_probability(name: str, value: float) -> float:
     return float(value)
 
 
-def require_range(name: str, value: Sequence[float], lowest: float = 0.0) -> tuple[float, float]:
-    """Give a range as (smallest, largest), or raise a ValueError that names it; ``lowest`` itself is not allowed."""
+def require_range(name: str, value: Sequence[float]) -> tuple[float, float]:
+    """Give a range as (smallest, largest), both above 0, or raise a ValueError that names it."""
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
         raise ValueError(f"{name} is {value!r}: use two numbers, (smallest, largest)")
-    if not all(isinstance(limit, int | float) for limit in value) or not lowest < value[0] <= value[1]:
-        raise ValueError(f"{name} is {tuple(value)}: use (smallest, largest), both above {lowest:g}")
+    if not all(isinstance(limit, int | float) for limit in value) or not 0 < value[0] <= value[1]:
+        raise ValueError(f"{name} is {tuple(value)}: use (smallest, largest), both above 0")
     return float(value[0]), float(value[1])
 
 
