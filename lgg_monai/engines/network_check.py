@@ -104,8 +104,12 @@ def check_slices(trainer: SupervisedTrainer, evaluator: SupervisedEvaluator) -> 
         SystemExit: with one line, where the network does not fit the patches or the slices.
     """
     loader: Any = trainer.data_loader
-    drawn: dict[str, torch.Tensor] = next(loader.drawn() if isinstance(loader, AheadDataLoader) else iter(loader))
-    batch = {key: drawn[key][:SHOWN] for key in ("image", "label")}
+    try:
+        drawn: dict[str, torch.Tensor] = next(loader.drawn() if isinstance(loader, AheadDataLoader) else iter(loader))
+        batch = {key: drawn[key][:SHOWN] for key in ("image", "label")}
+    except Exception as error:  # whatever a loader may raise
+        message = f"cannot draw a batch with image and label ({_reason(error)}): correct train#dataloader"
+        raise LggError(f"{message}, such as by the collate_fn that configs/train.yaml has") from error
     channels = batch["image"].shape[1]
     expected = _in_channels()
     if expected is not None and expected != channels:
@@ -118,6 +122,12 @@ def check_slices(trainer: SupervisedTrainer, evaluator: SupervisedEvaluator) -> 
     except Exception as error:  # whatever a transform may raise
         shape = list(batch["image"].shape)
         raise LggError(f"cannot augment a batch {shape} ({_reason(error)}): correct --augmentation") from error
+    wanted = [len(image), 1, *image.shape[2:]]
+    if image.dtype != torch.float32 or list(label.shape) != wanted:
+        raise LggError(
+            f"batches become images of {image.dtype} with masks {list(label.shape)}, not torch.float32 and {wanted}: "
+            "correct --augmentation, or train#prepare_batch of a --train of your own"
+        )
     _require_loss(trainer.network, trainer.loss_function, image, label)
     loaders: list[Any] = [trainer.data_loader, evaluator.data_loader]
     if len(loaders[1].dataset):

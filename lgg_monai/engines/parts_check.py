@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from monai.bundle import ConfigComponent
 
 from lgg_monai.engines.config_check import current_parser, effective_config
@@ -24,7 +27,8 @@ def check_parts(*names: str) -> None:
         names: keys of the config; what has been built stays, so nothing is built twice.
 
     Raises:
-        SystemExit: with one line that names the part and the reason.
+        SystemExit: with one line that names the part and the reason; also for an optimizer whose step wants more than
+            a trainer gives.
     """
     parser = current_parser()
     if parser is None:
@@ -44,6 +48,11 @@ def check_parts(*names: str) -> None:
             raise LggError(message) from error
         if built is None or isinstance(built, str | int | float | list | dict):
             raise LggError(_builds_nothing(name, built))
+        wanted = _wanted(built.step) if isinstance(built, torch.optim.Optimizer) else None
+        if wanted:  # such as a closure, as LBFGS
+            raise LggError(
+                f"{type(built).__name__} wants {wanted} at each step, and gets nothing: give another --{name}"
+            )
 
 
 @exits_with_one_line
@@ -70,12 +79,11 @@ def check_schedule() -> None:
         reason = " ".join(str(root_cause(error)).split())[:300]
         raise LggError(f"cannot build lr_scheduler from the config ({reason}): correct it") from error
     step = getattr(schedule, "step", None)  # a function that builds one has none
-    parameters = [] if step is None else list(inspect.signature(step).parameters.values())[1:]
-    wanted = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    wanted = None if step is None else _wanted(functools.partial(step, None))
     handlers = (config.get("train") or {}).get("handlers") or []
     if wanted and not any("step_transform" in handler for handler in handlers):
         raise LggError(
-            f"{target} wants {wanted[0]} at each step, and gets nothing: give another --lr_scheduler, "
+            f"{target} wants {wanted} at each step, and gets nothing: give another --lr_scheduler, "
             "or a --train of your own whose LrScheduleHandler has a step_transform"
         )
 
@@ -91,6 +99,14 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _wanted(step: Callable) -> str | None:
+    """Return the first argument without which a step cannot be taken, if there is one."""
+    for one in inspect.signature(step).parameters.values():
+        if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD:
+            return one.name
+    return None
 
 
 def _builds_nothing(name: str, value: Any) -> str:

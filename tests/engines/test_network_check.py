@@ -214,9 +214,13 @@ class Slices(Dataset):
 
 
 def slices_check(
-    network: torch.nn.Module, augmentation: Callable | None = None, loss: Callable = DICE, in_channels: int = 3
+    network: torch.nn.Module,
+    augmentation: Callable | None = None,
+    loss: Callable = DICE,
+    in_channels: int = 3,
+    keys: tuple[str, str] = ("image", "label"),
 ) -> None:
-    data = Slices([{"image": torch.zeros(3, 64, 64), "label": torch.zeros(1, 64, 64)}] * 3)
+    data = Slices([dict(zip(keys, (torch.zeros(3, 64, 64), torch.zeros(1, 64, 64)), strict=True))] * 3)
     trainer = SupervisedTrainer(
         torch.device("cpu"), 1, DataLoader(data, batch_size=3), network, torch.optim.SGD(network.parameters()), loss,
         prepare_batch=AugmentedBatch(augmentation),
@@ -254,6 +258,18 @@ def bad_step(image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, to
         ),
         ({"network": unet(), "in_channels": 1}, "in_channels is 1, .* 3 channels: give --network_def#in_channels 3$"),
         ({"network": unet(), "augmentation": lambda image, label: (image[:, :2], label)}, "cannot learn from 2 patch"),
+        (
+            {"network": unet(), "augmentation": lambda image, label: (image, label[:, 0])},
+            r"become images of torch.float32 with masks \[2, 64, 64\], not torch.float32 and \[2, 1, 64, 64\]",
+        ),
+        (
+            {"network": unet(), "augmentation": lambda *both: [one.half() for one in both]},
+            "images of torch.float16",
+        ),
+        (
+            {"network": unet(), "keys": ("picture", "mask")},
+            r"cannot draw a batch with image and label \('image'\): correct train#dataloader",
+        ),
     ],
 )
 def test_what_does_not_fit_the_slices_is_one_line(arguments: dict[str, Any], message: str) -> None:

@@ -73,6 +73,20 @@ def test_a_part_that_is_no_definition_is_refused(value: object) -> None:
     assert str(caught.value).startswith(f"lgg-monai: error: network_def is {value!r}, which builds nothing: give a def")
 
 
+def test_an_optimizer_that_no_trainer_can_step_is_refused() -> None:
+    optimizer = {"_target_": "torch.optim.LBFGS", "params": "$@network_def.parameters()"}
+    config = ConfigParser({**copy.deepcopy(PARTS), "optimizer": optimizer})
+    config.update(pairs={"check": "$engines.check_parts('optimizer')"})
+    with pytest.raises(SystemExit) as caught:
+        config.get_parsed_content("check")
+    assert str(caught.value) == (
+        "lgg-monai: error: LBFGS wants closure at each step, and gets nothing: give another --optimizer"
+    )
+    config = ConfigParser(config.get())
+    config.update(pairs={"optimizer#_target_": "torch.optim.NAdam"})
+    assert config.get_parsed_content("check") is None
+
+
 SCHEDULE = {
     "imports": ["$import lgg_monai.engines as engines"],
     "lr_scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "optimizer": "@optimizer", "step_size": 10},
