@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from torch.optim.lr_scheduler import LRScheduler
 
 from lgg_monai.engines.checkpoints import BEST, LAST, read_checkpoint, save_checkpoint
 from lgg_monai.errors import LggError, exits_with_one_line
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # What a schedule of the learning rate remembers of the past; the rest is how it goes on.
 SCHEDULE_STEPS = ("last_epoch", "_step_count", "_last_lr")
+# How long others are, which go on as they began: beyond that the rate would rise again, or there is none.
+SCHEDULE_LENGTHS = ("total_steps", "T_max", "total_iters")
 
 
 class RunCheckpoints:
@@ -85,6 +88,8 @@ class RunCheckpoints:
             if isinstance(item, torch.optim.lr_scheduler.LambdaLR):
                 # MONAI's schedule saves its length too: with the old one, more --max_epochs would raise the rate again.
                 content = item.state_dict() | {key: content[key] for key in SCHEDULE_STEPS if key in content}
+            elif isinstance(item, LRScheduler):
+                _require_length(item, content, path)
             try:
                 item.load_state_dict(content)
             except (RuntimeError, ValueError, KeyError) as error:
@@ -174,6 +179,15 @@ class RunCheckpoints:
             return False
         self.best_metric = float(metric)
         return True
+
+
+def _require_length(schedule: LRScheduler, saved: dict[str, Any], path: Path) -> None:
+    ours = schedule.state_dict()
+    for name in SCHEDULE_LENGTHS:
+        before, now = saved.get(name), ours.get(name)
+        if before != now:
+            message = f"the learning rate's schedule of {path} has a {name} of {before}, and now {now}"
+            raise LggError(f"{message}: resume with the --max_epochs that it began with")
 
 
 class Restore:

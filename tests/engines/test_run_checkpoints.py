@@ -178,6 +178,29 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, change: Any, mes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "length"),
+    [
+        (lambda optimizer, steps: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps), "T_max"),
+        (lambda optimizer, steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, steps), "total_steps"),
+        (lambda optimizer, steps: torch.optim.lr_scheduler.StepLR(optimizer, 7), None),
+    ],
+)
+def test_a_schedule_that_cannot_be_made_longer_is_refused(tmp_path: Path, kind: Any, length: str | None) -> None:
+    def run(steps: int) -> RunCheckpoints:
+        run = checkpoints(tmp_path)
+        run.state["lr_scheduler"] = kind(torch.optim.AdamW(run.best_model.parameters()), steps)
+        return run
+
+    run(10).save(trainer(1))
+    run(10).restore(trainer())
+    if length is None:
+        run(20).restore(trainer())
+    else:
+        with pytest.raises(SystemExit, match=f"a {length} of 10, and now 20: resume with the --max_epochs"):
+            run(20).restore(trainer())
+
+
 def test_early_stopping_ends_training_after_its_patience(tmp_path: Path) -> None:
     run = checkpoints(tmp_path)
     epochs = []
