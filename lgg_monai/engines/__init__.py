@@ -3,6 +3,7 @@
 from lgg_monai.engines.acceleration import prepare_network
 from lgg_monai.engines.checkpoints import can_resume, default_checkpoint, load_ensemble, load_weights
 from lgg_monai.engines.config_check import (
+    check_apart,
     check_early_stop,
     check_keys,
     check_numbers,
@@ -68,6 +69,7 @@ __all__ = [
     "WeightAveraging",
     "begin_with",
     "can_resume",
+    "check_apart",
     "check_early_stop",
     "check_keys",
     "check_loss",

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -146,6 +147,25 @@ def check_paths(needed: Sequence[str], optional: Sequence[str] = ()) -> None:
         value = config.get(name)
         if not isinstance(value, str) and not (value is None and (name in optional or name not in config)):
             raise LggError(f"{name} is {value!r}: give a path with --{name}, such as ./{name}")
+
+
+@exits_with_one_line
+def check_apart(output_dir: str, used: dict[str, str | None]) -> None:
+    """Refuse a run folder that holds what is used besides: it is set aside as a whole when another run begins there.
+
+    Args:
+        output_dir: the run folder.
+        used: paths by what they are; None is nowhere.
+
+    Raises:
+        SystemExit: with one line that names the path.
+    """
+    for what, path in used.items():
+        if path is not None and Path(path).resolve().is_relative_to(Path(output_dir).resolve()):
+            raise LggError(
+                f"{what} {path} lies in output_dir {output_dir}, which is moved as a whole when another run begins "
+                "there: choose another --output_dir"
+            )
 
 
 @exits_with_one_line

@@ -11,6 +11,7 @@ import torch
 from monai.bundle import ConfigParser, run
 
 from lgg_monai.engines.config_check import (
+    check_apart,
     check_keys,
     check_numbers,
     check_paths,
@@ -194,6 +195,17 @@ def test_what_is_no_path_is_refused(key: str, value: object) -> None:
     with pytest.raises(SystemExit) as caught:
         ConfigParser({**PATHS, key: value}).get_parsed_content("check")
     assert str(caught.value) == f"lgg-monai: error: {key} is {value!r}: give a path with --{key}, such as ./{key}"
+
+
+def test_what_a_training_uses_does_not_lie_in_the_folder_that_a_later_one_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_apart("runs/mine", {"dataset_dir": "runs/other", "initial_weights": None, "here": "."})
+    for folder, path in (("data", "data"), (str(tmp_path / "data"), "data/kaggle_3m"), ("runs/..", "."), (".", ".")):
+        with pytest.raises(SystemExit) as caught:
+            check_apart(folder, {"initial_weights": None, "dataset_dir": path})
+        assert str(caught.value).startswith(f"lgg-monai: error: dataset_dir {path} lies in output_dir {folder}, which")
 
 
 @pytest.mark.parametrize("value", [-0.1, "abc", None, math.inf, True])
