@@ -31,8 +31,9 @@ class AheadDataLoader(DataLoader):
 
     Launching a hundred small operations takes Python longer than the GPU takes to compute them; the thread launches
     them while the network's pass, launched as a whole, keeps the GPU busy. All is put into the one stream that trains,
-    so the order of the computation is that of one batch after the other, and so are random numbers. On a CPU, where a
-    thread would only take time from the training, batches are given as they are drawn.
+    so the order of the computation is that of one batch after the other, and so are random numbers, where preparing
+    draws them from generators of its own. On a CPU, where a thread would only take time from the training, batches are
+    given as they are drawn.
 
     Args:
         dataset: see `torch.utils.data.DataLoader`.
