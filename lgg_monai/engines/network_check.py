@@ -108,7 +108,8 @@ def check_slices(trainer: SupervisedTrainer, evaluator: SupervisedEvaluator) -> 
         drawn: dict[str, torch.Tensor] = next(loader.drawn() if isinstance(loader, AheadDataLoader) else iter(loader))
         batch = {key: drawn[key][:SHOWN] for key in ("image", "label")}
     except Exception as error:  # whatever a loader may raise
-        message = f"cannot draw a batch with image and label ({_reason(error)}): correct train#dataloader"
+        reason = f"{type(error).__name__}: {_reason(error)}"
+        message = f"cannot draw a batch with image and label ({reason}): correct train#dataloader"
         raise LggError(f"{message}, such as by the collate_fn that configs/train.yaml has") from error
     channels = batch["image"].shape[1]
     expected = _in_channels()

@@ -268,7 +268,7 @@ def bad_step(image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, to
         ),
         (
             {"network": unet(), "keys": ("picture", "mask")},
-            r"cannot draw a batch with image and label \('image'\): correct train#dataloader",
+            r"cannot draw a batch with image and label \(KeyError: 'image'\): correct train#dataloader",
         ),
     ],
 )
