@@ -20,7 +20,16 @@ from lgg_monai.prediction.failures import output_folder, reason_of, saving
 from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import COLLECTED, RESULT, earlier_result
 from lgg_monai.prediction.masks import SUFFIXES, load_mask
-from lgg_monai.prediction.outputs import MASK, WRITTEN, compact, is_changed, mask_digest, patient_folder, read_label
+from lgg_monai.prediction.outputs import (
+    MASK,
+    SEG,
+    WRITTEN,
+    changed_masks,
+    compact,
+    mask_digest,
+    patient_folder,
+    read_label,
+)
 from lgg_monai.prediction.steps import load
 
 DESCRIPTION = (
@@ -66,9 +75,9 @@ def collect(
         sources: from `lgg_monai.prediction.inputs.find_scans`.
         output: an empty folder, or one to create.
         masks: folder with a mask of FLAIR's voxels for each scan: ``<name>/mask.nii.gz``, as ``predict`` writes
-            them, what was saved beside it (``<name>/*.seg.nrrd``, ``<name>/Segmentation.nii.gz``), ``<name>`` with one
-            of `lgg_monai.prediction.masks.SUFFIXES`, or at any depth a NIfTI file that is named as a mask beside the
-            scan would be (``<name>_seg.nii.gz``); by default the masks that lie beside the scans.
+            them, what was saved beside it (``<name>/*.seg.nrrd``, ``*.dcm``, ``Segmentation.nii.gz``), ``<name>`` with
+            one of `lgg_monai.prediction.masks.SUFFIXES`, or at any depth a NIfTI file that is named as a mask beside
+            the scan would be (``<name>_seg.nii.gz``); by default the masks that lie beside the scans.
         accept_unchanged: take also masks that are as ``predict`` wrote them.
         keep_identity: paths of DICOM files may be shown.
         progress: called after each scan with how many are done, how many there are, and its name.
@@ -216,7 +225,7 @@ def _masks_of(source: ScanSource, masks: Path | None, named: Mapping[str, list[P
     folder = patient_folder(masks, source.name)
     candidates = [
         folder / MASK,
-        *sorted(folder.glob("*.seg.nrrd")),
+        *sorted([*folder.glob("*.seg.nrrd"), *folder.glob("*.dcm")]),
         *(path for path in sorted(folder.glob("*")) if path.name != MASK and _is_nameless_mask(path.name)),
         *(masks / f"{source.name}{suffix}" for suffix in SUFFIXES),
         *named.get(source.name, []),
@@ -240,9 +249,9 @@ def _unknown_beside(mask: Path) -> list[str]:
 def _is_as_predicted(path: Path) -> bool:
     """Tell whether a file is the one that ``predict`` wrote: it would teach a network what it says already."""
     result = path.with_name(RESULT)
-    if path.name != MASK or not result.is_file():
+    if path.name not in (MASK, SEG) or not result.is_file():
         return False
-    return not is_changed(path.parent, read_object(result, "result"))
+    return path.name not in changed_masks(path.parent, read_object(result, "result"))
 
 
 def _require_of(folder: Path, source: ScanSource) -> dict[str, Any]:

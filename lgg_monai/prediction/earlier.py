@@ -11,7 +11,7 @@ from lgg_monai.data.scan import ScanSource
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, read_json
 from lgg_monai.prediction.inputs import RESULT, earlier_result
-from lgg_monai.prediction.outputs import MASK, WRITTEN, is_changed
+from lgg_monai.prediction.outputs import WRITTEN, changed_masks
 
 
 def source_digest(source: ScanSource) -> str:
@@ -86,9 +86,9 @@ def require_free(folder: Path, source: ScanSource) -> None:
     there = [name for name in WRITTEN if (folder / name).exists()]
     result = earlier_result(folder)
     if result is not None:
-        if is_changed(folder, result):
+        if changed := changed_masks(folder, result):
             raise LggError(
-                f"{folder / MASK} was changed after it was written: move it away, or choose another --output"
+                f"{folder / changed[0]} was changed after it was written: move it away, or choose another --output"
             )
     elif there and not any(folder.glob(f"{PARTIAL}*")):  # which an interrupted prediction leaves
         raise LggError(f"{folder / there[0]} is no earlier result: move it away, or choose another --output")

@@ -128,6 +128,7 @@ def write_prediction(
         content = {
             "patient": source.name,
             "mask": sha256(folder / MASK),
+            "seg": sha256(folder / SEG) if source.seg else None,
             "mask_voxels": mask_digest(prediction.mask),
             "kind": source.kind,
             **made_from,
@@ -176,18 +177,21 @@ def read_results(output: Path, settings: Container[str]) -> list[dict[str, Any]]
         result = read_json(path, "result")
         if result.get("settings") not in settings:
             continue
-        if is_changed(path.parent, result):
-            others = f" and {SEG}" if (path.parent / SEG).is_file() else ""
-            note = f"{MASK} was changed after it was written: measurements{others} are of the mask before"
+        if changed := changed_masks(path.parent, result):
+            others = [name for name in (MASK, SEG) if name not in changed and (path.parent / name).is_file()]
+            was = "was changed after it was" if len(changed) == 1 else "were changed after they were"
+            older = " and ".join(["measurements", *others])
+            note = f"{' and '.join(changed)} {was} written: {older} are of the mask before"
             result["warnings"] = [*result["warnings"], note]
         found.append({**result, "folder": path.parent})
     return found
 
 
-def is_changed(folder: Path, result: Mapping[str, Any]) -> bool:
-    """Tell whether a patient's mask is another file than the one that was written; results of old do not tell."""
-    mask = folder / MASK
-    return bool(result.get("mask")) and mask.is_file() and sha256(mask) != result["mask"]
+def changed_masks(folder: Path, result: Mapping[str, Any]) -> list[str]:
+    """List the files of a patient's mask that are others than were written; results of old do not tell."""
+    written = {MASK: result.get("mask"), SEG: result.get("seg")}
+    there = {name: digest for name, digest in written.items() if digest and (folder / name).is_file()}
+    return [name for name, digest in there.items() if sha256(folder / name) != digest]
 
 
 def write_table(output: Path, results: list[dict[str, Any]]) -> Path:

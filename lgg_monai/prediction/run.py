@@ -102,6 +102,7 @@ def predict(
             inputs, drawn, label = scan
             prediction = assess(drawn, label, segmenter.seen)
             folder = outputs.patient_folder(output, source.name)
+            earlier.require_free(folder, source)  # somebody may have corrected its mask meanwhile
             if (folder / RESULT).is_file():  # nothing is to tell of its mask after an interruption
                 for name in (outputs.REPORT, outputs.MEASUREMENTS):
                     (output / name).unlink(missing_ok=True)

@@ -141,6 +141,30 @@ def test_what_slicer_saved_beside_an_untouched_mask_is_taken(tmp_path: Path) -> 
     assert done.failed["A"].endswith("A.nii.gz are both masks of it: keep one")
 
 
+@pytest.mark.parametrize("name", ["seg.dcm", "export.dcm"])
+def test_a_seg_corrected_in_the_output_of_predict_is_taken(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("highdicom")
+    from lgg_monai.dicom.seg import write_seg
+
+    volume = (blob()[1] * 10).astype(np.uint16)
+    for study in ("1.2.1", "1.2.2"):
+        synthesise_series(tmp_path / "scans" / study, volume, LPS, "AX FLAIR", StudyInstanceUID=study)
+    sources, masks = find_scans([tmp_path / "scans"]), tmp_path / "masks"
+    predict(sources, segmenter(), masks, report=False)
+    corrected = np.zeros(volume.shape, bool)
+    corrected[10:20, 10:20, 4:6] = True
+    write_seg(masks / sources[0].name / name, corrected, sources[0].load())
+    done = collect(sources, tmp_path / "data", masks)
+    assert (done.patients, set(done.left)) == ([sources[0].name], {sources[1].name})
+    _, label = read_patient(find_patients(tmp_path / "data")[0])
+    assert label is not None
+    assert label.sum() == corrected.sum()
+    save(masks / sources[0].name / "mask.nii.gz", corrected.astype(np.uint8))
+    done = collect(sources, tmp_path / "twice", masks, accept_unchanged=True)
+    assert done.patients == [sources[1].name]
+    assert done.failed[sources[0].name].endswith("are both masks of it: keep one")
+
+
 def test_of_what_was_saved_beside_an_untouched_mask_none_is_passed_by(tmp_path: Path) -> None:
     for name in ("A", "B", "C"):
         image = scan(tmp_path / "scans", name)

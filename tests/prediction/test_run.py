@@ -369,6 +369,42 @@ def test_a_corrected_mask_is_kept_and_its_measurements_are_said_to_be_older(
     assert (output / "b/mask.nii.gz").read_bytes() == corrected
 
 
+def test_a_corrected_seg_is_kept_and_its_measurements_are_said_to_be_older(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    from lgg_monai.dicom.seg import write_seg
+
+    synthesise_series(tmp_path / "in", (blob((48, 40, 6))[1] * 10).astype(int), LPS, "AX FLAIR", 5)
+    sources, output = find_scans([tmp_path / "in"]), tmp_path / "out"
+    predict(sources, segmenter(), output, report=False)
+    (seg,) = output.glob("study-*/seg.dcm")
+    write_seg(seg, np.zeros((48, 40, 6), bool), sources[0].load())
+    corrected = seg.read_bytes()
+    assert predict(sources, segmenter(), output, report=False).skipped
+    note = "seg.dcm was changed after it was written: measurements and mask.nii.gz are of the mask before"
+    assert note in table(output)[0]["warnings"]
+    (reason,) = predict(sources, segmenter(), output, overwrite=True).failed.values()
+    assert "seg.dcm was changed after it was written: move it away" in reason
+    assert seg.read_bytes() == corrected
+
+
+def test_a_mask_that_is_corrected_during_a_run_is_kept(cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(cohort, output)
+    mask = output / "c/mask.nii.gz"
+
+    class Slow(Bright):
+        """While it works, somebody saves the mask of a scan whose turn is still to come."""
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            save(mask, np.ones((48, 40, 12), np.uint8))
+            return super().forward(image)
+
+    outcome = run(cohort, output, segment=segmenter([Slow()]), overwrite=True)
+    assert outcome.done == ["a", "b"]
+    assert "c/mask.nii.gz was changed after it was written" in outcome.failed["c"]
+    assert np.asarray(nibabel.load(mask).dataobj).all()
+
+
 def test_a_mask_that_was_deleted_is_made_again(cohort: Path, tmp_path: Path) -> None:
     run(cohort, tmp_path / "out")
     (tmp_path / "out/b/mask.nii.gz").unlink()
