@@ -7,7 +7,7 @@ import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,9 @@ def find_scans(
     paths = [Path(path) for path in paths]
     apart = None if masks is None else masks.resolve()
     skipped = {folder.resolve() for folder in (leave_out, masks) if folder is not None}
-    named = {path.resolve() for path in paths}
+    search = _Search(skipped, {path.resolve() for path in paths})
     files: dict[Path, list[Path]] = defaultdict(list)
     maybe_dicom: list[Path] = []
-    others: Counter[str] = Counter()
-    left: list[Path] = []
-    collected: list[Path] = []
     for path in paths:
         _require_there(path)
         if leave_out is not None and path.resolve() == leave_out.resolve():
@@ -88,7 +85,7 @@ def find_scans(
             continue  # which a shell's * names beside the scans
         elif path.is_dir():
             maybe_dicom.append(path)
-            sources += _search(path, skipped, named, others, left, collected)
+            sources += search.below(path)
         elif is_nifti(path.name):
             files[path.parent].append(path)
         elif path.suffix.lower() in PICTURES:
@@ -96,26 +93,24 @@ def find_scans(
         else:
             maybe_dicom.append(path)
     for folder, own in files.items():
-        found, beside = nifti_sources(folder, own)
-        sources += found
-        left += beside
-    sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, skipped)
+        sources += search.nifti(folder, own)
+    sources += _dicom_sources(maybe_dicom, series or {}, keep_identity, search.skipped)
     if not sources:
-        sources = [source for folder in collected for source in _search(folder, skipped, named, others, left, [])]
-    elif collected := [folder for folder in collected if folder.resolve() not in named]:
+        sources = [source for folder in [*search.collected] for source in search.below(folder)]
+    elif collected := [folder for folder in search.collected if folder.resolve() not in search.named]:
         such = "which collect wrote of scans: give it as an input too if it is meant"
         LOGGER.warning("left out: %s, %s", ", ".join(map(str, collected)), such)
     if not sources:
         outside = "" if masks is None else f" outside of the --masks {masks}"
-        raise LggError(f"no scan in {', '.join(map(str, paths))}{outside} {_what_instead(left, others)}")
+        raise LggError(f"no scan in {', '.join(map(str, paths))}{outside} {search.instead()}")
     if series and not any(source.kind == "dicom" for source in sources):
         choice = ", ".join(f"{sequence}={value}" for sequence, value in series.items())
         raise LggError(
             f"--series {choice}, but no DICOM among the inputs: leave it out, or use --flair, --pre and --post"
         )
-    if left:
-        files_are = "1 NIfTI file that is" if len(left) == 1 else f"{len(left)} NIfTI files that are"
-        LOGGER.warning("left out: %s no FLAIR nor beside one by name, such as %s", files_are, left[0])
+    if search.left:
+        files_are = "1 NIfTI file that is" if len(search.left) == 1 else f"{len(search.left)} NIfTI files that are"
+        LOGGER.warning("left out: %s no FLAIR nor beside one by name, such as %s", files_are, search.left[0])
     return with_own_names(sources)
 
 
@@ -137,72 +132,92 @@ def _require_named_in_passing(output: Path, paths: list[Path]) -> None:
         raise LggError(f"{output} is the output folder too: choose another --output, such as {output / 'masks'}")
 
 
-def _what_instead(left: list[Path], others: Counter[str]) -> str:
-    """Say what was found where no scan was: NIfTI files and what their names say, or files of which kinds."""
-    if not left:
-        seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(4))
-        return f"(files: {seen or 'none'}): expected NIfTI (.nii, .nii.gz), DICOM, or folders of <patient>_<n>.tif"
-    looks = "a mask" if parse(left[0].name).role == "mask" else "another sequence than FLAIR or T1"
-    such = f"{left[0].name} is" if len(left) == 1 else f"of {len(left)} NIfTI files none is FLAIR: {left[0].name} is"
-    return f"({such} {looks} by its name): if it is FLAIR, name it with --flair"
+@dataclass
+class _Search:
+    """A search of folders, but for DICOM: what it leaves out, and what it came across beside scans.
+
+    Args:
+        skipped: resolved folders that are not searched, but where one is what is to be searched.
+        named: resolved paths that the user gave.
+        others: the files of any kind, by suffix.
+        left: NIfTI files that belong to no scan.
+        collected: data sets that `collect` wrote, which are not searched.
+    """
+
+    skipped: set[Path]
+    named: set[Path]
+    others: Counter[str] = field(default_factory=Counter)
+    left: list[Path] = field(default_factory=list)
+    collected: list[Path] = field(default_factory=list)
+
+    def nifti(self, folder: Path, files: list[Path]) -> list[ScanSource]:
+        """Group NIfTI files into scans."""
+        found, beside = nifti_sources(folder, files)
+        self.left += beside
+        return found
+
+    def below(self, root: Path) -> list[ScanSource]:
+        """List the scans in a folder, at any depth."""
+        sources: list[ScanSource] = []
+        seen: set[str] = set()
+        not_searched = set(map(str, self.skipped)) - {os.path.realpath(root)}
+
+        def unreadable(error: OSError) -> None:
+            folder = Path(error.filename or root)
+            sources.append(refused(folder, f"cannot list {folder} ({error.strerror}): give a folder that you may read"))
+
+        files: dict[Path, list[Path]] = defaultdict(list)
+        homes: dict[Path, Path] = {}
+        for name, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
+            folder, real = Path(name), os.path.realpath(name)
+            # A link may lead back to where the search has been.
+            if real in seen or real in not_searched or _is_of_results(folder, names):
+                folders.clear()
+                continue
+            seen.add(real)
+            if name != str(root) and _is_collected(folder, names):
+                self.collected.append(folder)
+                folders.clear()
+                continue
+            folders[:] = sorted(other for other in folders if not other.startswith("."))
+            self._leave_out_copies(folder, folders)
+            if tiff_files(folder):
+                sources += _tiff_sources(folder)
+            labels = folder.name.lower().startswith("labels")
+            homes |= _homes(folder, folders, homes.get(folder))
+            if not labels or folder in homes:
+                files[homes.get(folder, folder)] += [folder / file for file in sorted(names) if is_nifti(file)]
+            where = f" in {folder.name}, a folder of masks" if labels else ""
+            self.others.update(f"{_suffix(file)}{where}" for file in names if not file.startswith("."))
+        for home, within in files.items():
+            sources += self.nifti(home, within)
+        return sources
+
+    def _leave_out_copies(self, folder: Path, folders: list[str]) -> None:
+        """Take those of a BIDS set's folders out of ``folders`` that hold its scans a second time, and say so."""
+        if not any(other.startswith("sub-") for other in folders):
+            return
+        for again in [again for again in BESIDE_SUBJECTS if again in folders]:
+            folders.remove(again)
+            real = (folder / again).resolve()
+            if real not in self.skipped | self.named:
+                what = BESIDE_SUBJECTS[again]
+                LOGGER.warning("left out: %s, %s: give it as an input too if it is meant", folder / again, what)
+            self.skipped.add(real)
+
+    def instead(self) -> str:
+        """Say what was found where no scan was: NIfTI files and what their names say, or files of which kinds."""
+        if not self.left:
+            seen = ", ".join(f"{count} {suffix}" for suffix, count in self.others.most_common(4))
+            return f"(files: {seen or 'none'}): expected NIfTI (.nii, .nii.gz), DICOM, or folders of <patient>_<n>.tif"
+        first, count = self.left[0].name, len(self.left)
+        looks = "a mask" if parse(first).role == "mask" else "another sequence than FLAIR or T1"
+        such = f"{first} is" if count == 1 else f"of {count} NIfTI files none is FLAIR: {first} is"
+        return f"({such} {looks} by its name): if it is FLAIR, name it with --flair"
 
 
 def _suffix(name: str) -> str:
     return ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix.lower() or "without suffix"
-
-
-def _search(
-    root: Path,
-    skipped: set[Path],
-    named: Collection[Path],
-    others: Counter[str],
-    left: list[Path],
-    collected: list[Path],
-) -> list[ScanSource]:
-    sources: list[ScanSource] = []
-    seen: set[str] = set()
-    not_searched = set(map(str, skipped)) - {os.path.realpath(root)}
-
-    def unreadable(error: OSError) -> None:
-        folder = Path(error.filename or root)
-        sources.append(refused(folder, f"cannot list {folder} ({error.strerror}): give a folder that you may read"))
-
-    files: dict[Path, list[Path]] = defaultdict(list)
-    homes: dict[Path, Path] = {}
-    for name, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
-        real = os.path.realpath(name)
-        # A link may lead back to where the search has been.
-        if real in seen or real in not_searched or _is_of_results(Path(name), names):
-            folders.clear()
-            continue
-        seen.add(real)
-        if name != str(root) and _is_collected(Path(name), names):
-            collected.append(Path(name))
-            folders.clear()
-            continue
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        folder = Path(name)
-        if any(other.startswith("sub-") for other in folders):
-            for again in [again for again in BESIDE_SUBJECTS if again in folders]:
-                folders.remove(again)
-                real_again = (folder / again).resolve()
-                if real_again not in {*skipped, *named}:
-                    what = BESIDE_SUBJECTS[again]
-                    LOGGER.warning("left out: %s, %s: give it as an input too if it is meant", folder / again, what)
-                skipped.add(real_again)
-        if tiff_files(folder):
-            sources += _tiff_sources(folder)
-        labels = folder.name.lower().startswith("labels")
-        homes |= _homes(folder, folders, homes.get(folder))
-        if not labels or folder in homes:
-            files[homes.get(folder, folder)] += [folder / file for file in sorted(names) if is_nifti(file)]
-        where = f" in {folder.name}, a folder of masks" if labels else ""
-        others.update(f"{_suffix(file)}{where}" for file in names if not file.startswith("."))
-    for home, within in files.items():
-        found, beside = nifti_sources(home, within)
-        sources += found
-        left += beside
-    return sources
 
 
 def _homes(folder: Path, folders: list[str], home: Path | None) -> dict[Path, Path]:

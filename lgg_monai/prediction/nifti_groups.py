@@ -38,8 +38,9 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
     numbered = _channel_numbers(folder, files, described)
     named = {index: sequence for sequence, index in channels.items()} or dict(enumerate(SEQUENCES))
     converted = converted_series(path for path in files if path not in numbered)
-    of_one = _are_of_one_patient(files, folder)
-    for path in files:
+    parsed = {path: _parse(path, folder) for path in files}
+    of_one = _are_of_one_patient(parsed, folder)
+    for path, own in parsed.items():
         if path in numbered:
             patient, number = numbered[path]
             groups[patient][named.get(number, "other")].append(path)
@@ -47,11 +48,10 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
         if path in converted:
             groups[converted[path].patient][converted[path].role].append(path)
             continue
-        parsed = _parse(path, folder)
-        if parsed.role == "unknown":
+        if own.role == "unknown":
             unknown.append(path)
         else:
-            groups["" if of_one else parsed.patient][parsed.role].append(path)
+            groups["" if of_one else own.patient][own.role].append(path)
     sources, patients = [], []
     for patient, found in groups.items():
         named_after = patient or folder_name(folder)
@@ -86,10 +86,10 @@ def _parse(path: Path, folder: Path) -> FileName:
     return replace(parsed, role=within) if parsed.role == "unknown" else parsed
 
 
-def _are_of_one_patient(files: list[Path], folder: Path) -> bool:
+def _are_of_one_patient(files: Mapping[Path, FileName], folder: Path) -> bool:
     """Tell whether files that share no name lie one each in folders of a sequence, so that their names say nothing."""
     within = [path.relative_to(folder).parts[0] for path in files if path.parent != folder]
-    names = {_parse(path, folder).patient for path in files}
+    names = {parsed.patient for parsed in files.values()}
     return len(names) > 1 and len(set(within)) == len(files)
 
 
