@@ -120,10 +120,9 @@ def parse(name: str) -> FileName:
     return FileName(role, rest.strip("_-. "), onto, t1_flair)
 
 
-def folder_role(name: str) -> Role:
-    """Tell what a folder is named after, as ``4_FLAIR``, ``T1w`` or ``masks``; ``unknown`` where its name says more."""
-    parsed = parse(_NUMBER.sub("", name))
-    return "unknown" if parsed.patient else parsed.role
+def parse_folder(name: str) -> FileName:
+    """Tell role and patient from a folder's name such as ``4_FLAIR``, ``masks`` or ``P01_T1ce``."""
+    return parse(_NUMBER.sub("", name))
 
 
 def folder_name(folder: Path) -> str:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.data.channels import DATASET_JSON
-from lgg_monai.data.file_names import folder_role, is_nifti, parse, safe_name
+from lgg_monai.data.file_names import is_nifti, parse, safe_name
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.scan import Scan, ScanSource, refused
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, UNKNOWN_GEOMETRY, missing_numbers, tiff_files
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.nifti_groups import explicit_source, nifti_sources
+from lgg_monai.prediction.nifti_groups import Home, explicit_source, homes_within, nifti_sources
 from lgg_monai.prediction.scan_names import with_own_names
 
 LOGGER = logging.getLogger(__name__)
@@ -150,9 +150,9 @@ class _Search:
     left: list[Path] = field(default_factory=list)
     collected: list[Path] = field(default_factory=list)
 
-    def nifti(self, folder: Path, files: list[Path]) -> list[ScanSource]:
-        """Group NIfTI files into scans."""
-        found, beside = nifti_sources(folder, files)
+    def nifti(self, folder: Path, files: list[Path], called: Path | None = None) -> list[ScanSource]:
+        """Group NIfTI files into scans, see `nifti_sources`."""
+        found, beside = nifti_sources(folder, files, called)
         self.left += beside
         return found
 
@@ -166,8 +166,8 @@ class _Search:
             folder = Path(error.filename or root)
             sources.append(refused(folder, f"cannot list {folder} ({error.strerror}): give a folder that you may read"))
 
-        files: dict[Path, list[Path]] = defaultdict(list)
-        homes: dict[Path, Path] = {}
+        files: dict[Home, list[Path]] = defaultdict(list)
+        homes: dict[Path, Home] = {}
         for name, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
             folder, real = Path(name), os.path.realpath(name)
             # A link may lead back to where the search has been.
@@ -184,13 +184,15 @@ class _Search:
             if tiff_files(folder):
                 sources += _tiff_sources(folder)
             labels = folder.name.lower().startswith("labels")
-            homes |= _homes(folder, folders, homes.get(folder))
+            homes |= homes_within(folder, folders, homes.get(folder))
             if not labels or folder in homes:
-                files[homes.get(folder, folder)] += [folder / file for file in sorted(names) if is_nifti(file)]
+                files[homes.get(folder, (folder, folder))] += [
+                    folder / file for file in sorted(names) if is_nifti(file)
+                ]
             where = f" in {folder.name}, a folder of masks" if labels else ""
             self.others.update(f"{_suffix(file)}{where}" for file in names if not file.startswith("."))
-        for home, within in files.items():
-            sources += self.nifti(home, within)
+        for (home, called), within in files.items():
+            sources += self.nifti(home, within, called)
         return sources
 
     def _leave_out_copies(self, folder: Path, folders: list[str]) -> None:
@@ -218,24 +220,6 @@ class _Search:
 
 def _suffix(name: str) -> str:
     return ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix.lower() or "without suffix"
-
-
-def _homes(folder: Path, folders: list[str], home: Path | None) -> dict[Path, Path]:
-    """Tell with which folder's files those of the folders in it belong: a patient may have one a sequence.
-
-    Folders are taken to be that only beside one of FLAIR: T1 and T2 may be the first and the second time of a patient.
-
-    Args:
-        folder: searched now.
-        folders: in it.
-        home: with whose files its own belong, as it is a sequence's; None where it is none.
-    """
-    if home is not None:
-        return {folder / name: home for name in folders if name.lower() in ("nifti", "nii")}
-    roles = {name: folder_role(name) for name in folders}
-    if "flair" not in roles.values():
-        return {}
-    return {folder / name: folder for name, role in roles.items() if role != "unknown"}
 
 
 def _is_of_results(folder: Path, names: list[str]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import nibabel
 
 from lgg_monai.data.channels import Channels, dataset_channels
-from lgg_monai.data.file_names import NIFTI_SUFFIXES, FileName, folder_name, folder_role, parse, safe_name, stem
+from lgg_monai.data.file_names import NIFTI_SUFFIXES, FileName, folder_name, parse, parse_folder, safe_name, stem
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.scan import ScanSource, refused
 from lgg_monai.data.sequences import SEQUENCES
@@ -24,9 +24,39 @@ from lgg_monai.prediction.nifti import load_sequences, load_volume
 
 _NNUNET_CHANNEL = re.compile(r"^(?P<patient>.+)_(?P<channel>\d{4})$")
 
+Home = tuple[Path, Path]
+"""Files of one home belong together: the folder that their folders lie in, and one that they are named after."""
 
-def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], list[Path]]:
+
+def homes_within(folder: Path, folders: list[str], home: Home | None) -> dict[Path, Home]:
+    """Tell with which files those in folders belong that are of one sequence each, and all that lies within these.
+
+    Folders are taken to be that only beside one of FLAIR: T1 and T2 may be the first and the second time of a patient.
+
+    Args:
+        folder: searched now.
+        folders: in it.
+        home: of its own files, as it is a sequence's or lies in one; None where it does not.
+    """
+    if home is not None:
+        above, called = home
+        return {folder / name: home if name.lower() in ("nifti", "nii") else (above, called / name) for name in folders}
+    parsed = {name: parse_folder(name) for name in folders}
+    patients = {found.patient for found in parsed.values() if found.role == "flair"}
+    return {
+        folder / name: (folder, folder / found.patient)
+        for name, found in parsed.items()
+        if found.role != "unknown" and found.patient in patients
+    }
+
+
+def nifti_sources(folder: Path, files: list[Path], called: Path | None = None) -> tuple[list[ScanSource], list[Path]]:
     """Group one folder's NIfTI files by patient, with those of the folders in it that are of one sequence each.
+
+    Args:
+        folder: that holds them.
+        files: in it.
+        called: a folder, there or not, that names the patient where files' names do not; by default that one.
 
     Returns:
         The scans, and the files that belong to none of them. A patient's masks and other sequences (T2, DWI) do.
@@ -54,7 +84,7 @@ def nifti_sources(folder: Path, files: list[Path]) -> tuple[list[ScanSource], li
             groups["" if of_one else own.patient][own.role].append(path)
     sources, patients = [], []
     for patient, found in groups.items():
-        named_after = patient or folder_name(folder)
+        named_after = patient or folder_name(called or folder)
         if any(sequence in found for sequence in SEQUENCES):
             assumed = not channels and any(path in numbered for paths in found.values() for path in paths)
             sources.append(_group(safe_name(named_after), folder, found, converted, assumed))
@@ -78,7 +108,7 @@ def _parse(path: Path, folder: Path) -> FileName:
     parsed = parse(path.name)
     if path.parent == folder:
         return parsed
-    within = folder_role(path.relative_to(folder).parts[0])
+    within = parse_folder(path.relative_to(folder).parts[0]).role
     if within == "mask" and parsed.role in SEQUENCES:  # masks may be called as the scans that they were drawn on
         return replace(parsed, role="mask")
     if parsed.role == "mask" and within not in ("mask", "flair"):  # of what T1 or T2 shows, such as the brain

@@ -499,6 +499,13 @@ def test_a_patient_keeps_his_name_whatever_else_is_given(tmp_path: Path) -> None
         ("t1/3_t1 flair/s_5 Segmentierung/Untitled", "flair/s_5", "t1/3_t1", "Segmentierung/Untitled"),  # one in each
         ("T1/p_T1 T2_FLAIR/p_FLAIR MASKS/p_FLAIR", "T2_FLAIR/p_FLAIR", "T1/p_T1", "MASKS/p_FLAIR"),
         ("T1/T1 T1/mask FLAIR/FLAIR", "FLAIR/FLAIR", "T1/T1", None),  # a mask of the brain, as T1 shows it
+        ("a_t1/a_t1 a_flair/a_flair a_seg/a_seg", "a_flair/a_flair", "a_t1/a_t1", "a_seg/a_seg"),
+        (  # as a copy of BraTS has them, each file unpacked into a folder
+            "B-1-t1n.nii/57_brain_t1 B-1-t2w.nii/57_brain_t2 B-1-t2f.nii/57_brain_flair B-1-seg.nii/57_final_seg",
+            "B-1-t2f.nii/57_brain_flair",
+            "B-1-t1n.nii/57_brain_t1",
+            "B-1-seg.nii/57_final_seg",
+        ),
     ],
 )
 def test_a_patient_may_have_a_folder_a_sequence(
@@ -526,6 +533,38 @@ def test_one_folder_a_sequence_for_all_patients(tmp_path: Path) -> None:
     assert [source.load().missing for source in found] == [("pre",)] * 2
     assert [source.label for source in found] == [tmp_path / "masks" / f"{patient}.nii.gz" for patient in ("a", "b")]
     assert [source.label for source in find_scans([tmp_path], masks=tmp_path / "masks")] == [None] * 2
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ("FLAIR/P1/P1 T1/P1/P1 FLAIR/P2/P2 T1/P2/P2 masks/P2/P2", {"P1": "", "P2": "masks/P2/P2"}),
+        ("FLAIR/P1/FLAIR T1/P1/T1 FLAIR/P2/FLAIR T1/P2/T1 T1/P3/T1", {"P1": "", "P2": "", "P3": None}),
+        ("FLAIR/P1/s5 T1/P1/s3 FLAIR/P2/s9 T1/P2/s8 T2/P2/s7", {"P1": "", "P2": ""}),
+        ("FLAIR/site/P1 T1/site/P1 FLAIR/site/P2 T1/site/P2", {"P1": "", "P2": ""}),
+        ("FLAIR/P1/ses-1/FLAIR T1/P1/ses-1/T1 FLAIR/P1/ses-2/F T1/P1/ses-2/T1", {"P1_ses-1": "", "P1_ses-2": ""}),
+        ("P1_flair/P1_flair P1_t1/P1_t1 P2_flair/P2_flair P2_t1/P2_t1 P3_t1/P3_t1", {"P1": "", "P2": "", "P3": None}),
+        ("P1_flair/FLAIR P1_t1/T1 P2_flair/FLAIR P2_t1/T1", {"P1": "", "P2": ""}),
+    ],
+)
+def test_folders_of_a_sequence_may_hold_one_a_patient_or_name_him(
+    tmp_path: Path, files: str, expected: dict[str, str | None]
+) -> None:
+    for name in files.split():
+        save(tmp_path / f"{name}.nii.gz", blob()[1])
+    found = find_scans([tmp_path])
+    assert [source.name for source in found if source.kind == "nifti"] == [
+        name for name, mask in expected.items() if mask is not None
+    ]
+    for source in found:
+        mask = expected[source.name]
+        if mask is None:
+            with pytest.raises(LggError, match="no FLAIR beside"):
+                source.load()
+            continue
+        scan = source.load()
+        assert (scan.missing, scan.warnings) == (("post",), [])
+        assert source.label == (tmp_path / f"{mask}.nii.gz" if mask else None)
 
 
 def test_times_called_t1_and_t2_are_no_sequences(tmp_path: Path) -> None:
