@@ -34,7 +34,7 @@ _PRE = re.compile(
 )
 _JOIN = re.compile(r"with|w|mit|nach|con|avec")
 _MASK = re.compile(
-    r"mask|masks|maske|d?seg|segm|label|labels|segment(ations?|ierung)|gt|truth|groundtruth|manual|roi"
+    r"(mask|seg|roi)\d*|masks|maske|dseg|segm|label|labels|segment(ations?|ierung)|gt|truth|groundtruth|manual"
     r"|(lesion|tumou?r)(mask)?|annotation|glistrboost|manuallycorrected"
 )
 _ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?|parenchyma|bet")
@@ -51,6 +51,8 @@ _WORD = re.compile(r"(?<![^\W_])((t1w?)?(c|gd|gado?|km)[+-]|w[_-]o|da[_-]fl|p\d_
 _SUBJECT = re.compile(r"sub-[a-z0-9+]+(_ses-[a-z0-9+]+)?(?=_)", re.I)
 # Of contrast only behind T1 or before another such word; just before T1 they may be anything.
 _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
+# By default, dcm2niix ends names with the study's time, which its series share, and the number of each.
+_SERIES_NUMBER = re.compile(r"(?<=_\d{14})_\d+[a-z]?$")
 _NUMBER = re.compile(r"^\d+[_ -]+")  # before what a folder is named after
 # Folders below a patient's that do not name him.
 _NO_PATIENT = re.compile(
@@ -95,7 +97,7 @@ def parse(name: str) -> FileName:
     (``post``, ``gd``, ``ax``) belong to them; what is left is the patient. What a scan was registered to
     (``t1_to_flair``, ``space-FLAIR``) is no sequence of it. ``T1_FLAIR`` is T1 weighted, as in DICOM's descriptions.
     """
-    text, onto = without_registration(stem(name), _names_something)
+    text, onto = without_registration(_SERIES_NUMBER.sub("", stem(name)), _names_something)
     text = without_entities(text, _speaks, bool(_MASK.fullmatch(text.rpartition("_")[2].lower())))
     behind = subject.end() if (subject := _SUBJECT.match(text)) else 0
     words = [(match.group().lower(), match.span()) for match in _WORD.finditer(text, behind)]

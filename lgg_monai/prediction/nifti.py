@@ -76,19 +76,23 @@ def load_sequences(name: str, files: Mapping[str, Path], warnings: tuple[str, ..
     return _scan(name, image, flair, missing, notes)
 
 
-def load_volume(name: str, path: Path, channels: Mapping[str, int] | None = None) -> Scan:
+def load_volume(
+    name: str, path: Path, channels: Mapping[str, int] | None = None, warnings: tuple[str, ...] = ()
+) -> Scan:
     """Read one file whose name does not tell its sequence: 4D with the sequences last, or FLAIR alone.
 
     Args:
         name: of the scan.
         path: the file.
         channels: the sequences' indices in a 4D file; pre, FLAIR, post by default.
+        warnings: what is known already.
 
     Raises:
         LggError: the file is no NIfTI volume, or a 4D one whose sequences are not known.
     """
     volume = read_volume(path)
     scan = _scan_of(name, volume, channels)
+    scan.warnings += warnings
     if volume.array.ndim == 3:
         scan.warnings.insert(0, f"{path.name} is taken to be FLAIR: its name does not say")
     elif channels is None:

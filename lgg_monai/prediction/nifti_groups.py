@@ -95,9 +95,8 @@ def nifti_sources(folder: Path, files: list[Path], called: Path | None = None) -
         return sources, _of_nobody(files, patients)  # beside named sequences, other files are maps and masks
     for path in unknown:
         name = safe_name(stem(path.name))
-        masks = _best_first(groups.get(stem(path.name), {}).get("mask", []))
-        label = next(iter([*masks, *_label_beside(path)]), None)
-        load = partial(load_volume, name, path, channels or None)
+        label, notes = _label_of(path, groups.get(stem(path.name), {}).get("mask", []), folder)
+        load = partial(load_volume, name, path, channels or None, notes)
         roles = repr(channels) if channels else ""
         sources.append(ScanSource(name, "nifti", path, load, label, is_phantom(folder.parent), (path,), roles))
     return sources, _of_nobody(files, [*patients, *(stem(path.name) for path in unknown)])
@@ -175,11 +174,8 @@ def _group(
         listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
         return refused(folder, f"no FLAIR beside {listed} in {folder}: name its file ..._flair.nii.gz", name)
 
-    def took(paths: list[Path]) -> str:
-        return f"took {paths[0].relative_to(folder)}, not {paths[1].relative_to(folder)}"
-
     warnings = tuple(
-        f"{len(found[sequence])} files could be {sequence}: {took(found[sequence])}"
+        f"{len(found[sequence])} files could be {sequence}: {_took(found[sequence], folder)}"
         for sequence in files
         if len(found[sequence]) > 1
     )
@@ -192,12 +188,8 @@ def _group(
         listed = ", ".join(f"{path.name} ({sequence})" for sequence, path in files.items())
         warnings += (f"sequences taken by nnU-Net's numbers, as no dataset.json names them: {listed}",)
     flair = files["flair"]
-    masks = _best_first(found.get("mask", []))
-    if len(masks) > 1:
-        found_masks = f"{len(masks)} files could be the reference mask"
-        warnings += (f"{found_masks}: {took(masks)}",)
-    label = next(iter([*masks, *_label_beside(flair)]), None)
-    load = partial(load_sequences, name, files, warnings)
+    label, notes = _label_of(flair, found.get("mask", []), folder)
+    load = partial(load_sequences, name, files, (*warnings, *notes))
     return ScanSource(
         name, "nifti", flair, load, label, is_phantom(folder.parent), tuple(files.values()), _roles(files)
     )
@@ -228,9 +220,18 @@ def _distance(role: str, path: Path) -> int:
     return {"flair": 0, "": 1}.get(onto, 2)
 
 
-def _best_first(masks: list[Path]) -> list[Path]:
-    """Put masks that somebody corrected first: TCGA's come beside the automatic ones (``_ManuallyCorrected``)."""
-    return sorted(masks, key=lambda path: ("manuallycorrected" not in path.name.lower(), path.name))
+def _label_of(scan: Path, masks: list[Path], folder: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """Choose a scan's reference mask among those of its name, and warn of others.
+
+    Those that somebody corrected come first: TCGA's lie beside the automatic ones (``_ManuallyCorrected``).
+    """
+    masks = sorted(masks, key=lambda path: ("manuallycorrected" not in path.name.lower(), path.name))
+    notes = (f"{len(masks)} files could be the reference mask: {_took(masks, folder)}",) if len(masks) > 1 else ()
+    return next(iter([*masks, *_label_beside(scan)]), None), notes
+
+
+def _took(paths: list[Path], folder: Path) -> str:
+    return f"took {paths[0].relative_to(folder)}, not {paths[1].relative_to(folder)}"
 
 
 def _label_beside(path: Path) -> list[Path]:

@@ -152,6 +152,12 @@ from lgg_monai.prediction.nifti import write_volume
         ("P01_FLAIR_brain.nii.gz", "flair", "P01"),
         ("P01_T1_n4.nii.gz", "pre", "P01"),
         ("bias_T1.nii.gz", "pre", "bias"),
+        ("P01_ROI1.nii.gz", "mask", "P01"),
+        ("P01_mask2.nii.gz", "mask", "P01"),
+        # As dcm2niix calls the series of a study by default.
+        ("P01_Ax_T2_FLAIR_20200131093000_5.nii.gz", "flair", "P01_20200131093000"),
+        ("P01_T1_post_20200131093000_12a.nii.gz", "post", "P01_20200131093000"),
+        ("P01_20200131_T1_5.nii.gz", "pre", "P01_20200131_5"),
     ],
 )
 def test_file_names(name: str, role: str, patient: str) -> None:
@@ -384,6 +390,16 @@ def test_a_corrected_mask_is_the_reference_beside_an_automatic_one(tmp_path: Pat
     (warning,) = source.load().warnings
     assert warning.startswith("2 files could be the reference mask: took ")
     assert warning.endswith("not TCGA-CS-4941_1996.09.09_GlistrBoost.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["P1_FLAIR", "P1"])
+def test_of_several_masks_the_one_that_is_taken_is_told(tmp_path: Path, name: str) -> None:
+    for file in (name, "P1_ROI1", "P1_ROI2"):
+        save(tmp_path / f"{file}.nii.gz", blob()[1])
+    (source,) = find_scans([tmp_path])
+    assert source.label == tmp_path / "P1_ROI1.nii.gz"
+    note = "2 files could be the reference mask: took P1_ROI1.nii.gz, not P1_ROI2.nii.gz"
+    assert source.load().warnings[-1] == note
 
 
 def test_the_output_may_lie_above_the_input_but_not_be_it(tmp_path: Path) -> None:
