@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,18 +38,17 @@ _OPERATION = re.compile(
     r" (pre|post|vor|nach|avant|apres|before|after) ?(op\w*|surg\w*|rt|xrt|radio\w*|radiat\w*|chemo\w*"
     r"|treat\w*|therap\w*|process\w*)(?= )"
 )
-_NOT_OF_CONTRAST = re.compile(
-    r" (no|non|w ?o|without|ohne|sans|sin) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )"
-)
+_NO = "no|non|w ?o|without|ohne|sans|sin|senza|sem|zonder|bez|utan|uden|uten"
+_NOT_OF_CONTRAST = re.compile(rf" ({_NO}) ?(fs|fat( ?(sat|sup)\w*)?|gap|angle\w*|dist\w*|motion)(?= )")
 _WITHOUT = re.compile(
-    r" (pre|w ?o|without|no|non|ohne|sans|sin|senza|vor|avant|antes|before|nativ\w*|unenh\w*|non(enh|con)\w*"
-    r"|pre ?(contrast|gado?|gd)|minus (contrast|c|gado?|gd|km)) "
+    rf" (pre|{_NO}|s c|vor|avant|antes|before|voor(?= (contrast|gado?|gd|km))|przed|prije|nativ\w*"
+    r"|unenh\w*|non(enh|con)\w*|pre ?(contrast|gado?|gd)|kontrastsiz|oncesi|nelkul|minus (contrast|c|gado?|gd|km)) "
 )
 _AGENTS = "dotarem|clariscan|magnevist|multihance|omniscan|prohance|primovist|eovist|vueway|elucirem|optimark"
 _WITH = re.compile(
-    rf" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast[eo]?|kontrast\w*|enh\w*|km|mdc|{_AGENTS}"
+    rf" (post|\+|c\+|c|ce|gd|gad|gado\w*|contrast[eo]?|kontras\w*|enh\w*|km|mdc|civ|inj(ect\w*)?|{_AGENTS}"
     r"|(s|[23]d)?t1(w)?(c|ce|gd|post)"
-    r"|post ?(contrast|gado?|gd|km))\+?(?= )"
+    r"|post ?(contraste?|gado?|gd|km))\+?(?= )"
 )
 _LOCALIZER = re.compile(
     r" (loc|locali[sz]er|localizador|scout|aahscout|aahead|survey|3 ?pl|3 ?plane|plan|smartbrain|pilot) "
@@ -71,7 +71,7 @@ _DERIVED_TYPES = {
     "MASK",
 }
 _HEAD = re.compile(
-    r"head|brain|skull|cran|neuro|cereb|kopf|schaedel|hirn|gehirn|tete|cerveau|encephal|cabeza|hypoph|pituit"
+    r"head|brain|skull|cran|neuro|cereb|kopf|schae?del|hirn|gehirn|tete|cerveau|encephal|cabeza|hypoph|pituit"
 )
 _BODY = re.compile(
     r" ([ctl] ?spine|spine|cspine|neck|chest|thorax|lung|heart|cardiac|abdomen|liver|kidney|pancreas|pelvis|prostate"
@@ -176,8 +176,9 @@ def _contrast(words: str, header: Dataset) -> str:
 
 
 def _plain(words: str) -> str:
-    """Lower case, with separators as single blanks, a plus apart from what it precedes, and minus signs as words."""
-    lowered = re.sub(r"\+(?=[a-z])", "+ ", words.lower())
+    """Lower case without accents, separators as single blanks, a plus apart from what it precedes, minus as a word."""
+    letters = "".join(letter for letter in unicodedata.normalize("NFKD", words) if not unicodedata.combining(letter))
+    lowered = re.sub(r"\+(?=[a-z])", "+ ", letters.lower())
     # A hyphen between words, as in Gd-DTPA and T1-C, is no minus.
     lowered = re.sub(r"(?<![a-z0-9])(t1w?)?(c|gd|gado?|km)-(?![a-z0-9])", r"\1 without ", lowered)
     lowered = re.sub(r"(?<![a-z0-9])post ?- ?pre(?![a-z0-9])", "post minus pre", lowered)
