@@ -19,8 +19,18 @@ from lgg_monai.data.file_names import composed
 from lgg_monai.dicom import tags
 
 HIDDEN = "***"
-UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"}
-"""As they are spelt by devices, and in folders' names, that know ASCII alone."""
+_MARKS = "[\u0300-\u036f]"
+_UNMARKED = str.maketrans({"æ": "a", "œ": "o", "ø": "o", "ł": "l", "đ": "d", "ı": "i"})
+"""Letters that Unicode does not take apart into one of ASCII and marks."""
+# What a letter may stand for where a name is written as it is, or in ASCII alone: Müller, Mueller or Muller.
+_SPELT = {
+    "a": f"(?:a{_MARKS}*+[ae]?|æ)",
+    "o": f"(?:[oø]{_MARKS}*+e?|œ)",
+    "u": f"u{_MARKS}*+e?",
+    "d": f"[dđ]{_MARKS}*+",
+    "l": f"[lł]{_MARKS}*+",
+    "ss": f"(?:s{_MARKS}*+s{_MARKS}*+|ß)",
+}
 _lock, _silence, _inside = threading.Lock(), ExitStack(), 0  # of `quietly`
 
 
@@ -58,10 +68,10 @@ class Identity:
 
     def hide(self, text: str) -> str:
         """Return ``text`` on one line, with everything that is the patient's replaced."""
-        text = composed(text)
+        text = unicodedata.normalize("NFD", text)
         for word in self.words:
             text = re.sub(word, HIDDEN, text, flags=re.IGNORECASE)
-        return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
+        return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", composed(text)).split())
 
     def nearest_neutral(self, path: Path) -> Path:
         """Return the deepest folder above or at ``path`` whose whole path does not name the patient."""
@@ -136,24 +146,26 @@ def _digest(text: str) -> str:
 
 
 def _spelt_alike(name: str) -> str:
-    """Return the first form of a name that is given, without case, blanks, umlauts and a last ^, as devices differ."""
-    form = next((form for form in composed(name).split("=") if form.strip("^ ")), "")
-    form = form.casefold()
-    for letter, spelt in UMLAUTS.items():
-        form = form.replace(letter, spelt)
-    return "^".join(" ".join(part.split()) for part in form.split("^")).rstrip("^")
+    """Return the first form of a name that is given, without case, blanks, accents and a last ^, as devices differ."""
+    form = next((form for form in name.split("=") if form.strip("^ ")), "")
+    return "^".join(" ".join(part.split()) for part in _plain(form).split("^")).rstrip("^")
+
+
+def _plain(name: str) -> str:
+    """Return what is left of a name in every spelling, in lower case: accents and umlauts as their first letter."""
+    letters = re.sub(_MARKS, "", unicodedata.normalize("NFD", name.casefold())).translate(_UNMARKED)
+    return re.sub("(?<=[aou])e|(?<=a)a", "", letters)
 
 
 def _pattern(part: str) -> str:
-    """Return what finds a part of a name.
+    """Return what finds a part of a name in text whose accents are apart from their letters, however it is spelt.
 
     A short one may be a syllable of another word ("Li" of "Axial Lid"), so it counts as a whole word only. But Chinese,
-    Japanese and Korean names have short parts, and no blanks between them. Umlauts may be spelt out.
+    Japanese and Korean names have short parts, and no blanks between them.
     """
-    escaped = re.escape(part)
-    for letter, spelt in UMLAUTS.items():
-        escaped = re.sub(f"{letter}|{spelt}", f"(?:{letter}|{spelt})", escaped, flags=re.IGNORECASE)
-    return escaped if len(part) > 3 or _caseless(part) else rf"(?<![^\W_]){escaped}(?![^\W_])"
+    letters = re.findall("ss|.", _plain(part))
+    spelt = "".join(_SPELT.get(letter) or re.escape(letter) + f"{_MARKS}*+" for letter in letters)
+    return spelt if len(letters) > 3 or _caseless(part) else rf"(?<![^\W_]){spelt}(?![^\W_])"
 
 
 def _date_patterns(year: str, month: str, day: str) -> set[str]:

@@ -151,6 +151,13 @@ def test_short_parts_of_a_name_are_hidden_as_whole_words_only() -> None:
         ("Müßig^Jörg", "FLAIR MUESSIG Joerg", "FLAIR *** ***"),
         ("MUESSIG^J", "FLAIR Müßig", "FLAIR ***"),
         ("Иванов^И", "FLAIR Иванов голова", "FLAIR *** голова"),
+        ("García^José", "FLAIR GARCIA_JOSE", "FLAIR ***_***"),
+        ("GARCIA^JOSE", "FLAIR García José", "FLAIR *** ***"),
+        ("Müller^Jürgen", "FLAIR Muller JURGEN Mull", "FLAIR *** *** Mull"),
+        ("Łukasz^Świątek", "FLAIR LUKASZ SWIATEK", "FLAIR *** ***"),
+        ("Sørensen^Åse", "FLAIR Soerensen SORENSEN Aase", "FLAIR *** *** ***"),
+        ("Nguyễn^Văn", "FLAIR NGUYEN VAN Vanilla", "FLAIR *** *** Vanilla"),
+        ("Saal^Lí", "nasal Saal, LI Líx", "nasal ***, *** Líx"),
     ],
 )
 def test_names_of_every_script_are_hidden(name: str, text: str, shown: str) -> None:

@@ -128,10 +128,19 @@ def test_one_patient_is_not_always_spelt_alike(flair: list[Path], tmp_path: Path
     assert source.load().missing == ("post",)
 
 
-def test_umlauts_may_be_spelt_out(flair: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "ascii_name"),
+    [
+        ("Müßig^Jörg", "MUESSIG^JOERG"),
+        ("Müßig^Jörg", "MUSSIG^JORG"),
+        ("García^José", "GARCIA^JOSE"),
+        ("Świątek^Łukasz", "SWIATEK^LUKASZ"),
+    ],
+)
+def test_accents_may_be_left_out_or_spelt_out(flair: list[Path], tmp_path: Path, name: str, ascii_name: str) -> None:
     for path in flair:
-        edit(path, PatientName="Müßig^Jörg", SpecificCharacterSet="ISO_IR 192")
-    synthesise_series(tmp_path / "t1", some_volume(), AXIAL, "T1", 6, PatientName="MUESSIG^JOERG")
+        edit(path, PatientName=name, SpecificCharacterSet="ISO_IR 192")
+    synthesise_series(tmp_path / "t1", some_volume(), AXIAL, "T1", 6, PatientName=ascii_name)
     (source,) = find_dicom([tmp_path])
     assert source.load().missing == ("post",)
 
