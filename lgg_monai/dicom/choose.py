@@ -55,7 +55,7 @@ def select(study: list[Series], choices: Mapping[str, str]) -> Selection:
     flair = _choose("flair", study, kinds, choices, selection)
     if flair is None:
         volumes = any(kind.usable for kind in kinds.values())
-        advice = "choose one with --series flair=NUMBER" if volumes else "give a folder with a FLAIR series"
+        advice = "if one is, choose it with --series flair=NUMBER" if volumes else "give a folder with a FLAIR series"
         raise LggError(f"no FLAIR in a study of {_listed(study, kinds)}: {advice}")
     for sequence in ("pre", "post"):
         if choices.get(sequence) != LEFT_OUT:
