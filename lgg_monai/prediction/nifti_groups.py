@@ -110,6 +110,8 @@ def _parse(path: Path, folder: Path) -> FileName:
     within = parse_folder(path.relative_to(folder).parts[0]).role
     if within == "mask" and parsed.role in SEQUENCES:  # masks may be called as the scans that they were drawn on
         return replace(parsed, role="mask")
+    if within == "post" and parsed.role == "pre":  # T1post/T1, whose own name says nothing of contrast
+        return replace(parsed, role="post")
     if parsed.role == "mask" and within not in ("mask", "flair"):  # of what T1 or T2 shows, such as the brain
         return replace(parsed, role="other")
     return replace(parsed, role=within) if parsed.role == "unknown" else parsed

@@ -540,6 +540,15 @@ def test_a_patient_may_have_a_folder_a_sequence(
         assert source.load().warnings == []
 
 
+def test_a_folders_name_tells_of_contrast_where_its_files_do_not(tmp_path: Path) -> None:
+    for value, name in enumerate(("FLAIR/FLAIR", "T1_pre/T1", "T1_post/T1"), start=1):
+        save(tmp_path / "a" / f"{name}.nii.gz", blob()[1] + value)
+    (source,) = find_scans([tmp_path])
+    scan = source.load()
+    assert (scan.missing, scan.warnings) == ((), [])
+    assert [float(volume.min() - blob()[1].min()) for volume in scan.image] == pytest.approx([2, 1, 3], abs=0.01)
+
+
 def test_one_folder_a_sequence_for_all_patients(tmp_path: Path) -> None:
     for folder in ("FLAIR", "T1ce", "masks", "T2"):
         for patient in ("a", "b"):
