@@ -13,14 +13,14 @@ def view(
     port: Annotated[int, typer.Option(min=0, max=65535, help="On this computer; 0 is any free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
-    """Serve the page of a folder to this computer's browser, and to nobody else. Ctrl+C ends it."""
+    """Serve the page of a folder to your browser on this computer, and to nobody else. Ctrl+C ends it."""
     import webbrowser
 
-    from lgg_monai.viewer.server import serve
+    from lgg_monai.viewer.server import FolderServer, serve
 
-    def ready(address: str) -> None:
-        typer.echo(f"{address} (Ctrl+C ends it)")
+    def ready(server: FolderServer) -> None:
+        typer.echo(f"{server.address} (Ctrl+C ends it)")
         if browser:
-            webbrowser.open(address)
+            webbrowser.open(server.opening_address)
 
     serve(folder, port, ready)

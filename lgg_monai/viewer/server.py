@@ -1,9 +1,10 @@
-"""Serving a folder to the browser of this computer, and to nobody else."""
+"""Serving a folder to the browser of one user of this computer, and to nobody else."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 import sys
 from collections.abc import Callable
@@ -49,7 +50,9 @@ HEADERS = {
 
 
 class FolderServer(ThreadingHTTPServer):
-    """Files of one folder, read-only, on the loopback interface.
+    """Files of one folder, read-only, on the loopback interface, to whoever knows the page's address.
+
+    The interface is that of all users of this computer, so each address begins with a secret.
 
     Args:
         folder: what is served; nothing outside it is.
@@ -60,12 +63,27 @@ class FolderServer(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = Path(folder).resolve()
+        self._secret = secrets.token_hex(16)
+        self._opening = f"/{secrets.token_hex(16)}"
+        self._opened = False
         super().__init__((ADDRESS, port), _Handler)
 
     @property
     def address(self) -> str:
         """The page's address."""
-        return f"http://{ADDRESS}:{self.server_port}/{PAGE}"
+        return f"http://{ADDRESS}:{self.server_port}/{self._secret}/{PAGE}"
+
+    @property
+    def opening_address(self) -> str:
+        """An address that leads to the page's once: a browser is started with it, where all users see its arguments."""
+        return f"http://{ADDRESS}:{self.server_port}{self._opening}"
+
+    def opens(self, target: str) -> bool:
+        """Tell whether a request's target is the address that leads to the page's, the first time."""
+        if self._opened or target != self._opening:
+            return False
+        self._opened = True
+        return True
 
     @property
     def hosts(self) -> set[str]:
@@ -88,7 +106,9 @@ class FolderServer(ThreadingHTTPServer):
             path = unquote(urlsplit(target).path, errors="surrogateescape")
         except ValueError:  # no address, such as http://[x/
             return None
-        parts = [part for part in path.split("/") if part]
+        secret, *parts = [part for part in path.split("/") if part] or [""]
+        if not secrets.compare_digest(secret.encode("utf-8", "surrogateescape"), self._secret.encode()):
+            return None
         if "\0" in path or any(part.startswith(".") or "\\" in part or ":" in part for part in parts):
             return None
         try:
@@ -139,6 +159,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not self._navigates():
             self.send_error(HTTPStatus.FORBIDDEN, "asked for by another site")
             return None
+        if self.server.opens(self.path):
+            self.send_response(HTTPStatus.FOUND)
+            self.send_header("Location", urlsplit(self.server.address).path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return None
         path = self.server.find(self.path)
         if path is None:
             self.send_error(HTTPStatus.NOT_FOUND, "no such file")
@@ -171,13 +197,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def serve(folder: Path, port: int = 0, ready: Callable[[str], None] = lambda address: None) -> None:
+def serve(folder: Path, port: int = 0, ready: Callable[[FolderServer], None] = lambda server: None) -> None:
     """Serve the page of a folder until interrupted.
 
     Args:
         folder: that holds ``report.html``, or that page itself.
         port: 0 for any free one.
-        ready: called with the page's address once requests are answered.
+        ready: called with the server once requests are answered.
 
     Raises:
         LggError: there is no page in the folder, or the port is taken.
@@ -201,5 +227,5 @@ def serve(folder: Path, port: int = 0, ready: Callable[[str], None] = lambda add
         reason = error.strerror or type(error).__name__
         raise LggError(f"cannot serve on port {port} ({reason}): choose another with --port") from error
     with server, contextlib.suppress(KeyboardInterrupt):
-        ready(server.address)
+        ready(server)
         server.serve_forever()

@@ -43,11 +43,19 @@ def server(folder: Path) -> Iterator[FolderServer]:
 
 
 def ask(
-    server: FolderServer, target: str, method: str = "GET", host: str | None = None, **headers: str
+    server: FolderServer,
+    target: str,
+    method: str = "GET",
+    host: str | None = None,
+    secret: str | None = None,
+    **headers: str,
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
+    """Ask for a target beside the page, or behind another ``secret``."""
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     # As it is: http.client would refuse or mend some of these targets.
     connection._validate_path = lambda url: None  # type: ignore[attr-defined]
+    if target.startswith("/"):
+        target = (f"/{server.address.split('/')[3]}" if secret is None else secret) + target
     connection.putrequest(method, target, skip_host=True)
     if host != "":
         connection.putheader("Host", host or f"127.0.0.1:{server.server_port}")
@@ -181,6 +189,24 @@ def test_only_this_computer_can_connect(server: FolderServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
 
 
+@pytest.mark.parametrize("secret", ["", "/", "/0", "/None", "/" + "0" * 32, "/%ff", "/%C3%A9", "/."])
+def test_other_users_of_this_computer_who_know_the_port_see_nothing(server: FolderServer, secret: str) -> None:
+    for target in ("/", "/report.html", "/mask.nii.gz", "/../report.html"):
+        status, body, headers = ask(server, target, secret=secret)
+        assert (status, headers["Location"]) == (404, None)
+        assert b"page" not in body
+
+
+def test_what_a_browser_is_started_with_leads_to_the_page_once(server: FolderServer) -> None:
+    opening = "/" + server.opening_address.split("/")[3]
+    status, _, headers = ask(server, opening, secret="")
+    assert (status, headers["Location"]) == (302, "/" + server.address.split("/", 3)[3])
+    status, _, headers = ask(server, opening, secret="")
+    assert (status, headers["Location"]) == (404, None)
+    with FolderServer(server.folder) as again:
+        assert again.address.split("/")[3] != server.address.split("/")[3]
+
+
 def test_a_taken_port_and_a_folder_without_a_page_are_told_in_one_line(server: FolderServer, tmp_path: Path) -> None:
     with pytest.raises(LggError, match=r"cannot serve on port \d+ .*choose another with --port"):
         serve(server.folder, server.server_port)
@@ -200,7 +226,9 @@ def test_the_command_says_the_address_and_opens_it(folder: Path, monkeypatch: py
     result = CliRunner().invoke(app, ["view", str(folder / named)])
     assert result.exit_code == 0
     address = result.output.split()[0]
-    assert opened == [address]
     assert address.startswith("http://127.0.0.1:")
+    secret = address.split("/")[3]
+    assert [one.split("/")[2] for one in opened] == [address.split("/")[2]]
+    assert secret not in opened[0]  # other users see a program's arguments
     assert CliRunner().invoke(app, ["view", str(folder), "--no-browser"]).exit_code == 0
-    assert opened == [address]
+    assert len(opened) == 1
