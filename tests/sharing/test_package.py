@@ -510,6 +510,18 @@ def test_missing_weights_and_scans_are_refused(packaged: Path, scans: Path, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_patient_that_cannot_be_read_is_named(packaged: Path, scans: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(scans / "msd", tmp_path / "data"))
+    damaged = sorted((data / "imagesTr").iterdir())[1]
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    message = rf"^error: cannot read the patient {re.escape(str(damaged))} \(.+\)\. Correct its files, or leave it out$"
+    with pytest.raises(SystemExit, match=message):
+        predict(packaged, data / "imagesTr", tmp_path / "masks")
+    assert len(list((tmp_path / "masks").iterdir())) == 1  # of the one before
+    with pytest.raises(SystemExit, match=message):
+        run_config(packaged, "evaluate", "infer", dataset_dir=str(data), output_dir=str(tmp_path / "scores"))
+
+
 def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that nobody may write into. The system's answer is replaced: its administrator may write anywhere."""
     folder.mkdir()
