@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from multiprocessing.dummy import active_children
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,9 @@ def check_volumes(lists: dict[str, str]) -> None:
         try:
             parser.get_parsed_content(name)
         except Exception as error:  # whatever reading and preparing a volume may raise
+            # MONAI's threads go on with another volume; one that still ran as Python ends could abort the process.
+            for reader in active_children():
+                reader.join()
             reason = " ".join(str(root_cause(error)).split())[:500]
             raise LggError(f"cannot train on a patient of {key} ({reason}): correct it, or leave it out") from error
 
