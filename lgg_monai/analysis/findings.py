@@ -7,7 +7,7 @@ from typing import Any
 
 from lgg_monai.analysis.paired import FEWEST_PEOPLE, is_clear
 from lgg_monai.analysis.speed import THRESHOLDS
-from lgg_monai.data.patients import scans_of
+from lgg_monai.data.people import scans_of
 from lgg_monai.words import counted
 
 COSTS = (

@@ -12,7 +12,7 @@ from lgg_monai.analysis.figures import DARK, Plot, render
 from lgg_monai.analysis.findings import format_p, format_seconds
 from lgg_monai.analysis.pictures import CITATION, PUBLISHED, PictureRow
 from lgg_monai.analysis.speed import SERIES
-from lgg_monai.data.patients import scans_of
+from lgg_monai.data.people import scans_of
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.viewer.templates import data_uri, interval, number, page_environment
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.analysis.runs import Run
-from lgg_monai.data.patients import person_of
+from lgg_monai.data.people import person_of
 from lgg_monai.engines.checkpoints import BEST
 from lgg_monai.engines.settings import shared_settings
 from lgg_monai.provenance import commit, versions

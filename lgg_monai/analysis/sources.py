@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lgg_monai.data.patients import person_of
+from lgg_monai.data.people import person_of
 from lgg_monai.data.split import PLAN
 from lgg_monai.engines.evaluation import EVALUATION
 from lgg_monai.engines.run_folder import RUN

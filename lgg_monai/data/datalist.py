@@ -10,6 +10,7 @@ from typing import Any
 from lgg_monai.data.channels import require_order
 from lgg_monai.data.integrity import DatasetReport, PatientReport, require_sound_images
 from lgg_monai.data.patients import find_patients
+from lgg_monai.data.people import scans_of
 from lgg_monai.data.phantom import is_phantom, write_phantom
 from lgg_monai.data.report_cache import sound_report
 from lgg_monai.data.seen import (
@@ -129,7 +130,9 @@ def prepare_datalist(
             write_json(run_folder / DATALIST, content)
     counts = ", ".join(f"{len(parts[part])} {part}" for part in PARTS)
     phantom = "PHANTOM: " if content["phantom"] else ""
-    logger.info("%s%s: %s", phantom, counted(len(report.patients), "patient"), counts)
+    people = len({r.patient.person for r in report.patients})
+    of = f" ({scans_of(people)})" if people < len(report.patients) else ""
+    logger.info("%s%s%s: %s", phantom, counted(len(report.patients), "patient"), of, counts)
     return content
 
 

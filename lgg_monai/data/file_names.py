@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lgg_monai.data.name_parts import without_entities, without_registration
+from lgg_monai.data.people import IS_TIME
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
@@ -55,11 +56,7 @@ _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
 _SERIES_NUMBER = re.compile(r"(?<=_\d{14})_\d+[a-z]?$")
 _NUMBER = re.compile(r"^\d+[_ -]+")  # before what a folder is named after
 # Folders below a patient's that do not name him.
-_NO_PATIENT = re.compile(
-    r"mri?|anat|nifti|nii|images?|scans?|sequences|raw|brain|head|(pre|post)[-_ ]?op|baseline|follow[-_ ]?up[-_ ]?\d*"
-    r"|(ses|session|visit|timepoint|tp|day|week|month|year)[-_ ]?\d+(-\d+)?",
-    re.I,
-)
+_NO_PATIENT = re.compile(rf"mri?|anat|nifti|nii|images?|scans?|sequences|raw|brain|head|{IS_TIME.pattern}", re.I)
 
 
 @dataclass(frozen=True)

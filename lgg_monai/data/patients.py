@@ -14,6 +14,7 @@ import numpy as np
 
 from lgg_monai.data.file_names import composed, is_nifti, stem
 from lgg_monai.data.gzip_check import require_whole_gzip
+from lgg_monai.data.people import person_of, without_scan
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, is_broken_link
@@ -26,22 +27,6 @@ HALF_MADE = f"{PARTIAL}dataset"
 NETWORK_AXES = ("L", "P", "S")
 """Where X, Y and Z of a training volume grow to: the patient's left, back and head."""
 _PATIENT_NAME = re.compile(r"^[^_]+_(?P<site>[^_]+)_[^_]+(_\d{8})?$")
-# What tells scans of one person apart: all that BIDS puts behind the subject, the last digits of BraTS's names of 2023
-# and later, of UPENN-GBM's and RHUH-GBM's, a date at the end, and times, which come last as a rule, and first where
-# folders were named after them. Folders before a published name, which tell copies of a scan apart, are no part of the
-# person; before BIDS's they may be: every set has a sub-01.
-_BIDS = re.compile(r"(?P<person>(.*_)?sub-[^_]+)_.+")
-_BRATS = re.compile(r"(.*_)?(?P<person>BraTS-[a-z]+-\d{5})-\d{3}", re.I)
-_NUMBERED = re.compile(r"(.*_)?(?P<person>UPENN-GBM-\d{5}|RHUH-\d{4})_\d{1,2}", re.I)
-_TIME = (
-    r"((ses|session|visit|time|timepoint|tp|day|week|month|year|fu|follow[-_ ]?up)[-_ ]?\d[\da-z-]*"
-    r"|baseline|follow[-_ ]?up|(pre|post)[-_ ]?op)"
-)
-# Kaggle's names of the people of the TCGA, and those of the archive, and of sets that were made of it.
-_TCGA = re.compile(r"(.*_)?TCGA[-_](?P<site>[A-Z0-9]{2})[-_](?P<number>[A-Z0-9]{4})", re.I)
-# A number of eight digits may be the person's own.
-_DATE = r"(19|20)\d\d(?P<between>[-.]?)(0[1-9]|1[0-2])(?P=between)(0[1-9]|[12]\d|3[01])"
-_OF_SCAN = re.compile(rf"[-_]{_DATE}$|[-_]{_TIME}$|^{_TIME}_", re.I)
 
 
 @dataclass(frozen=True)
@@ -64,36 +49,13 @@ class Patient:
     @property
     def site(self) -> str:
         """The institution's code, the second part of a TCGA name (``CS``, ``DU``, …); ``unknown`` in other names."""
-        match = _PATIENT_NAME.match(self.person)
+        match = _PATIENT_NAME.match(without_scan(self.name))
         return match["site"] if match else "unknown"
 
     @property
     def person(self) -> str:
-        """Who was scanned, see :func:`person_of`: two scans of one person must never be parted by a split."""
+        """Who was scanned, as :func:`lgg_monai.data.people.person_of` tells: no split must part one person's scans."""
         return person_of(self.name)
-
-
-def person_of(name: str) -> str:
-    """Give a scan's name without what tells it from other scans of the same person, such as date or session.
-
-    Known are ``_20010131``, ``_2001-01-31``, BIDS (``sub-01_ses-2``), BraTS (``BraTS-GLI-00005-101``), UPENN-GBM
-    (``UPENN-GBM-00001_11``), RHUH-GBM (``RHUH-0001_0``) and words for times such as ``_FU007d``, ``_week-12``,
-    ``_Timepoint_2`` or ``_baseline``. ``TCGA-CS-4941`` is ``TCGA_CS_4941``, as weights that learnt from Kaggle's copy
-    of a scan know it.
-    """
-    for pattern in (_BIDS, _BRATS, _NUMBERED):
-        if match := pattern.fullmatch(name):
-            name = match["person"]
-    while (shorter := _OF_SCAN.sub("", name)) not in ("", name):
-        name = shorter
-    if match := _TCGA.fullmatch(name):
-        return f"TCGA_{match['site']}_{match['number']}".upper()
-    return name
-
-
-def scans_of(people: int) -> str:
-    """Say that there are fewer people than scans, for where both are told."""
-    return f"scans of {people} {'person' if people == 1 else 'people'} by their names"
 
 
 def find_patients(dataset_dir: Path) -> list[Patient]:

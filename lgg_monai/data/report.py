@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from lgg_monai.data.integrity import DatasetReport
-from lgg_monai.data.patients import scans_of
+from lgg_monai.data.people import scans_of
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.words import counted
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lgg_monai.data.patients import person_of
+from lgg_monai.data.people import person_of
 from lgg_monai.data.split import PARTS
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object, sha256

@@ -137,7 +137,7 @@ def require_disjoint(parts: dict[str, list[str]], reports: Sequence[PatientRepor
         LggError: names the patients and the parts.
     """
     names: dict[str, str] = {}
-    people: dict[str, str] = {}
+    people: dict[str, tuple[str, str]] = {}
     digests: dict[str, tuple[str, str]] = {}
     by_name = {report.patient.name: report for report in reports}
     for part, members in parts.items():
@@ -146,9 +146,10 @@ def require_disjoint(parts: dict[str, list[str]], reports: Sequence[PatientRepor
             other = names.setdefault(name, part)
             if other != part or members.count(name) > 1:
                 raise LggError(f"patient {name} is listed twice in the split ({other} and {part}): list it once")
-            other = people.setdefault(report.patient.person, part)
+            twin, other = people.setdefault(report.patient.person, (name, part))
             if other != part:
-                raise LggError(f"scans of {report.patient.person} are in {other} and {part}: keep one person together")
+                message = f"{twin} ({other}) and {name} ({part}) are scans of one person by their names"
+                raise LggError(f"{message}: keep them together, or rename them where they are of two")
             for digest in report.digests:
                 twin, other = digests.setdefault(digest, (name, part))
                 if other != part:

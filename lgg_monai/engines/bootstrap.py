@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.data.patients import person_of
+from lgg_monai.data.people import person_of
 
 INTERVAL = (2.5, 97.5)
 RESAMPLES = 2000
 
 
 def people_of(patients: Sequence[str]) -> np.ndarray:
-    """Number who was scanned, as :func:`lgg_monai.data.patients.person_of` tells by the names of the scans.
+    """Number who was scanned, as :func:`lgg_monai.data.people.person_of` tells by the names of the scans.
 
     Args:
         patients: one name a scan.

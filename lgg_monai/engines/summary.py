@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.data.patients import scans_of
+from lgg_monai.data.people import scans_of
 from lgg_monai.engines.bootstrap import RESAMPLES, draw_people, drawn_sums, drawn_values, finite, interval, people_of
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing

@@ -140,7 +140,7 @@ def names_by_person(sources: list[ScanSource]) -> dict[str, str]:
     """Name scans so that no split parts one person's, as DICOM studies have a pseudonym each.
 
     Returns:
-        Names in the data set by the scan's own. They are as BIDS has them (`lgg_monai.data.patients.person_of`) where
+        Names in the data set by the scan's own. They are as BIDS has them (`lgg_monai.data.people.person_of`) where
         scans share a person, else unchanged; unchanged too where all share one, as sets are anonymised by one PatientID
         for all.
     """

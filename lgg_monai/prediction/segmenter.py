@@ -50,7 +50,7 @@ class Segmenter:
         name: of the bundle, or of those that make the ensemble.
         digests: SHA-256 of the files of weights.
         notes: what the user should know of them.
-        seen: people who took part in training or validation, as `lgg_monai.data.patients.person_of` names them.
+        seen: people who took part in training or validation, as `lgg_monai.data.people.person_of` names them.
     """
 
     networks: Sequence[torch.nn.Module]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lgg_monai.data.patients import person_of
+from lgg_monai.data.people import person_of
 from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.data.sequences import FLAIR
 from lgg_monai.errors import LggError
@@ -84,7 +84,7 @@ def assess(drawn: Drawn, label: np.ndarray | None = None, seen: Container[str] =
     Args:
         drawn: the scan with its mask.
         label: the reference mask, where there is one.
-        seen: people who took part in the training, as `lgg_monai.data.patients.person_of` names them.
+        seen: people who took part in the training, as `lgg_monai.data.people.person_of` names them.
     """
     scan, placement, mask = drawn.scan, drawn.placement, drawn.mask
     head = head_mask(placement.turned(scan.image[FLAIR]))

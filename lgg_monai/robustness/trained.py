@@ -16,7 +16,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientati
 from lgg_monai.analysis.sources import expand_sources, require_apart
 from lgg_monai.data import evaluation_datalist
 from lgg_monai.data.datalist import SUBSETS
-from lgg_monai.data.patients import person_of
+from lgg_monai.data.people import person_of
 from lgg_monai.data.seen import DATALIST, read_datalist
 from lgg_monai.engines import load_weights, select_device
 from lgg_monai.engines.checkpoints import BEST, SHIPPED

@@ -189,14 +189,20 @@ def test_given_patient_in_two_parts_is_refused(phantom: Path, tmp_path: Path) ->
     assert message == f"patient {ONE} is listed twice in the split (training and test): list it once"
 
 
-def test_given_scans_of_one_person_in_two_parts_are_refused(own_phantom: Path, tmp_path: Path) -> None:
+def test_given_scans_of_one_person_in_two_parts_are_refused(
+    own_phantom: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     second = "PHANTOM_AA_0001_20101010"
     (own_phantom / TWO).rename(own_phantom / second)
     for path in (own_phantom / second).iterdir():
         path.rename(path.with_name(path.name.replace(TWO, second)))
     given = write_parts(tmp_path / "a.json", training=[ONE], validation=["PHANTOM_CC_0003_20000101"], test=[second])
     message = refusal(prepare_datalist, own_phantom, tmp_path / "run", datalist=given)
-    assert message == "scans of PHANTOM_AA_0001 are in training and test: keep one person together"
+    assert message.startswith(f"{ONE} (training) and {second} (test) are scans of one person by their names: keep them")
+    given = write_parts(tmp_path / "b.json", training=[ONE, second], validation=[], test=["PHANTOM_CC_0003_20000101"])
+    with caplog.at_level(logging.INFO):
+        prepare_datalist(str(own_phantom), str(tmp_path / "run"), datalist=given)
+    assert "PHANTOM: 10 patients (scans of 9 people by their names): 2 training" in caplog.text
 
 
 def test_given_unknown_patient_is_refused(phantom: Path, tmp_path: Path) -> None:

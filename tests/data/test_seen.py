@@ -72,8 +72,8 @@ def test_training_people_are_read_beside_shipped_weights_and_above_a_runs(tmp_pa
     assert training_people(tmp_path / "checkpoints/best.pt") == set()
     parts = {"training": [{"patient": "a"}], "validation": [{"patient": "b_20000101"}], "test": [{"patient": "c"}]}
     (tmp_path / "datalist.json").write_text(json.dumps(parts))
-    assert training_people(tmp_path / "checkpoints/best.pt") == {"a", "b"}
-    assert training_people(tmp_path / "model.pt") == {"a", "b"}
+    assert training_people(tmp_path / "checkpoints/best.pt") == {"A", "B"}
+    assert training_people(tmp_path / "model.pt") == {"A", "B"}
 
 
 def test_a_second_scan_or_another_outline_of_a_known_patient_is_refused(tmp_path: Path) -> None:

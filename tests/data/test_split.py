@@ -207,7 +207,7 @@ def test_name_in_two_parts_is_refused() -> None:
 def test_person_in_two_parts_is_refused() -> None:
     reports = [report("TCGA_AA_0001_20000101"), report("TCGA_AA_0001_20050505"), report("TCGA_AA_0002_20000101")]
     parts = {"training": [names(reports)[0]], "validation": [names(reports)[2]], "test": [names(reports)[1]]}
-    with pytest.raises(LggError, match="scans of TCGA_AA_0001 are in training and test: keep one person together"):
+    with pytest.raises(LggError, match="are scans of one person by their names: keep them together"):
         require_disjoint(parts, reports)
 
 

@@ -490,9 +490,9 @@ def test_the_folders_that_differ_tell_scans_of_one_name_apart(
 
 
 def test_a_patient_keeps_his_name_whatever_else_is_given(tmp_path: Path) -> None:
-    for name in ("patA/mri", "patB/mri", "patC/ses-2/anat", "patD", "patE/week-000-1"):
+    for name in ("patA/mri", "patB/mri", "patC/ses-2/anat", "patD", "patE/week-000-1", "patF/2001-01-31"):
         save(tmp_path / name / "FLAIR.nii.gz", blob()[1])
-    expected = ["patA_mri", "patB_mri", "patC_ses-2_anat", "patD", "patE_week-000-1"]
+    expected = ["patA_mri", "patB_mri", "patC_ses-2_anat", "patD", "patE_week-000-1", "patF_2001-01-31"]
     assert [source.name for source in find_scans([tmp_path])] == expected
     assert [source.name for source in find_scans([tmp_path / "patA"])] == expected[:1]
     assert [source.name for source in find_scans([tmp_path / "patC" / "ses-2" / "anat" / "FLAIR.nii.gz"])] == expected[
