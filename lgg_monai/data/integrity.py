@@ -44,7 +44,7 @@ class PatientReport:
         tumour_voxels: voxels of the mask.
         copied: sequences that are copies of FLAIR, so were never acquired.
         normalised: air is 0 and some of the head below it, as where somebody normalised the scan within the head.
-        digests: hashes of the slices that are not of one value, to find the same picture under another name.
+        digests: hashes of FLAIR's slices that are not of one value, to find the same picture under another name.
         fingerprint: hash of all pixels and masks.
         image_fingerprint: hash of all pixels, whatever was outlined in them.
         warnings: what is odd about this patient, a line each, though it can be trained on.
@@ -165,8 +165,9 @@ def inspect_patient(patient: Patient) -> PatientReport:
     report.warnings = _lost_slices(patient, image)
     by_slice = _by_slice(image)
     hashes = _hashes(by_slice)
-    blank = [picture.min() == picture.max() for picture in by_slice]
-    report.digests = frozenset(h for h, skip in zip(hashes, blank, strict=True) if not skip)
+    # Of FLAIR alone: a copy of a scan may lack the sequences that the other has.
+    flair = _by_slice(image[FLAIR : FLAIR + 1])
+    report.digests = frozenset(_hashes([picture for picture in flair if picture.min() < picture.max()]))
     report.fingerprint = _with_mask(hashes, label)
     report.image_fingerprint = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     return report
@@ -186,7 +187,7 @@ def _by_slice(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(_in_one_type(image), -1, 0))
 
 
-def _hashes(by_slice: np.ndarray) -> list[str]:
+def _hashes(by_slice: Iterable[np.ndarray]) -> list[str]:
     return [hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest() for picture in by_slice]
 
 
@@ -287,6 +288,6 @@ def _shared_slices(reports: list[PatientReport]) -> list[str]:
             owners[digest].append(report.patient.name)
     pairs = Counter(tuple(sorted(names)) for names in owners.values() if len(names) > 1)
     return [
-        f"patients {' and '.join(names)} share {count} identical slice(s), so may be one patient: keep one of them"
+        f"patients {' and '.join(names)} share {count} identical slice(s) of FLAIR, so may be one patient: keep one"
         for names, count in sorted(pairs.items())
     ]

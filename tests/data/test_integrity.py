@@ -223,7 +223,7 @@ FOLDER_DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "same pixels under two names": (
         rename_patient,
-        rf"patients {ONE} and {TWIN} share \d+ identical slice\(s\).*: keep one of them",
+        rf"patients {ONE} and {TWIN} share \d+ identical slice\(s\) of FLAIR, so may be one patient: keep one",
     ),
 }
 
@@ -463,6 +463,16 @@ def test_sound_data_is_described(phantom: Path) -> None:
         assert one.tumour_voxels == np.count_nonzero(mask)
         assert one.tumour_slices == np.count_nonzero(mask.any(axis=(1, 2)))
     assert sorted(one.copied for one in report.patients) == [(), (), (), (), (), ("post",)]
+
+
+def test_a_copy_that_lacks_sequences_is_found(own_nifti: Path) -> None:
+    path = own_nifti / "imagesTr" / f"{ONE}.nii.gz"
+    picture = nibabel.load(path)
+    flair = np.asanyarray(picture.dataobj)[..., [1, 1, 1]].astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(flair, picture.affine), path.with_name("other.nii.gz"))
+    shutil.copy(own_nifti / "labelsTr" / path.name, own_nifti / "labelsTr" / "other.nii.gz")
+    (problem,) = inspect_dataset(own_nifti).all_problems
+    assert problem.startswith(f"patients {ONE} and other share ")
 
 
 def test_scans_of_one_person_are_told(own_nifti: Path) -> None:
