@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lgg_monai.data.name_parts import without_entities, without_registration
-from lgg_monai.data.people import IS_TIME
+from lgg_monai.data.people import NO_PERSON
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
@@ -55,8 +55,6 @@ _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
 # By default, dcm2niix ends names with the study's time, which its series share, and the number of each.
 _SERIES_NUMBER = re.compile(r"(?<=_\d{14})_\d+[a-z]?$")
 _NUMBER = re.compile(r"^\d+[_ -]+")  # before what a folder is named after
-# Folders below a patient's that do not name him.
-_NO_PATIENT = re.compile(rf"mri?|anat|nifti|nii|images?|scans?|sequences|raw|brain|head|{IS_TIME.pattern}", re.I)
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def folder_name(folder: Path) -> str:
     """
     folder = folder.absolute()
     parts = [folder.name]
-    while _NO_PATIENT.fullmatch(folder.name) and folder.parent.name:
+    while NO_PERSON.fullmatch(folder.name) and folder.parent.name:
         folder = folder.parent
         parts.insert(0, folder.name)
     return "_".join(parts)

@@ -30,10 +30,12 @@ _CLOCK = r"([-_ T]?\d{6}|[-_ T]\d\d([-:._]\d\d){1,2}|T\d{4})"
 _DATE = rf"({'|'.join(_DATES)}){_CLOCK}?"
 # Of one letter, or a word that is part of many names, only behind a number, which is the person's: P01_T0, LGG-104_v2.
 _BEHIND_NUMBER = r"(?<=\d)[-_. ]([vtmwdy]\d{1,3}|\d{1,3}[dwmy]|(scan|exam|mri?)[-_ ]?\d{1,3})"
-_LAST = re.compile(rf"([-_. ]({_DATE}|{_TIME}|bl|fu|pre|post)|{_BEHIND_NUMBER})$", re.I)
+# Folders in which somebody's files lie, and after which scans are named with those above.
+_PLACE = r"mri?|anat|nifti|nii|images?|scans?|sequences|raw|brain|head"
+_LAST = re.compile(rf"([-_. ]({_DATE}|{_TIME}|{_PLACE}|bl|fu|pre|post)|{_BEHIND_NUMBER})$", re.I)
 _FIRST = re.compile(rf"^(({_TIME})_|[vtm]\d{{1,3}}_(?=[^\W\d_])|{_DATE}[-_. ](?=.*[^\W\d_]))", re.I)
-IS_TIME = re.compile(rf"{_DATE}|{_TIME}|v\d{{1,3}}", re.I)
-"""What a folder is called after when its scan was made, rather than after whom."""
+NO_PERSON = re.compile(rf"{_PLACE}|{_DATE}|{_TIME}|[vtm]\d{{1,2}}|(scan|exam)[-_ ]?\d", re.I)
+"""What a folder is called after what lies in it or when that was made, rather than after whom."""
 
 
 def person_of(name: str) -> str:

@@ -20,6 +20,8 @@ from lgg_monai.data.people import person_of
         ("_BL", "_FU"),
         ("_6months", "_12mo"),
         ("_pre", "_early-postop"),
+        ("_mri", "_ses-2_anat"),
+        ("_anat_2001-01-31", "_6 months_images"),
     ],
 )
 def test_scans_of_one_person_are_known_as_such(one: str, first: str, second: str) -> None:

@@ -490,10 +490,10 @@ def test_the_folders_that_differ_tell_scans_of_one_name_apart(
 
 
 def test_a_patient_keeps_his_name_whatever_else_is_given(tmp_path: Path) -> None:
-    for name in ("patA/mri", "patB/mri", "patC/ses-2/anat", "patD", "patE/week-000-1", "patF/2001-01-31"):
+    for name in ("patA/mri", "patB/mri", "patC/ses-2/anat", "patD", "patE/week-000-1", "patF/2001-01-31", "pat7/T3"):
         save(tmp_path / name / "FLAIR.nii.gz", blob()[1])
-    expected = ["patA_mri", "patB_mri", "patC_ses-2_anat", "patD", "patE_week-000-1", "patF_2001-01-31"]
-    assert [source.name for source in find_scans([tmp_path])] == expected
+    expected = ["patA_mri", "patB_mri", "patC_ses-2_anat", "patD", "patE_week-000-1", "patF_2001-01-31", "pat7_T3"]
+    assert [source.name for source in find_scans([tmp_path])] == [expected[-1], *expected[:-1]]
     assert [source.name for source in find_scans([tmp_path / "patA"])] == expected[:1]
     assert [source.name for source in find_scans([tmp_path / "patC" / "ses-2" / "anat" / "FLAIR.nii.gz"])] == expected[
         2:3
@@ -596,7 +596,7 @@ def test_times_called_t1_and_t2_are_no_sequences(tmp_path: Path) -> None:
     for time in ("T1", "T2"):
         for sequence in ("FLAIR", "T1"):
             save(tmp_path / "p" / time / f"{sequence}.nii.gz", blob()[1])
-    assert [source.name for source in find_scans([tmp_path])] == ["T1", "T2"]
+    assert [source.name for source in find_scans([tmp_path])] == ["p_T1", "p_T2"]
 
 
 def test_earlier_results_and_the_output_are_no_input(tmp_path: Path) -> None:
