@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.data.channels import require_order
+from lgg_monai.data.file_names import composed
 from lgg_monai.data.integrity import DatasetReport, PatientReport, require_sound_images
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.people import scans_of
@@ -294,7 +295,7 @@ def _entry(report: PatientReport) -> dict[str, Any]:
 def _given_parts(path: Path) -> dict[str, list[str]]:
     content = read_json(path, "datalist")
     try:
-        parts = {part: [str(entry["patient"]) for entry in content[part]] for part in PARTS}
+        parts = {part: [composed(str(entry["patient"])) for entry in content[part]] for part in PARTS}
     except (KeyError, TypeError, AttributeError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else "does not name patients by part"
         message = f"the datalist {path} {what}: it needs training, validation and test lists of {{'patient': name}}"

@@ -211,6 +211,13 @@ def test_given_unknown_patient_is_refused(phantom: Path, tmp_path: Path) -> None
     assert message.startswith(f"patient TCGA_XX_1 of the datalist is not in {phantom} (2 missing in all): give")
 
 
+def test_given_names_are_known_however_their_accents_are_spelt(own_phantom: Path, tmp_path: Path) -> None:
+    (own_phantom / ONE).rename(own_phantom / "M\u00fcller")
+    path = write_parts(tmp_path / "mine.json", training=["Mu\u0308ller"], validation=[], test=[TWO])
+    content = prepare_datalist(str(own_phantom), str(tmp_path / "run"), datalist=path)
+    assert patients(content, "training") == ["M\u00fcller"]
+
+
 def test_given_list_may_leave_validation_empty(phantom: Path, tmp_path: Path) -> None:
     path = write_parts(tmp_path / "mine.json", training=[ONE], validation=[], test=[TWO])
     content = prepare_datalist(str(phantom), str(tmp_path / "run"), datalist=path)
