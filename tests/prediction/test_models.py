@@ -359,7 +359,7 @@ def test_seen_are_the_patients_of_every_member(tmp_path: Path, weights: Path) ->
         file.write_bytes(weights.read_bytes())
         parts = {"training": [{"patient": file.parent.name}], "validation": [], "test": [{"patient": "t"}]}
         (file.parent / "datalist.json").write_text(json.dumps(parts))
-    assert load_segmenter(packaged(tmp_path / "p", weights), files, device="cpu").seen == {"a", "b"}
+    assert load_segmenter(packaged(tmp_path / "p", weights), files, device="cpu").seen == {"A", "B"}
 
 
 def test_python_notices_files_that_were_replaced(
