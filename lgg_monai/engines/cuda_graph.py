@@ -45,6 +45,7 @@ class RecordedStep:
         self.refused = False
         self._trials = 0
         self._recordings = 0
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, image: torch.Tensor, label: torch.Tensor) -> Outputs:
         """Train on a batch; return what the step returns."""
@@ -64,17 +65,12 @@ class RecordedStep:
     def _tried(self, image: torch.Tensor, label: torch.Tensor) -> Outputs:
         """Take a step in the stream that will record: autograd remembers streams."""
         current = torch.cuda.current_stream(image.device)
-        stream = self._stream(image.device)
+        self._stream = stream = self._stream or torch.cuda.Stream(image.device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             outputs = self.step(image, label)
         current.wait_stream(stream)
         return outputs
-
-    def _stream(self, device: torch.device) -> torch.cuda.Stream:
-        if not hasattr(self, "_own_stream"):
-            self._own_stream = torch.cuda.Stream(device)
-        return self._own_stream
 
     def _recorded(self, image: torch.Tensor, label: torch.Tensor) -> Recording | None:
         if self._recordings == MOST:
@@ -86,7 +82,7 @@ class RecordedStep:
         try:
             # On the batch's GPU, which need not be the current one; and a recording that fails leaves its own stream.
             with LAUNCHING, torch.cuda.stream(torch.cuda.current_stream(image.device)):
-                return Recording(self.step, self.optimizer, (image, label), self._stream(image.device))
+                return Recording(self.step, self.optimizer, (image, label), self._stream)
         except Exception as error:  # it waits for the device, needs too much memory, or whatever a part may raise
             # Older releases of PyTorch take it to be recorded for ever, and refuse to draw from it.
             generator.graphsafe_set_state(untouched)
