@@ -21,6 +21,7 @@ TEXTS = sorted(
     for path in REPOSITORY.glob(pattern)
 )
 CARDS = {"unet": "unet_cv", "pspnet": "pspnet_cv", "plain_unet": "plain_unet_cv"}
+TITLES = {"unet": "U-Net", "pspnet": "PSPNet", "plain_unet": "plain UNet"}
 HEADLINE = r"^\|.* \| .*`docs/results/(\w+_cv)/`, commit `\w+` \|$"
 FIGURES = [
     (name, line[0], line[1])
@@ -33,8 +34,8 @@ def text(name: str) -> str:
     return (REPOSITORY / name).read_text(encoding="utf-8")
 
 
-def patients(run: str) -> list[dict[str, Any]]:
-    with (RESULTS / run / "patients.csv").open(encoding="utf-8", newline="") as file:
+def patients(run: str, table: str = "patients.csv") -> list[dict[str, Any]]:
+    with (RESULTS / run / table).open(encoding="utf-8", newline="") as file:
         return [{key: value or None for key, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -90,6 +91,39 @@ def test_a_model_cards_table_is_that_of_the_files(bundle: str, run: str) -> None
     scores = [float(row["volume_dice"]) for row in rows]
     counts = [sum(score >= limit for score in scores) for limit in (0.9, 0.8)]
     assert f"{counts[0]} of the {len(rows)} patients reach 0.9, {counts[1]} reach 0.8" in " ".join(card.split())
+
+
+def compared(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
+    """Cells of a table: mean (interval) and median of the rows, those of the others, difference, better and worse."""
+    dice, other = (summarise(some)["volume_dice"] for some in (rows, others))
+    entry = paired_difference("volume_dice", others, rows)
+    counts = f"{entry['higher']}, {entry['lower']}"
+    if len(rows) == 1:  # of which there is no interval
+        return f"{dice['mean']:.3f} | {other['mean']:.3f} | {entry['difference']:+.3f} | {counts}"
+    return (
+        f"{dice['mean']:.3f} ({interval(dice['ci95'])}), {dice['median']:.3f} | {other['mean']:.3f}, "
+        f"{other['median']:.3f} | {entry['difference']:+.3f} ({interval(entry['ci95'], '+')}) | {counts}"
+    )
+
+
+@pytest.mark.parametrize("bundle", CARDS)
+def test_what_is_said_of_sites_left_out_is_that_of_the_files(bundle: str) -> None:
+    page = text(f"docs/experiments/{bundle}.md").replace("**", "")
+    mixed = {row["patient"]: row for row in patients(CARDS[bundle])}
+    sites = {
+        path.stem[-2:]: patients(f"{bundle}_sites", path.name)
+        for path in sorted((RESULTS / f"{bundle}_sites").glob("patients_*.csv"))
+    }
+    everyone = [row for rows in sites.values() for row in rows]
+    for name, rows in {**sites, r"\w+ sites": everyone}.items():
+        cells = compared(rows, [mixed[row["patient"]] for row in rows])
+        assert re.search(rf"^\| {name} \| {len(rows)} \| \d* ?\| {re.escape(cells)} \|$", page, re.MULTILINE), cells
+    means = [f"{site} {summarise(rows)['volume_dice']['mean']:.3f}" for site, rows in sites.items()]
+    together = f"{', '.join(means)}, together {summarise(everyone)['volume_dice']['mean']:.3f}"
+    assert together in " ".join(text(f"bundles/{bundle}/docs/README.md").split())
+    entry = paired_difference("volume_dice", [mixed[row["patient"]] for row in everyone], everyone)
+    loss = f"{TITLES[bundle]} {entry['difference']:+.3f} ({interval(entry['ci95'], '+')})"
+    assert loss in text("docs/experiments.md")
 
 
 def test_every_folder_of_results_is_told() -> None:
