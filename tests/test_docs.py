@@ -126,6 +126,30 @@ def test_what_is_said_of_sites_left_out_is_that_of_the_files(bundle: str) -> Non
     assert loss in text("docs/experiments.md")
 
 
+def test_what_is_said_of_fifty_epochs_is_that_of_the_files() -> None:
+    page = " ".join(text("docs/experiments/unet_variations.md").replace("**", "").split())
+    longer, usual = patients("unet_50_epochs_cv"), patients("unet_cv")
+    for fold in sorted({row["fold"] for row in usual}):
+        histories = (("unet_50_epochs_cv", f"history_fold_{fold}.csv"), (f"unet_cv/fold_{fold}", "history.csv"))
+        cells = []
+        for history in histories:
+            epochs = [row for row in patients(*history) if row["val_volume_iou"]]
+            best = max(epochs, key=lambda row: float(row["val_volume_iou"]))
+            cells.append(f"{float(best['val_volume_dice']):.3f} ({best['epoch']})")
+        parts = [[row for row in rows if row["fold"] == fold] for rows in (longer, usual)]
+        assert f"| {fold} | {', '.join(cells)} | {compared(*parts)} |" in page
+    assert compared(longer, usual) in page
+    sites = summarise(longer)["by_site"].items()
+    assert ", ".join(f"{site} {entry['mean']:.3f}" for site, entry in sites) in page
+    chosen = patients("unet_50_epochs_cv", "validation_patients.csv")
+    scored = patients("ablations", "unet_second_seed_and_flips.csv")
+    before = {(row["fold"], row["patient"]): row["unet"] for row in scored if row["subset"] == "validation"}
+    others = [{**row, "volume_dice": before[row["fold"], row["patient"]]} for row in chosen]
+    entry = paired_difference("volume_dice", others, chosen)
+    gain = f"{entry['difference']:+.3f} ({interval(entry['ci95'], '+')})"
+    assert f"{gain}, {entry['higher']} better, {entry['lower']} worse" in page
+
+
 def test_every_folder_of_results_is_told() -> None:
     told = re.findall(r"^\| (`.*?`) \|", text("docs/results/README.md"), re.MULTILINE)
     folders = {name for cell in told for name in re.findall(r"`(\w+)`", cell)}
