@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,27 @@ def test_what_is_said_of_fifty_epochs_is_that_of_the_files() -> None:
     entry = paired_difference("volume_dice", others, chosen)
     gain = f"{entry['difference']:+.3f} ({interval(entry['ci95'], '+')})"
     assert f"{gain}, {entry['higher']} better, {entry['lower']} worse" in page
+
+
+def test_what_is_said_of_pspnets_speed_on_a_gpu_is_that_of_the_file() -> None:
+    page = " ".join(text("docs/performance/gpu.md").replace("**", "").split())
+    file = RESULTS / "benchmarks/h100/train_pspnet_32.json"
+    measured = json.loads(file.read_text(encoding="utf-8"))["pspnet"]
+    bare, bundle, plain = (measured["variants"][name] for name in ("bare", "bundle", "monai/workers=8"))
+    steps = [1000 * bare["step_seconds"]["median"], 1000 * bundle["without_epoch_end"]["median"]]
+    cells = [f"| {value:.2f} |" for value in (*steps, steps[0] / steps[1])]
+    assert [cell for cell in cells if cell not in page] == []
+    share, times = (
+        measured["ratios"][f"bundle : {other}"] for other in ("bare", "monai/workers=8 (best plain pipeline)")
+    )
+    assert f"{share['median']:.3f} ({interval([share['low'], share['high']])})" in page
+    assert f"{times['median']:.2f} ({interval([times['low'], times['high']], digits=2)}) times" in page
+    speeds = [f"{part['slices_per_second']['median']:.0f}" for part in (bundle, bare, plain)]
+    assert f"{speeds[0]} and {speeds[1]} slices/s" in page
+    assert f"{speeds[2]} slices/s" in page
+    overview = text("docs/performance.md")
+    assert f"| {speeds[0]} | [H100]" in overview
+    assert f"| {times['median']:.2f} | [H100]" in overview
 
 
 def test_every_folder_of_results_is_told() -> None:
