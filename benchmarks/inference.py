@@ -26,9 +26,11 @@ from lgg_monai.engines.checkpoints import load_weights
 from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.precision import AutocastInferer
 from lgg_monai.engines.slicewise import CPU_SLICES, SlicewiseInferer
+from lgg_monai.errors import LggError
+from lgg_monai.prediction.int8 import INT8, Int8Network
 
 TYPICAL_SLICES = 35
-DEFAULT = ("bundle", "fused", "contiguous", "compile", "crop", "batch=1", "batch=2")
+DEFAULT = ("bundle", "fused", "int8", "contiguous", "compile", "crop", "batch=1", "batch=2")
 FURTHER = re.compile(r"batch=[1-9]\d*|fused/precision=(fp32|bf16)")
 
 
@@ -49,10 +51,10 @@ class Inference:
         if self.device.type == "cpu":
             self.batch = min(self.batch, CPU_SLICES)  # as the bundle does, for the bare pass too
         self.network = config.get_parsed_content("network").eval().to(memory_format=torch.channels_last)
-        weights = Path(f"bundles/{net}/models/model.pt")
-        self.trained = weights.is_file()
+        self.net, self.weights = net, Path(f"bundles/{net}/models/model.pt")
+        self.trained = self.weights.is_file()
         if self.trained:
-            load_weights(self.network, str(weights))
+            load_weights(self.network, str(self.weights))
         self.preprocessing = config.get_parsed_content("preprocessing")
         self.postprocessing = config.get_parsed_content("postprocessing")
         dataset = config.get_parsed_content("validate#dataset")
@@ -66,6 +68,13 @@ class Inference:
             return copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
         if variant.startswith("fused"):
             return fuse_batch_norms(copy.deepcopy(self.network))
+        if variant == INT8:
+            if self.device.type != "cpu":
+                raise NotComparedError("8-bit networks run on a CPU")
+            try:
+                return Int8Network(self.weights, self.net)
+            except LggError as reason:
+                raise NotComparedError(str(reason)) from reason
         if variant == "compile":
             require_compiled()
             return prepare_network(copy.deepcopy(self.network), channels_last=True, compile=True)
@@ -80,7 +89,7 @@ class Inference:
         slicewise = HeadInferer(SlicewiseInferer(batch), enabled=variant == "crop")
         precision = variant.rpartition("precision=")[2] if "precision=" in variant else self.precision
         require_fast_bfloat16(precision, self.device)
-        inferer = AutocastInferer(self.device, slicewise, precision)
+        inferer = AutocastInferer(self.device, slicewise, "fp32" if variant == INT8 else precision)
 
         @torch.no_grad()
         def run() -> float:
@@ -112,14 +121,15 @@ class Inference:
 
         return run
 
-    def one_patient(self) -> tuple[int, Callable[[], dict[str, float]]]:
+    def one_patient(self, variant: str = "fused") -> tuple[int, Callable[[], dict[str, float]]]:
         """Return the slices of the patient nearest to 35, and a function that times its way from files to mask.
 
-        The network is prepared as `lgg-monai predict` does.
+        The network is prepared as `lgg-monai predict` does: by default, or with ``--precision int8``.
         """
-        network = self.network_of("fused")
+        network = self.network_of(variant)
         entry = min(self.entries, key=lambda entry: abs(entry["slices"] - TYPICAL_SLICES))
-        inferer = AutocastInferer(self.device, SlicewiseInferer(self.batch), self.precision)
+        precision = "fp32" if variant == INT8 else self.precision
+        inferer = AutocastInferer(self.device, SlicewiseInferer(self.batch), precision)
 
         @torch.no_grad()
         def run() -> dict[str, float]:
@@ -147,14 +157,18 @@ def measure(net: str, settings: dict[str, Any], variants: Sequence[str], volumes
         except NotComparedError as reason:
             not_compared[variant] = str(reason)
     runs["bare"]()
-    slices, patient = subject.one_patient()
-    patient()
+    ways = {"one_patient": subject.one_patient()}
+    if INT8 in runs:
+        ways["one_patient_int8"] = subject.one_patient(INT8)
+    for _, patient in ways.values():
+        patient()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    patients = []
+    patients: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(repeats):
         for name, run in runs.items():
             seconds[name].append(run())
-        patients.append(patient())
+        for way, (_, patient) in ways.items():
+            patients[way].append(patient())
     count = len(subject.images)
     speeds = {name: [count / value for value in values] for name, values in seconds.items()}
     return {
@@ -163,8 +177,10 @@ def measure(net: str, settings: dict[str, Any], variants: Sequence[str], volumes
         "slices": sum(image.shape[-1] for image in subject.images),
         "volumes_per_second": {name: summary(values) for name, values in speeds.items()},
         "of_bare": {name: ratio(values, speeds["bare"]) for name, values in speeds.items()},
-        "one_patient": {"slices": slices} | {key: summary([run[key] for run in patients]) for key in patients[0]},
         "not_compared": not_compared,
+    } | {
+        way: {"slices": slices} | {key: summary([run[key] for run in patients[way]]) for key in patients[way][0]}
+        for way, (slices, _) in ways.items()
     }
 
 
@@ -198,9 +214,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         ]
         print(f"\n{net} ({result['weights']} weights, {result['volumes']} volumes, {result['slices']} slices)")
         print(table(rows))
-        one = result["one_patient"]
-        parts = [f"{key} {value['median']:.3g}" for key, value in one.items() if key != "slices"]
-        print(f"one patient of {one['slices']} slices from its files: {', '.join(parts)}")
+        for way in ("one_patient", "one_patient_int8"):
+            if one := result.get(way):
+                parts = [f"{key} {value['median']:.3g}" for key, value in one.items() if key != "slices"]
+                print(f"{way.replace('_', ' ')} of {one['slices']} slices from its files: {', '.join(parts)}")
         for name, reason in result["not_compared"].items():
             print(f"{name} not compared: {reason}")
     finish(content, given.json)

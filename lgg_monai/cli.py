@@ -15,6 +15,7 @@ from lgg_monai.commands.inspect import inspect
 from lgg_monai.commands.package import package
 from lgg_monai.commands.predict import predict
 from lgg_monai.commands.publish import publish
+from lgg_monai.commands.quantize import quantize
 from lgg_monai.commands.robustness import robustness
 from lgg_monai.commands.rules import rules
 from lgg_monai.commands.view import view
@@ -33,7 +34,7 @@ COMMANDS = {
     "Data sets": (check, download, convert, phantom),
     "Masks of scans": (predict, view, collect),
     "Trained networks": (cross_validate, robustness, calibration, errors, rules, ensemble, compare),
-    "Bundles": (weights, package, publish, inspect),
+    "Bundles": (weights, quantize, package, publish, inspect),
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

@@ -30,7 +30,7 @@ def predict(
         list[Path] | None, typer.Option(metavar="F", help="Weights; several make an ensemble. Default: the bundle's.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, ... Default: a GPU where there is one.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16; int8: on a CPU, by onnxruntime.")] = "auto",
     tta: Annotated[bool, typer.Option("--tta", help="Average with the mirrored slices' predictions.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probability maps too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Segment again what is done.")] = False,

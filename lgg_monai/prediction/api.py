@@ -76,7 +76,7 @@ def segment(
         bundle: one, or several that make an ensemble; see `lgg_monai.prediction.models.load_segmenter`.
         checkpoint: weights to use rather than the bundle's own; several make an ensemble.
         device: such as ``cpu`` or ``cuda:0``; the first GPU by default, where there is one.
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``auto``, ``fp32``, ``bf16``, or ``int8``, see `lgg_monai.prediction.models.load_segmenter`.
         tta: average with the predictions of the mirrored slices.
         segmenter: use this one rather than load one.
 

@@ -27,6 +27,7 @@ from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
 from lgg_monai.files import sha256
 from lgg_monai.networks.strides import divisor, member_definitions, smallest_side
+from lgg_monai.prediction.int8 import INT8, Int8Network, int8_file
 from lgg_monai.prediction.network_def import build_network, require_one_logit, strange_value
 from lgg_monai.prediction.segmenter import Segmenter
 
@@ -86,13 +87,13 @@ def load_segmenter(
             Several make an ensemble, be their networks alike or not.
         checkpoints: weights to use rather than the bundle's own; several make an ensemble.
         device: ``cpu``, ``cuda:0``, …; the first GPU by default, where there is one.
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``auto``, ``fp32``, ``bf16``, or ``int8``: the 8-bit networks beside the weights, on a CPU.
         tta: average with the predictions of the mirrored slices.
         batch_size: slices given to a network at a time.
 
     Raises:
         LggError: no such bundle or weights, or they do not fit each other or these images; a bundle is given twice, or
-            checkpoints with several.
+            checkpoints with several; ``int8`` on another device than a CPU, or without such networks.
     """
     bundles = [bundle] if isinstance(bundle, str | Path) else list(bundle)
     if len(bundles) > 1 and checkpoints:
@@ -100,19 +101,16 @@ def load_segmenter(
     twice = next((own for number, own in enumerate(bundles) if own in bundles[:number]), None)
     if twice is not None:
         raise LggError(f"the bundle {twice} is given twice: give each bundle of an ensemble once")
-    chosen: torch.device = inspect.unwrap(select_device)(device)
+    chosen: torch.device = inspect.unwrap(select_device)("cpu" if device is None and precision == INT8 else device)
+    if precision == INT8 and chosen.type != "cpu":
+        raise LggError(f"--precision {INT8} runs on a CPU, not on {device}: leave one of them away")
     networks, digests = [], []
     with ExitStack() as stack:
         models = [stack.enter_context(resolve(own, [Path(path) for path in checkpoints])) for own in bundles]
         members = [(model, checkpoint) for model in models for checkpoint in model.checkpoints]
         for model, checkpoint in members:
-            network = build_network(model.network_def, model.name)
-            # Unwrapped, a mistake is an exception rather than the end of the program.
-            inspect.unwrap(load_weights)(network, str(checkpoint))
-            network = network.to(chosen, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-            require_one_logit(network, model.network_def, model.name, chosen)
-            networks.append(fuse_batch_norms(network))
-            digests.append(sha256(checkpoint))
+            networks.append(_network(model, checkpoint, chosen, precision == INT8))
+            digests.append(sha256(int8_file(checkpoint) if precision == INT8 else checkpoint))
         seen = frozenset(name for _, checkpoint in members for name in training_people(checkpoint))
     return Segmenter(
         networks=networks,
@@ -128,6 +126,20 @@ def load_segmenter(
         notes=tuple(note for model in models for note in model.notes),
         seen=seen,
     )
+
+
+def _network(model: Model, checkpoint: Path, device: torch.device, int8: bool) -> torch.nn.Module:
+    """Build a network with its weights, ready for inference; or its 8-bit twin."""
+    network: torch.nn.Module
+    if int8:
+        network = Int8Network(checkpoint, model.name)
+    else:
+        network = build_network(model.network_def, model.name)
+        # Unwrapped, a mistake is an exception rather than the end of the program.
+        inspect.unwrap(load_weights)(network, str(checkpoint))
+        network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    require_one_logit(network, model.network_def, model.name, device)
+    return fuse_batch_norms(network)
 
 
 @contextmanager
@@ -188,6 +200,7 @@ def files_behind(bundles: Sequence[str | Path], checkpoints: Sequence[str | Path
         weights += [path / "checkpoints" / BEST, path / SHIPPED, root / "bundles" / path / SHIPPED]
         others += [path, path / RUN, *(path / config for config in _CONFIGS), *(root / "bundles").glob("*.yaml")]
     lists = [found for path in weights if (found := datalist_of(path)) is not None]
+    weights += [int8_file(path) for path in weights]
     return sorted({path.resolve() for path in (*weights, *others, *lists) if path.is_file()})
 
 

@@ -15,6 +15,7 @@ from lgg_monai.engines.precision import AutocastInferer, autocast_dtype
 from lgg_monai.engines.slicewise import SlicewiseInferer
 from lgg_monai.engines.tta import both_ways, mean_probability
 from lgg_monai.prediction.geometry import Placement, place
+from lgg_monai.prediction.int8 import INT8
 
 THRESHOLD = 0.5
 
@@ -42,7 +43,7 @@ class Segmenter:
         networks: one, or an ensemble whose mean probability counts; each maps [N, 3, X, Y] to logits [N, 1, X, Y].
         preprocessing: maps ``{"image": [C, X, Y, Z]}``, see `lgg_monai.prediction.models.array_preprocessing`.
         device: of the networks.
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``auto``, ``fp32`` or ``bf16``; ``int8`` says that the networks are of that kind.
         tta: average with the predictions of the slices mirrored left to right, as training showed them too.
         batch_size: slices given to a network at a time.
         divisor: sides of a slice are padded to a multiple of it.
@@ -68,13 +69,16 @@ class Segmenter:
     inferer: AutocastInferer = field(init=False)
 
     def __post_init__(self) -> None:
-        autocast_dtype(self.device, self.precision)  # refuses an unknown one by an LggError, not the program's end
+        precision = "fp32" if self.precision == INT8 else self.precision
+        autocast_dtype(self.device, precision)  # refuses an unknown one by an LggError, not the program's end
         slicewise = SlicewiseInferer(self.batch_size, self.divisor, smallest=self.smallest)
-        self.inferer = AutocastInferer(self.device, slicewise, self.precision)
+        self.inferer = AutocastInferer(self.device, slicewise, precision)
 
     @property
     def dtype(self) -> str:
         """The type that networks compute in, such as ``bfloat16``."""
+        if self.precision == INT8:
+            return INT8
         return str(self.inferer.dtype or torch.float32).removeprefix("torch.")
 
     def prepare(self, scan: Scan) -> Prepared:

@@ -73,8 +73,8 @@ def write_exports(bundle: Path) -> float:
     network.eval()
     # What clients read out of a TorchScript file instead of the bundle's folder.
     extra = {name: (bundle / "configs" / name).read_bytes() for name in ("metadata.json", "inference.json")}
-    scripted = _made("TorchScript", lambda: torchscript_bytes(network, extra))
-    graph = _made("ONNX", lambda: onnx_bytes(network))
+    scripted = made("TorchScript", lambda: torchscript_bytes(network, extra))
+    graph = made("ONNX", lambda: onnx_bytes(network))
     difference = max(largest_difference(network, torchscript_runner(scripted)), check_onnx(network, graph))
     (bundle / TORCHSCRIPT).write_bytes(scripted)
     (bundle / "models/model.onnx").write_bytes(graph)
@@ -123,6 +123,13 @@ def onnx_bytes(network: nn.Module) -> bytes:
     )
     model = program.model_proto
     _rename_sizes(model.graph)
+    strip_notes(model)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def strip_notes(model: Any) -> None:
+    """Clear what an ONNX model notes besides the network, such as names of the machine's files, in place."""
     _strip(model)
     for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph):
         _strip(part)
@@ -132,8 +139,6 @@ def onnx_bytes(network: nn.Module) -> bytes:
             _strip(node)
     for initializer in model.graph.initializer:
         _strip(initializer)
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
 
 
 def torchscript_runner(content: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -186,7 +191,7 @@ def largest_difference(network: nn.Module, other: Callable[[torch.Tensor], torch
     return largest
 
 
-def _made(form: str, make: Callable[[], bytes]) -> bytes:
+def made(form: str, make: Callable[[], bytes]) -> bytes:
     """Export a network, which may be of a kind that cannot be: what is raised then is many lines, its reason the first.
 
     Raises:
