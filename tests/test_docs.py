@@ -172,6 +172,28 @@ def test_what_is_said_of_pspnets_speed_on_a_gpu_is_that_of_the_file() -> None:
     assert f"| {times['median']:.2f} | [H100]" in overview
 
 
+def test_what_is_said_of_8_bits_is_that_of_the_files() -> None:
+    page = " ".join(text("docs/predict.md").replace("**", "").split())
+    for bundle in ("unet", "pspnet"):
+        measured = json.loads((RESULTS / f"benchmarks/int8_{bundle}.json").read_text(encoding="utf-8"))
+        for what, found in measured["inputs"].items():
+            entry = found["paired"]
+            assert found["patients"] == len({row["patient"] for row in measured["rows"]}) == 80
+            cells = (
+                f"{found['dice']:.3f} | {found['dice_int8']:.3f} | {entry['difference']:+.3f} "
+                f"({interval(entry['ci95'], '+')}) | {entry['higher']}, {entry['lower']} | {found['agreement']:.3f}"
+            )
+            assert f"{what} | {cells} |" in page, cells
+    speed = json.loads((RESULTS / "benchmarks/inference_int8.json").read_text(encoding="utf-8"))
+    tables = text("docs/performance/cpu.md").replace("**", "")
+    for way in ("one_patient", "one_patient_int8"):
+        seconds = [speed[bundle][way]["seconds"] for bundle in ("unet", "pspnet")]
+        cells = [f"{part['median']:.2f} s ({interval([part['low'], part['high']], digits=2)})" for part in seconds]
+        assert f"| {' | '.join(cells)} |" in tables
+    medians = [f"{speed[bundle]['one_patient_int8']['seconds']['median']:.2f} s" for bundle in ("unet", "pspnet")]
+    assert f"| {' | '.join(medians)} | [2 cores, Intel](performance/cpu.md#8-bits)" in text("docs/performance.md")
+
+
 def test_every_folder_of_results_is_told() -> None:
     told = re.findall(r"^\| (`.*?`) \|", text("docs/results/README.md"), re.MULTILINE)
     folders = {name for cell in told for name in re.findall(r"`(\w+)`", cell)}

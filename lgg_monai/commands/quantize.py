@@ -18,7 +18,7 @@ def quantize(
     bundle: Annotated[str, typer.Option(metavar="unet|pspnet|plain_unet|RUN", help="Whose network it is.")] = "unet",
     checkpoint: Annotated[Path | None, typer.Option(metavar="F", help="Other weights than the bundle's own.")] = None,
 ) -> None:
-    """Write a network with integers of 8 bits beside its weights, for `predict --precision int8` on a CPU."""
+    """Write the 8-bit network of weights beside them, for `predict --precision int8` on a CPU."""
     from lgg_monai.sharing.quantize import quantize as run
 
     made = run(bundle, dataset_dir, checkpoint)

@@ -22,7 +22,7 @@ from lgg_monai.data.seen import datalist_of, training_people
 from lgg_monai.engines.acceleration import fuse_batch_norms
 from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.checkpoints import BEST, SHIPPED, load_weights
-from lgg_monai.engines.precision import select_device
+from lgg_monai.engines.precision import PRECISIONS, select_device
 from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
 from lgg_monai.files import sha256
@@ -101,6 +101,8 @@ def load_segmenter(
     twice = next((own for number, own in enumerate(bundles) if own in bundles[:number]), None)
     if twice is not None:
         raise LggError(f"the bundle {twice} is given twice: give each bundle of an ensemble once")
+    if precision not in ("auto", *PRECISIONS, INT8):
+        raise LggError(f"unknown precision {precision!r}: --precision takes auto, fp32, bf16 or {INT8}")
     chosen: torch.device = inspect.unwrap(select_device)("cpu" if device is None and precision == INT8 else device)
     if precision == INT8 and chosen.type != "cpu":
         raise LggError(f"--precision {INT8} runs on a CPU, not on {device}: leave one of them away")

@@ -153,6 +153,11 @@ def test_another_device_is_refused_and_a_gpu_is_not_chosen(made: Path, monkeypat
     assert load_segmenter(made, precision="int8").device.type == "cpu"
 
 
+def test_an_unknown_precision_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(LggError, match="unknown precision 'int9': --precision takes auto, fp32, bf16 or int8"):
+        load_segmenter("absent", precision="int9")
+
+
 def test_without_onnxruntime_it_is_said_what_to_install(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(LggError, match=r"onnxruntime is not installed, .*: pip install 'lgg-monai\[int8\]'"):
