@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from lgg_monai.commands.calibration import calibration
@@ -36,9 +38,16 @@ COMMANDS = {
     "Trained networks": (cross_validate, robustness, calibration, errors, rules, ensemble, compare),
     "Bundles": (weights, quantize, package, publish, inspect),
 }
+
+
+def _help(command: Callable) -> str:
+    """Give a command's docstring with a line a paragraph: Typer wraps each, but leaves breaks within the later ones."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in str(command.__doc__).split("\n\n"))
+
+
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(exits_when_interrupted(command))
+        app.command(rich_help_panel=panel, help=_help(command))(exits_when_interrupted(command))
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,16 @@ def test_every_command_has_help(command: Command, name: str) -> None:
     assert code == 0
     assert "DIR" in out
     assert err == ""
+
+
+def test_help_is_wrapped_for_the_window_alone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = command("cross-validate", "--help")[1]
+    start = out.index(" Repeat the command")
+    paragraph = out[start : out.index("╭", start)].strip().splitlines()
+    # No line ends where the first word of the next would have had room.
+    for line, following in itertools.pairwise(paragraph):
+        assert len(line.strip()) + 1 + len(following.split()[0]) > 78
 
 
 @pytest.mark.parametrize(
