@@ -14,7 +14,7 @@ import numpy as np
 
 from lgg_monai.data.file_names import composed, is_nifti, stem
 from lgg_monai.data.gzip_check import require_whole_gzip
-from lgg_monai.data.people import person_of, without_scan
+from lgg_monai.data.people import person_of
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
 from lgg_monai.files import PARTIAL, is_broken_link
@@ -48,8 +48,11 @@ class Patient:
 
     @property
     def site(self) -> str:
-        """The institution's code, the second part of a TCGA name (``CS``, ``DU``, …); ``unknown`` in other names."""
-        match = _PATIENT_NAME.match(without_scan(self.name))
+        """The institution's code, the second part of a TCGA name (``CS``, ``DU``, …); ``unknown`` in other names.
+
+        In capitals and without accents, as a person's name is: one hospital's code is typed in several ways.
+        """
+        match = _PATIENT_NAME.match(self.person)
         return match["site"] if match else "unknown"
 
     @property
