@@ -420,6 +420,21 @@ def test_pictures_come_with_the_first_and_the_last_validated_epoch(phantom: Path
     [
         ({"early_stop": 2, "validation_fraction": 0}, "early_stop is 2, but no patient validates an epoch"),
         ({"early_stop": 2, "fold": "all"}, "early_stop is 2, but no patient validates an epoch"),
+        (
+            {"early_stop": 2, "max_epochs": 3, "val_interval": 5},
+            "early_stop is 2, but val_interval is above max_epochs, so no epoch is validated",
+        ),
+        (
+            {
+                "lr_scheduler": {
+                    "_target_": "torch.optim.lr_scheduler.OneCycleLR",
+                    "optimizer": "@optimizer",
+                    "max_lr": 0.1,
+                    "total_steps": 3,
+                }
+            },
+            "OneCycleLR ends after 3 steps, but the training has ",
+        ),
         ({"early_stop": -1}, "early_stop is -1: give a whole number from 0 up with --early_stop"),
         ({"warmup": 5}, "warmup is 5: give a number from 0 to 1 with --warmup"),
         ({"slices_per_epoch": "all"}, "slices_per_epoch is 'all': give a whole number from 1 up"),

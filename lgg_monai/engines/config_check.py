@@ -185,14 +185,22 @@ def check_processes() -> None:
 
 
 @exits_with_one_line
-def check_early_stop(early_stop: int, fold: int | str, validation_fraction: float) -> None:
-    """Refuse early stopping where no patient will validate an epoch, before a run is set aside.
+def check_early_stop(early_stop: int, patients: bool, epochs: bool) -> None:
+    """Refuse early stopping where no epoch will be validated, before a run is set aside.
+
+    Args:
+        early_stop: epochs without better validation after which training ends; 0: never.
+        patients: there are some to validate on, by the settings.
+        epochs: there is one that is validated.
 
     Raises:
         SystemExit: with one line.
     """
-    if early_stop and (fold == "all" or validation_fraction == 0):
+    if early_stop and not patients:
         raise LggError(f"early_stop is {early_stop}, but no patient validates an epoch: leave it at 0")
+    if early_stop and not epochs:
+        message = f"early_stop is {early_stop}, but val_interval is above max_epochs, so no epoch is validated"
+        raise LggError(f"{message}: give a smaller --val_interval")
 
 
 def _stack() -> Iterator[FrameType]:

@@ -88,6 +88,25 @@ def check_schedule() -> None:
         )
 
 
+@exits_with_one_line
+def check_schedule_length(schedule: Any, steps: int) -> None:
+    """Refuse a schedule of the learning rate that ends before the training, which would end there with a traceback.
+
+    Args:
+        schedule: as it was built.
+        steps: of the whole training.
+
+    Raises:
+        SystemExit: with one line, where it has a number of steps beyond which it cannot be stepped, and that is less.
+    """
+    length = getattr(schedule, "total_steps", None)  # of OneCycleLR, the one of PyTorch's that has an end
+    if isinstance(length, int) and length < steps:
+        raise LggError(
+            f"{type(schedule).__name__} ends after {length} steps, but the training has {steps}: "
+            "correct --lr_scheduler, such as by 'total_steps': '$@max_epochs * len(@train#dataloader)'"
+        )
+
+
 def missing_package(error: BaseException) -> str | None:
     """Return the package for lack of which something failed; None where that is not the reason."""
     found = _MISSING.search(str(error))

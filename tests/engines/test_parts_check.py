@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from lgg_monai.engines import check_parts
+from lgg_monai.engines import check_parts, check_schedule_length
 
 PARTS = {
     "imports": ["$import lgg_monai.engines as engines"],
@@ -132,6 +132,18 @@ def test_the_class_of_a_schedule_may_be_an_expression() -> None:
         config.update(pairs={"lr_scheduler#_target_": f"$@torch.optim.lr_scheduler.{name}"})
         with pytest.raises(SystemExit) if refused else contextlib.nullcontext():
             config.get_parsed_content("check")
+
+
+def test_a_schedule_that_ends_before_the_training_is_refused() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=12)
+    check_schedule_length(schedule, 12)
+    for _ in range(12):  # so many it allows
+        optimizer.step()
+        schedule.step()
+    with pytest.raises(SystemExit, match="OneCycleLR ends after 12 steps, but the training has 13: correct --lr_sched"):
+        check_schedule_length(schedule, 13)
+    check_schedule_length(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=3), 13)
 
 
 def test_a_schedule_of_another_kind_is_left_to_itself() -> None:
