@@ -117,7 +117,8 @@ def image_problems(patient: Patient, image: np.ndarray) -> list[str]:
     if not image.size:
         return [f"{patient.image} holds no voxels: replace the file"]
     if not np.isfinite(image).all():
-        return [f"{patient.image} holds NaN or infinite values: replace them, or export the file anew"]
+        way = "replace them, such as by 0 in the air; `lgg-monai collect` and `predict` take NaN for air"
+        return [f"{patient.image} holds NaN or infinite values: {way}"]
     if image.min() == image.max():
         return [f"{patient.image} is of one single value ({image.min()}), so no scan: replace or remove it"]
     return [

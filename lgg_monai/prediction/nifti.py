@@ -55,6 +55,7 @@ def load_sequences(name: str, files: Mapping[str, Path], warnings: tuple[str, ..
             image[channel] = flair.array
             continue
         other = three_d(read_volume(files[sequence]))
+        notes += other.warnings
         if other.array.shape == flair.array.shape and not (other.placed and flair.placed):
             image[channel] = other.array  # no header to place them by, so the same voxels are taken to coincide
             if not same_grid(other.array.shape, other.affine, flair.array.shape, flair.affine):
@@ -159,6 +160,5 @@ def write_volume(path: Path, array: np.ndarray, scan: Scan) -> None:
 def _scan(name: str, image: np.ndarray, flair: Volume, missing: tuple[str, ...], notes: list[str]) -> Scan:
     require_affine(flair)
     known, problem = spacing(flair)
-    if problem:
-        notes = [*notes, problem]
+    notes = [*notes, *flair.warnings, *([problem] if problem else [])]
     return Scan(name, image, flair.affine, known, missing, notes, NiftiSource(flair.header))

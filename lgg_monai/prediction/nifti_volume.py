@@ -28,12 +28,14 @@ class Volume:
         affine: voxel indices to RAS [4, 4], in the header's unit of length.
         header: of NIfTI-1 or NIfTI-2.
         path: of the file, for messages.
+        warnings: what was changed of its values.
     """
 
     array: np.ndarray
     affine: np.ndarray
     header: Any
     path: Path
+    warnings: tuple[str, ...] = ()
 
     @property
     def placed(self) -> bool:
@@ -79,7 +81,8 @@ def volume_of(picture: Any, path: Path) -> Volume:
     except Exception as error:  # gzip, zlib and nibabel raise many kinds on a damaged file
         raise _unreadable(path, error) from error
     affine = picture.header.get_best_affine() if picture.affine is None else picture.affine
-    return Volume(array, np.asarray(affine, dtype=float), picture.header, path)
+    array, warnings = _with_air(array, path)
+    return Volume(array, np.asarray(affine, dtype=float), picture.header, path, warnings)
 
 
 def three_d(volume: Volume) -> Volume:
@@ -138,6 +141,16 @@ def _open(path: Path) -> Any:
     if not isinstance(picture, nibabel.Nifti1Image | nibabel.Nifti2Image):
         raise LggError(f"{path} is not NIfTI: convert it")
     return picture
+
+
+def _with_air(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Take voxels that are NaN for air, as SPM and others leave them where nothing was scanned, and say so."""
+    nothing = np.isnan(array)
+    if not nothing.any():
+        return array, ()
+    air = min(0.0, float(np.fmin.reduce(array, axis=None)))  # 0, but below that where the scan was normalised before
+    warning = f"{nothing.mean():.1%} of the voxels of {path.name} are not numbers (NaN): taken for air"
+    return np.where(nothing, np.float32(air), array), (warning,)
 
 
 def _misnamed(path: Path) -> str:

@@ -365,7 +365,8 @@ def test_images_that_are_no_scans_are_refused_before_inference(phantom: Path, tm
     voxels[3, 4, 5, 1] = np.nan
     nibabel.save(nibabel.Nifti1Image(voxels, picture.affine), path)
     assert refusal(inference_datalist, root) == (
-        f"{path} holds NaN or infinite values: replace them, or export the file anew"
+        f"{path} holds NaN or infinite values: replace them, such as by 0 in the air; "
+        "`lgg-monai collect` and `predict` take NaN for air"
     )
 
 

@@ -21,7 +21,7 @@ from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.checks import require_sound
 from lgg_monai.prediction.inputs import find_scans
-from lgg_monai.prediction.nifti import write_volume
+from lgg_monai.prediction.nifti import scan_of_picture, write_volume
 
 
 @pytest.mark.parametrize(
@@ -636,6 +636,27 @@ def reason(path: Path) -> str:
     return message
 
 
+def test_voxels_that_are_not_numbers_are_taken_for_air(tmp_path: Path) -> None:
+    image = blob().astype(np.float32)
+    for folder, air in (("a", np.nan), ("b", 0)):
+        flair, pre = image[1].copy(), image[0].copy()
+        flair[:3], pre[..., -2:] = air, air
+        save(tmp_path / folder / "p1_flair.nii.gz", flair)
+        save(tmp_path / folder / "p1_t1.nii.gz", pre, LPS @ np.diag([1, 1, 1.3, 1]))  # on another grid
+    scans = [find_scans([tmp_path / folder])[0].load() for folder in ("a", "b")]
+    np.testing.assert_array_equal(scans[0].image, scans[1].image)
+    told = {warning for warning in scans[0].warnings if "not numbers" in warning}
+    assert [re.sub("^[0-9.]+%", "some", warning) for warning in sorted(told)] == [
+        f"some of the voxels of p1_{name}.nii.gz are not numbers (NaN): taken for air" for name in ("t1", "flair")
+    ]
+    assert not [warning for warning in scans[1].warnings if "not numbers" in warning]
+    normalised = image[1] - 100  # its 0 is within the head
+    normalised[:3] = np.nan
+    own = nibabel.Nifti1Image(normalised, LPS)
+    assert (scan_of_picture(own).image[:, :3] == np.nanmin(normalised)).all()
+    assert np.isnan(own.get_fdata()).any()  # the array of whoever gave it stays
+
+
 def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
     image = blob()
     picture = tmp_path / "photo.jpg"
@@ -665,8 +686,8 @@ def test_what_is_no_scan_is_refused(tmp_path: Path) -> None:
     empty.touch()
     assert "is empty" in reason(empty)
     nothing = image[1].copy()
-    nothing[0, 0, 0] = np.nan
-    assert "1 voxels of flair are not numbers" in reason(save(tmp_path / "nan.nii.gz", nothing))
+    nothing[0, 0, 0] = np.inf
+    assert "1 voxels of flair are not numbers" in reason(save(tmp_path / "infinite.nii.gz", nothing))
     assert "of one value (7)" in reason(save(tmp_path / "flat_flair.nii.gz", np.full((8, 8, 8), 7, np.int16)))
     assert "like CT" in reason(save(tmp_path / "ct_flair.nii.gz", (image[1] * 10 - 1000).astype(np.int16)))
     below_0 = save(tmp_path / "below_0_flair.nii.gz", (image[1] - 2000).astype(np.int16))  # stored with an offset
