@@ -35,6 +35,8 @@ BESIDE_SUBJECTS = {
 """Folders of a BIDS set that hold its scans a second time, and how."""
 COLLECTED = "LGG, own patients"
 """What `lgg-monai collect` calls the data sets that it writes, of scans that may lie beside them."""
+NOT_READ = (".mgz", ".mgh", ".mha", ".mhd")
+"""Suffixes of scans in formats of other programs, which may be what someone misses among those found."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -111,6 +113,8 @@ def find_scans(
     if search.left:
         files_are = "1 NIfTI file that is" if len(search.left) == 1 else f"{len(search.left)} NIfTI files that are"
         LOGGER.warning("left out: %s no FLAIR nor beside one by name, such as %s", files_are, search.left[0])
+    if not_read := [f"{search.others[suffix]} {suffix}" for suffix in NOT_READ if search.others[suffix]]:
+        LOGGER.warning("left out: files (%s) of formats that are not read: convert scans to NIfTI", ", ".join(not_read))
     return with_own_names(sources)
 
 

@@ -627,6 +627,15 @@ def test_files_of_no_scan_are_told_of_in_one_line(tmp_path: Path, caplog: pytest
     assert message == f"left out: 4 NIfTI files that are no FLAIR nor beside one by name, such as {first}"
 
 
+def test_scans_in_formats_of_other_programs_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "a" / "a_FLAIR.nii.gz", blob()[1])
+    for name in ("a/T1.mgz", "b/FLAIR.MGZ", "c/c_flair.mha", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(find_scans([tmp_path])) == 1
+    assert caplog.messages == ["left out: files (2 .mgz, 1 .mha) of formats that are not read: convert scans to NIfTI"]
+
+
 def reason(path: Path) -> str:
     (source,) = find_scans([path])
     with pytest.raises(LggError) as caught:
