@@ -14,6 +14,7 @@ from lgg_monai.crossval.folds import claimed, fold_folder, fold_state, forsake_p
 from lgg_monai.crossval.merge import merge_folds
 from lgg_monai.crossval.plan import Plan, adopt_plan, make_plan
 from lgg_monai.data.patients import patient_of, patients_by_name, read_patient
+from lgg_monai.data.split import PARTS
 from lgg_monai.drawing.overlays import save_png
 from lgg_monai.drawing.panels import patient_panel
 from lgg_monai.engines.evaluation import EVALUATION
@@ -72,6 +73,7 @@ def cross_validate(
     if waiting:
         return None, waiting
     summary = merge_folds(plan, output)
+    _tell_of_others(output, dataset_dir)
     draw_worst(output, summary, dataset_dir)
     return summary, []
 
@@ -87,6 +89,22 @@ def _run_folds(
                 raise LggError(f"fold {fold} of {output} is being run by another process: wait, or choose another fold")
             else:
                 logger.info("fold %d is being run by another process: passed over", fold)
+
+
+def _tell_of_others(output: Path, dataset_dir: Path | None) -> None:
+    """Warn where the folder that was named holds other patients than the folds, such as some that were added since."""
+    try:
+        here = set(patients_by_name(dataset_dir))
+    except LggError:  # as on a machine that merges folds alone
+        return
+    datalist = load_run(fold_folder(output, 0)).datalist
+    others = sorted(here ^ {entry["patient"] for part in PARTS for entry in datalist[part]})
+    if here and others:
+        logger.warning(
+            "the folds in %s are of other patients than lie in %s, such as %s (%d in all): choose another --output to "
+            "train and score those that lie there",
+            output, dataset_dir, others[0], len(others),
+        )  # fmt: skip
 
 
 def draw_worst(output: Path, summary: dict[str, Any], dataset_dir: Path | None = None) -> None:

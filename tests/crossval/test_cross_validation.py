@@ -141,6 +141,18 @@ def test_repeating_the_command_trains_and_scores_nothing(
     assert ((own / "patients.csv").read_bytes(), (own / "summary.json").read_bytes()) == before
 
 
+def test_patients_that_were_added_since_are_told_of(
+    own: Path, own_phantom: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(folds_module, "run_bundle", lambda *_: pytest.fail("ran again"))
+    run(own_phantom, own)
+    assert "are of other patients" not in caplog.text
+    first = min(path for path in own_phantom.iterdir() if path.is_dir())
+    shutil.copytree(first, own_phantom / "PHANTOM_AA_9999_20000101")
+    run(own_phantom, own)
+    assert f"than lie in {own_phantom}, such as PHANTOM_AA_9999_20000101 (1 in all): choose" in caplog.text
+
+
 def test_an_unscored_fold_is_scored_without_training_again(
     own: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
