@@ -129,6 +129,9 @@ def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
     Raises:
         SystemExit: with one line, where the file cannot be read or is of another network.
     """
+    if isinstance(network, Ensemble) and not Path(checkpoint).exists():
+        way = "join those of its networks with `lgg-monai weights`, and name the file with --checkpoint"
+        raise LggError(f"no weights of the ensemble in {checkpoint}: {way}")
     content = read_weights(Path(checkpoint))
     expected = network.state_dict()
     strangers = [key for key in content if key not in expected]

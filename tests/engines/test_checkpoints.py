@@ -72,6 +72,10 @@ def test_load_weights_returns_the_network_itself(tmp_path: Path) -> None:
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     assert "train first, or give the path of another" in refusal(tmp_path / "none.pt")
+    # An ensemble is joined rather than trained.
+    assert "join those of its networks with `lgg-monai weights`" in refusal(
+        tmp_path / "none.pt", Ensemble([network(), network(1)])
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02rubbish", None])
