@@ -55,8 +55,14 @@ def export(bundle: Path) -> float:
         capture_output=True,
         text=True,
         check=False,
-        # TorchScript writes sets in the order of their hashes, which Python otherwise draws anew for each process.
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            # TorchScript writes sets in the order of their hashes, which Python otherwise draws anew for each process.
+            "PYTHONHASHSEED": "0",
+            # Compiled copies of the bundle's scripts would become part of it, with paths of this machine.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

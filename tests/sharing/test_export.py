@@ -89,7 +89,17 @@ def test_a_network_that_torchscript_cannot_hold_is_refused_with_its_reason(tmp_p
     assert "\n" not in str(caught.value)
 
 
-def test_a_failure_in_the_other_process_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(LggError, match=r"^cannot export the network \(.*train.json.*\)$") as caught:
+def test_a_failure_in_the_other_process_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python would keep compiled copies of the bundle's scripts beside them."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/train.json").write_text('{"network_def": {"_target_": "scripts.net.Identity"}}')
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/net.py").write_text("from torch.nn import Identity\n")
+    with pytest.raises(LggError, match=r"^cannot export the network \(.*model.pt.*\)$") as caught:
         module.export(tmp_path)
     assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "scripts").iterdir()] == ["net.py"]
