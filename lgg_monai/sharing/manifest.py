@@ -10,6 +10,7 @@ from lgg_monai.files import read_json, sha256
 
 MANIFEST = "manifest.json"
 LARGE_FILES = "large_files.yml"
+COMPILED = "__pycache__"
 LARGE = 25 * 1024 * 1024  # bytes; what model collections keep apart from the rest
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
@@ -67,4 +68,6 @@ def write_zip(bundle: Path, target: Path) -> None:
 
 
 def _files(bundle: Path) -> list[Path]:
-    return sorted((path for path in bundle.rglob("*") if path.is_file()), key=lambda path: path.as_posix())
+    """List a bundle's files; what Python compiles of its scripts, when they are run, is none of them."""
+    files = (path for path in bundle.rglob("*") if path.is_file() and path.parent.name != COMPILED)
+    return sorted(files, key=lambda path: path.as_posix())

@@ -10,7 +10,7 @@ from typing import Any
 
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
-from lgg_monai.sharing.manifest import MANIFEST, changed_files
+from lgg_monai.sharing.manifest import COMPILED, MANIFEST, changed_files
 
 LATEST = "latest_version"
 """The tag that MONAI's clients receive where they name no version."""
@@ -58,7 +58,7 @@ def publish(bundle: Path, repo: str, private: bool = True) -> str:
     from monai.bundle.scripts import push_to_hf_hub
 
     with tempfile.TemporaryDirectory(prefix="lgg-publish-") as folder:
-        copy = Path(shutil.copytree(bundle, Path(folder) / bundle.name))
+        copy = Path(shutil.copytree(bundle, Path(folder) / bundle.name, ignore=shutil.ignore_patterns(COMPILED)))
         try:
             hub = huggingface_hub.HfApi()
             _require_free_version(hub, repo, version, bundle)

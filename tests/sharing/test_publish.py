@@ -83,6 +83,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
 
 
 def test_the_bundle_is_uploaded_tagged_and_left_as_it_is(own_bundle: Path, hub: type[Hub]) -> None:
+    for compiled in own_bundle.rglob("__pycache__"):  # where another test ran the package
+        shutil.rmtree(compiled)
     assert publish(own_bundle, "someone/lgg_unet") == "https://hub/someone/lgg_unet"
     assert changed_files(own_bundle) == []
     here = {p.relative_to(own_bundle).as_posix(): p.read_bytes() for p in own_bundle.rglob("*") if p.is_file()}
@@ -96,6 +98,15 @@ def test_the_bundle_is_uploaded_tagged_and_left_as_it_is(own_bundle: Path, hub: 
     assert b"license_link: docs/data_license.txt\n---" in uploaded["README.md"]
     assert b"apache-2.0\n" not in uploaded["README.md"]
     assert ("create_repo", {"repo_id": "someone/lgg_unet", "private": True, "exist_ok": True}) in hub.calls
+
+
+def test_a_bundle_that_was_tried_is_published_without_what_python_compiled(own_bundle: Path, hub: type[Hub]) -> None:
+    compiled = own_bundle / "scripts/engines/__pycache__/training.cpython-311.pyc"
+    compiled.parent.mkdir(exist_ok=True)
+    compiled.write_bytes(b"compiled")
+    publish(own_bundle, "a/b")
+    assert compiled.exists()
+    assert not [name for name in hub.at("latest_version") if "__pycache__" in name]
 
 
 def repackage(bundle: Path, version: str) -> None:
