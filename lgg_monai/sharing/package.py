@@ -18,7 +18,7 @@ from lgg_monai.sharing import sources
 from lgg_monai.sharing.export import export
 from lgg_monai.sharing.manifest import write_large_files, write_manifest, write_zip
 from lgg_monai.sharing.metadata import filled_metadata
-from lgg_monai.sharing.scripts import modules_named, script_files
+from lgg_monai.sharing.scripts import modules_named, require_received, script_files
 from lgg_monai.words import counted
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ def _fill(folder: Path, bundle: str, weights: Path, summary: dict[str, Any] | No
     shipped = shipped or sources.joins_shipped_weights(network)
     metadata = filled_metadata(Path("bundles") / bundle / "metadata.json", network, summary, shipped)
     texts = sources.package_configs(bundle)
+    require_received(texts.values(), metadata["required_packages_version"])
 
     for name, text in texts.items():
         _write(folder / "configs" / f"{name}.yaml", text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import lgg_monai
@@ -14,11 +15,35 @@ from lgg_monai.sharing.inspect.rewrite import rewrite_imports
 ROOT = Path(lgg_monai.__file__).parent
 INIT = '"""What this bundle needs beyond MONAI; see docs/README.md."""\n'
 _SCRIPT = re.compile(r"\bscripts((?:\.\w+)+)")
+_TARGET = re.compile(r"""_target_["']?:\s*["']?((\w+)(?:\.\w+)+)""")
+_ANYWHERE = ("monai", "torch", "scripts")  # that a receiver has, and modules that come along
 
 
 def modules_named(texts: Iterable[str]) -> set[str]:
     """List the modules of this package that flattened configs name as ``scripts.<module>.<object>``."""
     return {"lgg_monai" + name.rpartition(".")[0] for text in texts for name in _SCRIPT.findall(text)}
+
+
+def require_received(texts: Iterable[str], packages: Collection[str]) -> None:
+    """Refuse components that a receiver would lack, such as a network of one's own outside this package.
+
+    Args:
+        texts: of flattened configs.
+        packages: that ``metadata.json`` tells a receiver to install, beside MONAI and PyTorch.
+
+    Raises:
+        LggError: names the first of them.
+    """
+    targets = dict(found for text in texts for found in _TARGET.findall(text))
+    unknown = {name: module for name, module in targets.items() if module not in _ANYWHERE}
+    installed = packages_distributions() if unknown else {}
+    asked_for = {_normal(package) for package in packages}
+    for name, module in unknown.items():
+        if asked_for.isdisjoint(map(_normal, installed.get(module, []))):
+            raise LggError(
+                f"{name} would not be in the package: move its file into lgg_monai/, or name the package that it is of "
+                "under required_packages_version in metadata.json"
+            )
 
 
 def closure(modules: Iterable[str]) -> list[str]:
@@ -49,6 +74,11 @@ def script_files(modules: Iterable[str]) -> dict[str, str]:
         for depth in range(len(parts)):
             files["/".join(["scripts", *parts[:depth], "__init__.py"])] = INIT
     return dict(sorted(files.items()))
+
+
+def _normal(package: str) -> str:
+    """Write a package's name in the one way that all its spellings stand for."""
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def _imports(module: str) -> list[str]:

@@ -995,6 +995,8 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_export")
 def test_mistakes_in_a_bundle_of_ones_own_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(lay_out(tmp_path / "repository"))
+    monkeypatch.syspath_prepend(Path.cwd())
+    Path("mynet.py").write_text("from monai.networks.nets import UNet as Own\n")
     weights = random_weights("plain_unet", tmp_path / "model.pt")
     config, metadata = Path("bundles/plain_unet.yaml"), Path("bundles/plain_unet/metadata.json")
     before = {path: path.read_text() for path in (config, metadata)}
@@ -1003,6 +1005,12 @@ def test_mistakes_in_a_bundle_of_ones_own_are_one_line(tmp_path: Path, monkeypat
         (config, "_target_: UNet", "kind: UNet", r"network_def of .*plain_unet\.yaml names no network: give it"),
         (config, "strides: [2, 2, 2, 2]", "strides: [2, 2", r"plain_unet\.yaml is not valid YAML \(.*\): correct it"),
         (metadata, '"description":', '"about":', r"metadata\.json says no description, which .*: add it"),
+        (
+            config,
+            "_target_: UNet",
+            "_target_: mynet.Own",
+            r"mynet\.Own would not be in the package: move its file into",
+        ),
     ):
         assert old in before[path]
         path.write_text(before[path].replace(old, new))

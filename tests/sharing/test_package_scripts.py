@@ -10,7 +10,7 @@ import pytest
 
 from lgg_monai.errors import LggError
 from lgg_monai.sharing import scripts
-from lgg_monai.sharing.scripts import closure, modules_named, script_files
+from lgg_monai.sharing.scripts import closure, modules_named, require_received, script_files
 
 
 def test_imports_are_followed() -> None:
@@ -35,6 +35,17 @@ def test_augmentation_does_not_bring_the_readers_along() -> None:
 def test_configs_name_their_modules() -> None:
     texts = ["_target_: scripts.engines.precision.AutocastInferer", "x: $scripts.seeds.epoch_seed(1, 2)", "scripts"]
     assert modules_named(texts) == {"lgg_monai.engines.precision", "lgg_monai.seeds"}
+
+
+@pytest.mark.parametrize(
+    "target", ["_target_: mynet.Net", '_target_: "mynet.Net"', "{'_target_': 'mynet.Net'}", "_target_: skimage.Net"]
+)
+def test_components_that_a_receiver_would_lack_are_refused(target: str) -> None:
+    known = "_target_: UNet\n_target_: torch.optim.SGD\n_target_: scripts.networks.x.Y\n_target_: ignite.metrics.Loss\n"
+    require_received([known], ["pytorch-ignite"])
+    require_received([known, "_target_: skimage.Net"], ["pytorch_ignite", "Scikit-Image"])
+    with pytest.raises(LggError, match=r"^(mynet|skimage)\.Net would not be in the package: move its file into"):
+        require_received([known, target], ["pytorch-ignite"])
 
 
 def test_scripts_import_each_other_and_never_this_package() -> None:
