@@ -10,9 +10,9 @@ from typing import Any
 from lgg_monai.analysis.cost import QUANTITIES
 from lgg_monai.analysis.figures import DARK, Plot, render
 from lgg_monai.analysis.findings import format_p, format_seconds
-from lgg_monai.analysis.pictures import CITATION, PUBLISHED, PictureRow
+from lgg_monai.analysis.pictures import CITATION, PictureRow
 from lgg_monai.analysis.speed import SERIES
-from lgg_monai.data.people import scans_of
+from lgg_monai.data.people import PUBLISHED, scans_of
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.viewer.templates import data_uri, interval, number, page_environment
 

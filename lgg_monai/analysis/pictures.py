@@ -21,8 +21,6 @@ from lgg_monai.engines.predictions import PREDICTIONS, read_prediction
 from lgg_monai.errors import LggError
 
 TILE_WIDTH = 320
-PUBLISHED = "TCGA_"
-"""What the names of the published patients begin with."""
 CITATION = (
     "Pictures: TCGA-LGG patients as published with masks by Buda, Saha, Mazurowski, Computers in Biology and Medicine "
     "109 (2019), and Mazurowski et al., Journal of Neuro-Oncology 133 (2017); non-commercial use."

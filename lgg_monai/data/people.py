@@ -10,6 +10,8 @@ import unicodedata
 _BIDS = re.compile(r"(?P<person>(.*_)?sub-[^_]+)_.+", re.I)
 _BRATS = re.compile(r"(.*_)?(?P<person>BraTS-[a-z]+-\d{5})-\d{3}([-_. ].*)?", re.I)
 _NUMBERED = re.compile(r"(.*_)?(?P<person>UPENN-GBM-\d{5}|RHUH-\d{4})_\d{1,2}", re.I)
+PUBLISHED = "TCGA_"
+"""What the names of the published patients begin with."""
 # Kaggle's names of the people of the TCGA, and those of the archive, and of sets that were made of it.
 _TCGA = re.compile(r"(.*_)?TCGA[-_](?P<site>[A-Z0-9]{2})[-_](?P<number>[A-Z0-9]{4})([-_. ].*)?", re.I)
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy
 import torch
 
+from lgg_monai.data.people import PUBLISHED
+from lgg_monai.data.seen import datalist_of, is_complete, read_datalist, seen_as
 from lgg_monai.engines.summary import METRICS
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_json
@@ -29,14 +31,15 @@ def filled_metadata(
             summary.
 
     Raises:
-        LggError: ``source`` cannot be read, lacks a name or description, or its version is not in its changelog.
+        LggError: ``source`` cannot be read, lacks a name, description or data source, or its changelog lacks its
+            version.
     """
     metadata: dict[str, Any] = read_json(source, "metadata")
     if metadata.get("version") not in metadata.get("changelog", {}):
         raise LggError(f"{source} has no line in its changelog for version {metadata.get('version')}: add one")
-    for key in ("name", "description"):
+    for key in ("name", "description", "data_source"):
         if not metadata.get(key):
-            raise LggError(f"{source} says no {key}, which the model card begins with: add it")
+            raise LggError(f"{source} says no {key}, which the model card tells: add it")
     metadata["monai_version"] = version("monai").split("+")[0]
     metadata["pytorch_version"] = torch.__version__.split("+")[0]
     metadata["numpy_version"] = numpy.__version__
@@ -47,6 +50,28 @@ def filled_metadata(
     if not shipped:
         metadata["eval_metrics"] = {} if summary is None else eval_metrics(summary)
     return metadata
+
+
+def patients_of(weights: Path, published: str) -> str:
+    """Say what is recorded of the patients that weights, which are not the repository's, learnt from.
+
+    Args:
+        weights: a file of them.
+        published: what the data set is that the repository's weights learnt from.
+
+    Raises:
+        LggError: the ``datalist.json`` of the weights cannot be read.
+    """
+    path = datalist_of(weights)
+    if path is None:
+        return "not recorded"
+    known = read_datalist(path)
+    patients = {entry["patient"] for part in ("training", "validation") for entry in seen_as(known, part)}
+    number = "" if is_complete(known) else "at least "
+    if known.get("phantom"):
+        return f"PHANTOM: {number}{counted(len(patients), 'synthetic patient')}, which say nothing about real ones"
+    origin = f" ({published})" if all(name.startswith(PUBLISHED) for name in patients) else ""
+    return number + counted(len(patients), "patient") + origin
 
 
 def eval_metrics(summary: dict[str, Any]) -> dict[str, Any]:

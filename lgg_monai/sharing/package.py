@@ -17,7 +17,7 @@ from lgg_monai.flatten import parse, read_text
 from lgg_monai.sharing import sources
 from lgg_monai.sharing.export import export
 from lgg_monai.sharing.manifest import write_large_files, write_manifest, write_zip
-from lgg_monai.sharing.metadata import filled_metadata
+from lgg_monai.sharing.metadata import filled_metadata, patients_of
 from lgg_monai.sharing.scripts import modules_named, require_received, script_files
 from lgg_monai.words import counted
 
@@ -84,6 +84,8 @@ def _fill(folder: Path, bundle: str, weights: Path, summary: dict[str, Any] | No
     network = sources.network_with_weights(bundle, weights)
     shipped = shipped or sources.joins_shipped_weights(network)
     metadata = filled_metadata(Path("bundles") / bundle / "metadata.json", network, summary, shipped)
+    if not shipped:
+        metadata["data_source"] = patients_of(weights, metadata["data_source"])
     texts = sources.package_configs(bundle)
     require_received(texts.values(), metadata["required_packages_version"])
 

@@ -117,6 +117,7 @@ def model_card(bundle: str, name: str, metadata: dict[str, Any], shipped: bool =
         "TITLE": metadata["name"],
         "DESCRIPTION": metadata["description"],
         "VERSION": metadata["version"],
+        "PATIENTS": metadata["data_source"],
         "METRICS": metrics_table(metadata["eval_metrics"]),
         "MONAI": metadata["monai_version"],
         "PYTORCH": metadata["pytorch_version"],

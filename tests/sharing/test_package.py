@@ -1033,6 +1033,8 @@ def test_weights_of_ones_own_state_no_figures_of_the_shipped_ones(tmp_path: Path
     folder = package("plain_unet", tmp_path / "dist", checkpoint=weights).with_suffix("")
     assert json.loads((folder / "configs/metadata.json").read_text())["eval_metrics"] == {}
     assert "The shipped weights" not in (folder / "docs/README.md").read_text()
+    assert "the weights learnt from: not recorded." in (folder / "docs/README.md").read_text()
+    assert json.loads((folder / "configs/metadata.json").read_text())["data_source"] == "not recorded"
 
 
 @pytest.mark.usefixtures("no_export")

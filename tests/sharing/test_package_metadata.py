@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lgg_monai.errors import LggError
-from lgg_monai.sharing.metadata import eval_metrics, filled_metadata, metrics_table
+from lgg_monai.sharing.metadata import eval_metrics, filled_metadata, metrics_table, patients_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "bundles/unet/metadata.json"
@@ -41,6 +41,20 @@ def test_figures_of_a_phantom_say_so() -> None:
     assert "synthetic" in stated["PHANTOM"]
     assert "**PHANTOM**" in metrics_table(stated)
     assert "PHANTOM" not in metrics_table(eval_metrics(SUMMARY))
+
+
+def test_patients_of_other_weights_are_told_as_far_as_they_are_recorded(tmp_path: Path) -> None:
+    weights, path = tmp_path / "checkpoints/best.pt", tmp_path / "datalist.json"
+    assert patients_of(weights, "LGG") == "not recorded"
+    known: dict = {"training": [{"patient": "TCGA_CS_1"}, {"patient": "TCGA_CS_2"}], "test": [{"patient": "p"}]}
+    path.write_text(json.dumps(known))
+    assert patients_of(weights, "LGG") == "2 patients (LGG)"
+    path.write_text(json.dumps(known | {"validation": [{"patient": "p"}]}))
+    assert patients_of(weights, "LGG") == "3 patients"
+    path.write_text(json.dumps(known | {"seen_before": {"training": [{"patient": "q"}], "complete": False}}))
+    assert patients_of(weights, "LGG") == "at least 3 patients"
+    path.write_text(json.dumps(known | {"phantom": True}))
+    assert patients_of(weights, "LGG").startswith("PHANTOM: 2 synthetic patients")
 
 
 def test_the_table_has_each_metric_by_its_name() -> None:
