@@ -17,7 +17,7 @@ from lgg_monai.engines.head import HeadInferer
 from lgg_monai.engines.history import HistoryRow, HistoryWriter
 from lgg_monai.engines.interruption import run_until_interrupted, tell_interruption
 from lgg_monai.engines.network_check import check_loss, check_patch, check_slices, slice_divisor, slice_smallest
-from lgg_monai.engines.package_check import begin_with, check_patients, check_places, check_volumes
+from lgg_monai.engines.package_check import begin_with, check_patients, check_places, check_validation, check_volumes
 from lgg_monai.engines.parts_check import check_parts, check_schedule, check_schedule_length
 from lgg_monai.engines.pooled_iou import PooledIoUHandler
 from lgg_monai.engines.precision import AutocastInferer, select_device
@@ -84,6 +84,7 @@ __all__ = [
     "check_schedule_length",
     "check_slices",
     "check_switches",
+    "check_validation",
     "check_volumes",
     "default_checkpoint",
     "load_ensemble",

@@ -102,6 +102,27 @@ def check_volumes(lists: dict[str, str]) -> None:
 
 
 @exits_with_one_line
+def check_validation(name: str) -> None:
+    """Refuse to validate where no mask shows a tumour: scores would be undefined, and no epoch better than another.
+
+    Args:
+        name: the id of the data set to validate on; an empty one is not validated on.
+
+    Raises:
+        SystemExit: with one line.
+    """
+    parser = current_parser()
+    if parser is None:
+        return
+    dataset = parser.get_parsed_content(name)
+    if len(dataset) and not any(bool(item["label"].any()) for item in dataset):
+        raise LggError(
+            "no tumour in any mask of val_datalist, so no epoch could be told the best: give other patients with "
+            "--val_datalist, another --seed, or none to validate on (--validation_fraction 0)"
+        )
+
+
+@exits_with_one_line
 def check_places(files: dict[str, str | None], folders: dict[str, str]) -> None:
     """Refuse files that are not there, and folders that cannot be written into or made. Nothing is made.
 

@@ -590,6 +590,21 @@ def test_patients_that_cannot_be_read_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_a_training_that_nobody_with_a_tumour_could_judge_is_refused(
+    packaged: Path, scans: Path, tmp_path: Path
+) -> None:
+    """It would end with the weights that it began with."""
+    path = sorted((scans / "msd/imagesTr").iterdir())[0]
+    label = nibabel.load(scans / "msd/labelsTr" / path.name)
+    nibabel.save(nibabel.Nifti1Image(0 * np.asarray(label.dataobj), label.affine), tmp_path / "empty.nii.gz")
+    without = [{"image": str(path), "label": str(tmp_path / "empty.nii.gz")}]
+    workflow = small_training(packaged, tmp_path / "w", dataset_dir=str(scans / "msd"), val_datalist=without)
+    workflow.initialize()
+    with pytest.raises(SystemExit, match=r"no tumour in any mask of val_datalist, so no epoch could be told the best"):
+        workflow.run()
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_training_from_weights_that_are_not_there_is_refused(packaged: Path, scans: Path, tmp_path: Path) -> None:
     workflow = small_training(packaged, tmp_path / "w", dataset_dir=str(scans / "msd"), checkpoint="own.pt")
     workflow.initialize()
