@@ -68,7 +68,8 @@ def package(
     _require_as_trained(bundle, weights)
     summary = _summary(run)
     try:
-        with replacing_folder(folder, earlier=True) as partial, replacing(packed) as partial_zip:
+        # The folder first, as it may refuse to be replaced, such as another user's: then the zip stays as it is too.
+        with replacing(packed) as partial_zip, replacing_folder(folder, earlier=True) as partial:
             shipped = run is None and checkpoint is None
             _fill(partial, bundle, weights, summary, shipped, url or f"{DEFAULT_URL}/{folder.name}")
             write_zip(partial, partial_zip)

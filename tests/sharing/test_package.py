@@ -953,6 +953,19 @@ def test_an_earlier_package_is_replaced_on_request_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_small", "no_export")
+def test_a_folder_that_cannot_be_replaced_keeps_its_zip(tmp_path: Path) -> None:
+    weights = random_weights("plain_unet", tmp_path / "model.pt")
+    folder = tmp_path / "dist/lgg_mri_segmentation_plain_unet"
+    folder.parent.mkdir()
+    folder.write_text("a file, which no folder can replace")
+    folder.with_suffix(".zip").write_text("earlier")
+    with pytest.raises(LggError, match=r"^cannot write the package to .*dist \("):
+        package("plain_unet", folder.parent, checkpoint=weights, overwrite=True)
+    assert folder.with_suffix(".zip").read_text() == "earlier"
+    assert len(list(folder.parent.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("in_small", "no_export")
 @pytest.mark.parametrize("broken", ["export", "write_zip", "write_manifest"])
 def test_no_space_left_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     weights = random_weights("plain_unet", tmp_path / "model.pt")
