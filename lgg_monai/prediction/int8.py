@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,6 +35,32 @@ def weights_digest(checkpoint: Path) -> str:
     return digest.hexdigest()
 
 
+def sums_exactly() -> bool:
+    """Tell whether the processor multiplies and adds 8-bit integers without saturation, as ONNX Runtime does it there.
+
+    On x86 without VNNI it adds two products in 16 bits, which they may exceed.
+    """
+    # Older releases of PyTorch cannot tell.
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return known.get("architecture") != "x86_64" or any(known.get(name, True) for name in ("avx512_vnni", "avx_vnni"))
+
+
+def require_runtime() -> None:
+    """Prove that 8-bit networks can be run here.
+
+    Raises:
+        LggError: ONNX Runtime is not installed, or the processor cannot, see `sums_exactly`.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        message = f"onnxruntime is not installed, which --precision {INT8} needs: pip install 'lgg-monai[int8]'"
+        raise LggError(message) from error
+    if not sums_exactly():
+        message = f"--precision {INT8} needs a processor with VNNI, without which sums of products saturate"
+        raise LggError(f"{message}: leave it away")
+
+
 class Int8Network(torch.nn.Module):
     """The 8-bit network of a file of weights, in place of the network itself where nothing is trained.
 
@@ -43,16 +71,14 @@ class Int8Network(torch.nn.Module):
         bundle: their bundle, for messages.
 
     Raises:
-        LggError: ONNX Runtime is not installed, or the file is missing, damaged or of other weights.
+        LggError: as `require_runtime`, or the file is missing, damaged or of other weights.
     """
 
     def __init__(self, checkpoint: Path, bundle: str) -> None:
         super().__init__()
-        try:
-            import onnxruntime
-        except ImportError as error:
-            message = f"onnxruntime is not installed, which --precision {INT8} needs: pip install 'lgg-monai[int8]'"
-            raise LggError(message) from error
+        require_runtime()
+        import onnxruntime
+
         path = int8_file(checkpoint)
         make = f"make it by `lgg-monai quantize`, or leave --precision {INT8} away"
         if not path.is_file():

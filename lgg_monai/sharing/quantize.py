@@ -21,7 +21,7 @@ from lgg_monai.engines.run_folder import trained_config
 from lgg_monai.engines.scores import mask_dice
 from lgg_monai.errors import LggError
 from lgg_monai.files import writable_folder, write_bytes
-from lgg_monai.prediction.int8 import MADE_OF, Int8Network, int8_file, weights_digest
+from lgg_monai.prediction.int8 import MADE_OF, Int8Network, int8_file, require_runtime, weights_digest
 from lgg_monai.prediction.models import load_segmenter, resolve
 from lgg_monai.sharing.export import made, onnx_bytes, strip_notes
 
@@ -59,13 +59,14 @@ def quantize(bundle: str, dataset_dir: Path, checkpoint: Path | None = None) -> 
         checkpoint: other weights than the bundle's own.
 
     Raises:
-        LggError: bundle, weights, their training patients or a package are not there, the network cannot be exported,
-            or nothing can be written beside the weights.
+        LggError: bundle, weights, their training patients or a package are not there, this processor could not run it,
+            the network cannot be exported, or nothing can be written beside the weights.
     """
     for package in ("onnx", "onnxruntime", "onnxscript"):
         if find_spec(package) is None:
             message = f"{package} is not installed, which `quantize` needs: pip install 'lgg-monai[package]'"
             raise LggError(message)
+    require_runtime()
     if Path(bundle).exists() and trained_config(Path(bundle)) is None:
         raise LggError(f"{bundle} is a packaged bundle: give the bundle or the run that it was made of")
     with resolve(bundle, [checkpoint] if checkpoint else []) as model:

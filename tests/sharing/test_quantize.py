@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from lgg_monai.cli import app
 from lgg_monai.data.patients import find_patients, read_patient
 from lgg_monai.errors import LggError
-from lgg_monai.prediction.int8 import Int8Network, int8_file
+from lgg_monai.prediction.int8 import Int8Network, int8_file, sums_exactly
 from lgg_monai.prediction.models import files_behind, load_segmenter
 from lgg_monai.prediction.network_def import build_network
 from lgg_monai.prediction.segmenter import Segmenter
@@ -40,6 +41,14 @@ def write_run(folder: Path, phantom: Path, seed: int = 0) -> Path:
     entries = {part: [{"patient": patient.name} for patient in patients] for part, patients in parts.items()}
     (folder / "datalist.json").write_text(json.dumps(entries))
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def vnni() -> Iterator[None]:
+    """The tests run on any processor: so small a network hardly saturates."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +167,29 @@ def test_an_unknown_precision_is_refused_before_anything_is_read() -> None:
         load_segmenter("absent", precision="int9")
 
 
+@pytest.mark.parametrize(
+    ("known", "exact"),
+    [
+        ({"architecture": "x86_64", "avx512_vnni": False, "avx_vnni": False}, False),
+        ({"architecture": "x86_64", "avx512_vnni": False, "avx_vnni": True}, True),
+        ({"architecture": "x86_64", "avx512_vnni": True, "avx_vnni": False}, True),
+        ({"architecture": "arm64"}, True),
+        ({}, True),
+    ],
+)
+def test_processors_whose_sums_saturate_are_refused(
+    made: Path, monkeypatch: pytest.MonkeyPatch, known: dict[str, Any], exact: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    if exact:
+        load_segmenter(made, precision="int8")
+        return
+    with pytest.raises(LggError, match="--precision int8 needs a processor with VNNI, without which sums"):
+        load_segmenter(made, precision="int8")
+    with pytest.raises(LggError, match="needs a processor with VNNI"):
+        quantize(str(made), made)
+
+
 def test_without_onnxruntime_it_is_said_what_to_install(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(LggError, match=r"onnxruntime is not installed, .*: pip install 'lgg-monai\[int8\]'"):
@@ -203,6 +235,7 @@ def test_a_twin_that_is_made_anew_is_loaded_anew(made: Path) -> None:
     assert int8_file(made / "checkpoints" / "best.pt").resolve() in files_behind([made])
 
 
+@pytest.mark.skipif(not sums_exactly(), reason="this processor has no VNNI")
 @pytest.mark.parametrize("bundle", ["unet", "pspnet"])
 def test_the_shipped_twins_are_those_of_the_shipped_weights(bundle: str, phantom: Path) -> None:
     whole, small = (load_segmenter(bundle, device="cpu", precision=precision) for precision in ("fp32", "int8"))
