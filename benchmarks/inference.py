@@ -80,6 +80,12 @@ class Inference:
             return prepare_network(copy.deepcopy(self.network), channels_last=True, compile=True)
         return self.network
 
+    def precision_of(self, variant: str) -> str:
+        """Return the precision that autocast is given: the bundle's, or what the variant says."""
+        if variant == INT8:
+            return "fp32"
+        return variant.rpartition("precision=")[2] if "precision=" in variant else self.precision
+
     def volumes(self, variant: str) -> Callable[[], float]:
         """Return a function that infers all volumes as the bundle does and returns the seconds."""
         network = self.network_of(variant)
@@ -87,9 +93,9 @@ class Inference:
         if self.device.type == "cpu" and batch > CPU_SLICES:
             raise NotComparedError(f"a CPU infers at most {CPU_SLICES} slices at a time")
         slicewise = HeadInferer(SlicewiseInferer(batch), enabled=variant == "crop")
-        precision = variant.rpartition("precision=")[2] if "precision=" in variant else self.precision
+        precision = self.precision_of(variant)
         require_fast_bfloat16(precision, self.device)
-        inferer = AutocastInferer(self.device, slicewise, "fp32" if variant == INT8 else precision)
+        inferer = AutocastInferer(self.device, slicewise, precision)
 
         @torch.no_grad()
         def run() -> float:
@@ -128,8 +134,7 @@ class Inference:
         """
         network = self.network_of(variant)
         entry = min(self.entries, key=lambda entry: abs(entry["slices"] - TYPICAL_SLICES))
-        precision = "fp32" if variant == INT8 else self.precision
-        inferer = AutocastInferer(self.device, SlicewiseInferer(self.batch), precision)
+        inferer = AutocastInferer(self.device, SlicewiseInferer(self.batch), self.precision_of(variant))
 
         @torch.no_grad()
         def run() -> dict[str, float]:

@@ -75,14 +75,13 @@ def quantize(bundle: str, dataset_dir: Path, checkpoint: Path | None = None) -> 
     patients = _training_patients(weights, find_patients(dataset_dir))
     segmenter = load_segmenter(bundle, [weights], device="cpu", precision="fp32", batch_size=SLICES)
     (network,) = segmenter.networks
-    slices = list(_slices(patients, segmenter.preprocessing))
     batches: list[torch.Tensor] = []
 
     def kept(batch: torch.Tensor) -> torch.Tensor:
         batches.append(batch.contiguous())
         return batch
 
-    for image in slices:  # padded as in prediction
+    for image in _slices(patients, segmenter.preprocessing):  # padded as in prediction
         segmenter.inferer(image, kept)
     content = made("8-bit network", lambda: _quantized(network, batches, weights_digest(weights)))
     write_bytes(int8_file(weights), content)
