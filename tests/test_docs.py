@@ -184,14 +184,17 @@ def test_what_is_said_of_8_bits_is_that_of_the_files() -> None:
                 f"({interval(entry['ci95'], '+')}) | {entry['higher']}, {entry['lower']} | {found['agreement']:.3f}"
             )
             assert f"{what} | {cells} |" in page, cells
-    speed = json.loads((RESULTS / "benchmarks/inference_int8.json").read_text(encoding="utf-8"))
     tables = text("docs/performance/cpu.md").replace("**", "")
-    for way in ("one_patient", "one_patient_int8"):
-        seconds = [speed[bundle][way]["seconds"] for bundle in ("unet", "pspnet")]
-        cells = [f"{part['median']:.2f} s ({interval([part['low'], part['high']], digits=2)})" for part in seconds]
-        assert f"| {' | '.join(cells)} |" in tables
-    medians = [f"{speed[bundle]['one_patient_int8']['seconds']['median']:.2f} s" for bundle in ("unet", "pspnet")]
-    assert f"| {' | '.join(medians)} | [2 cores, Intel](performance/cpu.md#8-bits)" in text("docs/performance.md")
+    for processor, name in (("Intel", "inference_int8"), ("AMD", "inference_int8_amd")):
+        speed = json.loads((RESULTS / f"benchmarks/{name}.json").read_text(encoding="utf-8"))
+        for way in ("one_patient", "one_patient_int8"):
+            seconds = [speed[bundle][way]["seconds"] for bundle in ("unet", "pspnet")]
+            cells = [f"{part['median']:.2f} s ({interval([part['low'], part['high']], digits=2)})" for part in seconds]
+            assert f"| {' | '.join(cells)} |" in tables
+        medians = [f"{speed[bundle]['one_patient_int8']['seconds']['median']:.2f} s" for bundle in ("unet", "pspnet")]
+        assert f"| {' | '.join(medians)} | [2 cores, {processor}](performance/cpu.md#8-bits)" in text(
+            "docs/performance.md"
+        )
 
 
 def test_every_folder_of_results_is_told() -> None:
