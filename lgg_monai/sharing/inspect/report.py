@@ -35,7 +35,7 @@ from lgg_monai.sharing.inspect.scripts import (
     recognised,
     shadowing,
 )
-from lgg_monai.sharing.inspect.weights import grade_weights
+from lgg_monai.sharing.inspect.weights import grade_weights, kept_configs
 
 FORMAT = 1
 VERDICTS = {
@@ -145,6 +145,8 @@ def _inspect(bundle: Bundle) -> Report:
                 findings += grade_logging(member.path, member.read(LARGEST_LOGGING))
             elif holds_weights(member):
                 findings += grade_weights(member, paths)
+                for kept in kept_configs(member):
+                    configs[kept.path] = read_config(kept.read(LARGEST_CONFIG), kept.suffix != ".json")
             else:
                 findings.append(grade_file(member))
         except RefusedError as error:

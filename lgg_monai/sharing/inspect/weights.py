@@ -7,10 +7,13 @@ import json
 import re
 import struct
 import zipfile
+from functools import partial
 from pathlib import PurePosixPath
 from typing import IO
 
 from lgg_monai.sharing.inspect.archive import Member
+from lgg_monai.sharing.inspect.configs import LARGEST_CONFIG
+from lgg_monai.sharing.inspect.files import CONFIGS
 from lgg_monai.sharing.inspect.findings import Finding, Grade, RefusedError, shown
 from lgg_monai.sharing.inspect.onnx_file import grade_onnx
 from lgg_monai.sharing.inspect.pickles import grade_name, pickled_names
@@ -24,6 +27,10 @@ ZIP_MAGIC = b"PK\x03\x04"
 # TorchScript has no operating system, but these operators touch files, and other namespaces need compiled libraries.
 _SCRIPT_FILES = re.compile(r"\b(?:torch|aten)[\s\\]*(?:\.|::)[\s\\]*(?:save|load|from_file|classes)\b")
 _SCRIPT_OPS = re.compile(r"\bops[\s\\]*\.[\s\\]*(\w+)")
+# PyTorch writes one kind of text, no comments, no continued lines, and operators by their whole names. Anything else
+# would be a way to write those above otherwise.
+_SCRIPT_TEXT = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+_SCRIPT_ODD = re.compile(r"""["'#\\]|(?<![\w.])(?:torch|ops)\b(?!\.[A-Za-z_])|(?<![\w.])ops\.\w+\b(?!\.[A-Za-z_])""")
 _SCRIPT_OUTSIDE = {"image", "video_reader", "c10d", "rpc"}  # of torchvision: read and write files; of PyTorch: network
 _SCRIPT_KNOWN = {"aten", "prim", "prims", "quantized", "torchvision", "inductor", "profiler"}
 
@@ -102,7 +109,8 @@ def _archive(member: Member, stream: IO[bytes]) -> list[Finding]:
 def _entries(member: Member, archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> list[Finding]:
     if len({entry.filename.split("/", 1)[0] for entry in entries}) > 1:
         raise RefusedError("a zip that is no PyTorch archive: archives in a bundle are not opened")
-    inner = {entry.filename.split("/", 1)[-1]: entry for entry in entries if not entry.is_dir()}
+    # PyTorch finds them in any case.
+    inner = {entry.filename.split("/", 1)[-1].lower(): entry for entry in entries if not entry.is_dir()}
     torchscript = any(name.startswith("code/") for name in inner)
     if "data.pkl" not in inner:
         raise RefusedError("a zip that is no PyTorch archive: archives in a bundle are not opened")
@@ -127,6 +135,26 @@ def _entries(member: Member, archive: zipfile.ZipFile, entries: list[zipfile.Zip
     return _summary(member, "TorchScript" if torchscript else "PyTorch archive", findings)
 
 
+def kept_configs(member: Member) -> list[Member]:
+    """The configs that TorchScript holds: clients that are given it alone run them."""
+    if member.head(4) != ZIP_MAGIC:
+        return []
+    found = []
+    with member.open() as stream:
+        try:
+            archive = zipfile.ZipFile(stream)
+            for entry in archive.infolist():
+                name = entry.filename.split("/", 1)[-1]
+                if name.lower().startswith("extra/") and PurePosixPath(name).suffix.lower() in CONFIGS:
+                    if entry.file_size > LARGEST_CONFIG:
+                        raise RefusedError(f"{shown(name)} is too large to look through")
+                    content = archive.read(entry)
+                    found.append(Member(f"{member.path}/{name}", len(content), partial(io.BytesIO, content)))
+        except ZIP_ERRORS as error:
+            raise RefusedError(f"not a sound PyTorch archive ({shown(error, 80) or type(error).__name__})") from error
+    return found
+
+
 def _torchscript(path: str, name: str, text: str) -> list[Finding]:
     def finding(found: re.Match[str], grade: Grade, reason: str) -> Finding:
         number = text.count("\n", 0, found.start()) + 1
@@ -137,6 +165,8 @@ def _torchscript(path: str, name: str, text: str) -> list[Finding]:
     findings = [Finding(path, 0, "torchscript", f"{shown(name)}: {lines} lines", E, "code without an operating system")]
     # Over the whole text, as a name may go on in the next line.
     findings += [finding(found, D, "reads or writes files") for found in _SCRIPT_FILES.finditer(text)]
+    rest = _SCRIPT_TEXT.sub(lambda found: "0" * len(found.group()), text)
+    findings += [finding(found, D, "not as PyTorch writes code") for found in _SCRIPT_ODD.finditer(rest)]
     for found in _SCRIPT_OPS.finditer(text):
         library = found.group(1)
         if library in _SCRIPT_OUTSIDE:

@@ -359,6 +359,14 @@ def other_files(touch: str) -> dict[str, Files]:
         "torchscript saves over two lines": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "torch.\\\n    save(")},
         "torchscript writes by torchvision": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "ops.image.write_file(")},
         "torchscript writes by torchvision over two lines": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "ops.\\\n    image.write_file(")},
+        "torchscript saves behind a comment": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "torch. # c\n save(")},
+        "torchscript saves by another variable": {"models/model.ts": _edited(scripted.getvalue(), "  if inplace", "  t = torch\n  _9 = t.save(input, 'x')\n  if inplace")},
+        "torchscript saves by another variable of operators": {"models/model.ts": _edited(scripted.getvalue(), "  if inplace", "  t = ops.aten\n  _9 = t.save(input, \"x\")\n  if inplace")},
+        "torchscript saves by a text": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "getattr(torch, \"s\\141ve\")(")},
+        "torchscript saves in brackets": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "(torch).save(")},
+        "torchscript saves behind a text": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "(\"\"\"\"#\"\"\"\", torch). save(")},
+        "torchscript in capitals": {"models/model.ts": _renamed(_edited(scripted.getvalue(), "torch.relu(", "torch.save("), "code/__torch__/torch/nn/functional.py", "CODE/__torch__/torch/nn/functional.py")},
+        "torchscript holds a config": {"models/model.ts": _edited(scripted.getvalue(), "", "", {"archive/extra/inference.json": json.dumps({"x": f"${touch}"})})},
         "macro that is too long": {"configs/a.json": json.dumps({"x": "%" + ".json" * 200})},
         "module in too many copies": {"configs/a.json": json.dumps({"i": {f"i{n}": "$import torch" for n in range(200)}, **{f"m{n}": "%i" for n in range(200)}, "x": "$@y.nn"})},
         "logging without end": {"configs/logging.conf": "".join(f"[handler_{n}]\nargs=(1,)\n" for n in range(5000))},
@@ -451,8 +459,16 @@ def _edited(data: bytes, old: str, new: str, more: Mapping[str, bytes] | None = 
     source = zipfile.ZipFile(io.BytesIO(data))
     content = {entry.filename: source.read(entry) for entry in source.infolist()}
     if old:
-        content = {name: text.replace(old.encode(), new.encode()) for name, text in content.items()}
+        content = {
+            name: text.replace(old.encode(), new.encode()) if name.endswith(".py") else text
+            for name, text in content.items()
+        }
     return zipped({**content, **(more or {})})
+
+
+def _renamed(data: bytes, old: str, new: str) -> bytes:
+    source = zipfile.ZipFile(io.BytesIO(data))
+    return zipped({entry.filename.replace(old, new): source.read(entry) for entry in source.infolist()})
 
 
 def _objects(one: object) -> bytes:
