@@ -35,8 +35,9 @@ class Member:
 
     @property
     def suffix(self) -> str:
-        """The last suffix in lower case, with its dot."""
-        return PurePosixPath(self.path).suffix.lower()
+        """The last suffix in lower case, with its dot; `.json` has one as well, as MONAI reads a file of this name."""
+        name = PurePosixPath(self.path).name.lower()
+        return PurePosixPath(name).suffix or (name if name.startswith(".") else "")
 
     def head(self, count: int) -> bytes:
         """The first ``count`` bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 REFERENCES = "__local_refs"  # what MONAI replaces `@id` by
 # As monai.bundle.ReferenceResolver and ConfigParser have them.
@@ -42,6 +43,16 @@ def unnumbered(place: str) -> str:
             continue
         return SEPARATOR.join(parts[:count]) or place
     return place
+
+
+def any_index(place: str) -> str:
+    """An id with a star for each index: -1 or +0 is an entry too, and merging moves them."""
+    parts = place.split(SEPARATOR)
+    for count, part in enumerate(parts):
+        with suppress(ValueError):
+            int(part)
+            parts[count] = "*"
+    return SEPARATOR.join(parts)
 
 
 def is_relative(text: str) -> bool:

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePosixPath
 
 from lgg_monai.sharing.inspect import policy
@@ -19,6 +20,7 @@ from lgg_monai.sharing.inspect.references import (
     SEPARATOR,
     absolute,
     and_above,
+    any_index,
     canonical,
     code,
     is_relative,
@@ -33,6 +35,7 @@ from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
 LONGEST_EXPRESSION = 5000  # characters
 LONGEST_MACRO = 500
+METADATA = "_meta_"
 DEFAULT_NAMES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them
 _OLD_REFERENCE = re.compile(r"@(?:\w*)(?:(?:#|::)\w*)*")
 # One power at most, and of less than four digits: MONAI computes it.
@@ -58,13 +61,15 @@ class Context:
     Attributes:
         names: for the expressions.
         paths: of all files in the bundle.
-        texts: every text by its id, of all configs.
+        texts: every text by its id, of all configs, a star for each index.
+        copied: the parts that macros copy: file, or nothing for any, and id.
         odd_keys: keys that are not plain names, by which a relative reference could become code.
     """
 
     names: Names
     paths: set[str]
     texts: dict[str, list[str]] = field(default_factory=dict)
+    copied: set[tuple[str, str]] = field(default_factory=set)
     odd_keys: list[str] = field(default_factory=list)
 
 
@@ -85,20 +90,23 @@ def understand(configs: Mapping[str, Item], resolver: Resolver, paths: set[str],
     modules: set[str] = set()
     macros: list[tuple[str, str]] = []
     for file, root in configs.items():
-        for place in places(file, root):
+        # MONAI puts the file that it takes for the metadata under an id of its own.
+        for place in chain(places(file, root), places(file, root, METADATA)):
             if place.item.kind == "map" and not _is_manifest(file, root):
                 odd = [key.text for key, _ in place.item.pairs if not _plain_key(key.text)]
                 context.odd_keys.extend(odd)
             text = place.item.text if place.item.kind == "text" else ""
             if text:
-                context.texts.setdefault(place.id, []).append(text)
+                context.texts.setdefault(any_index(place.id), []).append(text)
             if text.startswith("$"):
                 statement = _import_of(text[1:])
                 for name, origin in imported(statement) if statement else []:
                     aliases.setdefault(name, set()).add(origin)
                     modules.add(unnumbered(place.id))
             elif text.startswith("%") and len(text) <= LONGEST_MACRO:
-                macros.append((unnumbered(place.id), macro(_absolute(text, place.id))[1]))
+                path, there = macro(_absolute(text, place.id))
+                macros.append((unnumbered(place.id), there))
+                context.copied.add((path, any_index(there)))
     context.names.modules = with_copies(modules, list(dict.fromkeys(macros)))  # a list of copies has one id
     context.names.holders = {above for module in context.names.modules for above in and_above(module)}
     return context
@@ -150,8 +158,10 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
         for one in texts:
             yield Finding(file, one.line, "requires", f"{name}: {shown(one.text)}", E, "graded where it is defined")
     if name == "_mode_":
-        target = place.item.get("_target_")
-        looks_up = target is not None and target.text.split(".")[-1] in policy.LOOKS_UP and value.text != "default"
+        # Another key or file may say what it is of.
+        of = canonical(f"{place.id}{SEPARATOR}{key.text.removeprefix('+')}").removeprefix(SEPARATOR)
+        targets = context.texts.get(any_index(of.removesuffix("_mode_") + "_target_"), [""])
+        looks_up = value.text != "default" and any(one.split(".")[-1] in {"", *policy.LOOKS_UP} for one in targets)
         plain = value.text in ("default", "callable") and not looks_up
         reason = "calls, or hands on what it would call"
         reason = (
@@ -188,7 +198,7 @@ def _target(text: str, context: Context) -> tuple[Grade, str]:
             return E, "graded as the expression that it is"
         return D, "names what it calls only when it runs"
     if text.startswith("@"):
-        found = context.texts.get(normalised(text)[1:], [])
+        found = context.texts.get(any_index(normalised(text)[1:]), [])
         if found and not any(one[:1] in "$@%" for one in found):
             return max(grade_target(one, context.names.resolver) for one in found)
         return D, "names what it calls only when it runs"
@@ -202,6 +212,8 @@ def _text(place: Place, context: Context, about: bool) -> tuple[str, Grade, str]
     text = place.item.text
     if is_relative(text) and context.odd_keys and text[:1] in "$%@":
         return "reference", D, f"relative, in a bundle with the key {shown(context.odd_keys[0], 40)} that it may insert"
+    if is_relative(text) and text[:1] in "$%@" and _is_copied(place, context):
+        return "reference", D, "relative, in a part that a macro copies to where it means something else"
     if text.startswith("$"):
         return _expression(text, place.id, context)
     if text.startswith("%"):
@@ -216,6 +228,11 @@ def _text(place: Place, context: Context, about: bool) -> tuple[str, Grade, str]
     if policy.ADDRESS.fullmatch(text) and not about:
         return "address", N, "an address: something may be fetched from it or sent to it"
     return "", E, ""
+
+
+def _is_copied(place: Place, context: Context) -> bool:
+    around = [any_index(one) for one in and_above(place.id)]
+    return any((file, one) in context.copied for file in ("", place.file) for one in around)
 
 
 def _absolute(text: str, here: str) -> str:

@@ -109,13 +109,16 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
             "x": "$@w[@u + 'globals' + @u][@u + 'builtins' + @u]['op' + 'en']('canary', 'w').close()",
         },
         {"libs": ["$import os"], "m": "%#libs::\u0660", "x": "$@m.mkdir('canary')"},
+        {"f": {"_target_": "LoadImage"}, "f::_mode_": "callable", "x": "$@f('o' + 's.mkdir', path='canary')"},
+        {"a": ["UNet"], "a::-1": "open", "f": {"_target_": "@a::0", "file": "canary", "mode": "w"}, "x": "$@f.close()"},
     ],
 )
 def test_unlikely_tricks_do_run_in_monai(tmp_path: Path, trick: dict[str, object]) -> None:
     """What the inspector goes to lengths for is no fancy: MONAI runs it."""
     report = inspect_bundle(malicious.write(tmp_path / "bundle", {"configs/train.json": json.dumps(trick)}))
     assert caught(report)
-    parser = ConfigParser(trick)
+    parser = ConfigParser()
+    parser.read_config(tmp_path / "bundle/configs/train.json")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in trick:
