@@ -84,7 +84,9 @@ DANGEROUS_ATTRIBUTES = _words("from_file") | _words(
     "hub cpp_extension classes ops package format_map get_field vformat set_trace breakpoint optional_import "
     # read attributes that a text names
     "get_attribute_from_network get_stats get_train_stats get_validation_stats state_dict_user_keys "
-    "ParameterModule register_function _load_global meta_path path_hooks settrace setprofile addaudithook"
+    "ParameterModule register_function _load_global meta_path path_hooks settrace setprofile addaudithook "
+    # set_data of a data set with a cache on disk empties that folder; the others run what a text says
+    "set_data collect_env f2py distutils start_processes timeit"
 )
 DANGEROUS_BEGINNINGS = (
     "exec",

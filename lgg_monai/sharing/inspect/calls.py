@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from lgg_monai.sharing.inspect import policy
 from lgg_monai.sharing.inspect.findings import Grade
-from lgg_monai.sharing.inspect.names import Remark, grade_target, keyword_grade
+from lgg_monai.sharing.inspect.names import Names, Remark, grade_target, keyword_grade
 from lgg_monai.sharing.inspect.policy import D, E, N
 from lgg_monai.sharing.inspect.resolve import Resolver
 
@@ -50,7 +50,14 @@ def call_remarks(name: str, call: ast.Call | None, line: int, resolver: Resolver
             yield Remark(line, name, D, "connects to an address of the bundle's choice")
     if name.startswith(policy.MAY_DOWNLOAD) and any(isinstance(a, ast.Constant) and a.value is True for a in arguments):
         yield Remark(line, name, N, "True by its position, which tells some networks to download weights")
-    if name.split(".")[-1] in policy.LOOKS_UP:
+    last = name.split(".")[-1]
+    if last in policy.DOWNLOADS and not any(word.arg == "pretrained" for word in keywords):
+        yield Remark(line, name, N, f"{name}: downloads weights unless pretrained is false")
+    if last in policy.UNPICKLES_BEHIND and (unpacked or len(arguments) > policy.UNPICKLES_BEHIND[last]):
+        yield Remark(line, name, D, f"{name}: an argument by its position may let it unpickle whatever a file holds")
+    elif last in policy.UNPICKLES_BEHIND and not call:
+        yield Remark(line, name, N, f"{name}: may be called with an argument that lets it unpickle")
+    if last in policy.LOOKS_UP:
         for text in (text for argument in arguments for text in _texts(argument)):
             if text in ALL_BUILTINS or _DOTTED_CALL.fullmatch(text):
                 grade, reason = grade_target(text, resolver)
@@ -68,6 +75,40 @@ def keyword_remarks(call: ast.Call, resolver: Resolver, script: bool) -> Iterato
         yield Remark(line, f"{word.arg}=", *keyword_grade(word.arg, value))
         if word.arg in policy.LOOKED_UP and isinstance(value, str):
             yield Remark(line, f"{word.arg}=", *grade_target(value, resolver))
+
+
+def harmless_types(tree: ast.AST, names: Names) -> set[int]:
+    """Ids of the nodes in a script where the class of a value is only named, shown or compared, and so not called."""
+    own = {"__eq__", "__ne__", "__contains__"}.intersection(names.attributes)  # which would be handed the class
+    found: list[ast.AST] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=inner, attr="__name__" | "__qualname__" | "__module__"):
+                found.append(inner)
+            case ast.FormattedValue(value=inner):
+                found.append(inner)
+            case ast.Compare(left=inner, comparators=others) if not own:
+                found += [inner, *others]
+            case ast.Call(func=ast.Name(id="isinstance" | "issubclass" | "print" | "repr" | "str" as name), args=inner):
+                found += inner if name not in names.local else []
+            case ast.ClassDef(bases=inner, keywords=words):
+                found += [*inner, *(word.value for word in words)]
+            case ast.arg(annotation=inner) | ast.AnnAssign(annotation=inner) if inner is not None:
+                found += ast.walk(inner)
+            case ast.FunctionDef(returns=inner) | ast.AsyncFunctionDef(returns=inner) if inner is not None:
+                found += ast.walk(inner)
+    found += [one for node in found if isinstance(node, ast.Tuple) for one in node.elts]
+    return {id(node) for node in found}
+
+
+def grade_replace(call: ast.Call | None) -> Grade:
+    """Grade a method of that name: a text's has two arguments, a date's has names, and a path's moves a file."""
+    match call:
+        case ast.Call(args=[_, _, *_] as given) if not any(isinstance(one, ast.Starred) for one in given):
+            return E
+        case ast.Call(args=[], keywords=[_, *_] as given) if not {None, "target"}.intersection(w.arg for w in given):
+            return E
+    return D
 
 
 def grade_eval_or_format(call: ast.Call | None) -> Grade:

@@ -10,6 +10,8 @@ from lgg_monai.sharing.inspect.calls import (
     ALL_BUILTINS,
     call_remarks,
     grade_eval_or_format,
+    grade_replace,
+    harmless_types,
     is_made_safe,
     keyword_remarks,
 )
@@ -34,11 +36,13 @@ class CodeGrader:
     def __init__(self, names: Names):
         self.names = names
         self.remarks: list[Remark] = []
+        self._harmless: set[int] = set()  # where a script asks for a class
         self._appended: set[int] = set()  # texts that are put behind others, so that a path in them begins there
 
     def grade(self, tree: ast.AST) -> list[Remark]:
         """Return the remarks on a tree."""
         scope = frozenset(self.names.local)
+        self._harmless = harmless_types(tree, self.names) if self.names.script else set()
         for node in ast.walk(tree):
             if isinstance(node, ast.NamedExpr):
                 name = node.target.id
@@ -128,6 +132,9 @@ class CodeGrader:
         elif _is_special(name) and not (self.names.script and name in attributes.SCRIPT_NAMES):
             # Before the scope: `__builtins__` is no local name though something binds it somewhere.
             self._remark(node, name, D, f"{name} reaches beyond plain computing")
+        elif name == "type" and self.names.script and isinstance(node.ctx, ast.Load):
+            if id(node) not in self._harmless:
+                self._remark(node, name, N if name in scope else D, "hands on what finds the class of any value")
         elif name in scope:
             # A script may call an argument `input`, but `eval` may mean itself elsewhere in it.
             if name in ALL_BUILTINS - attributes.ANY_BUILTINS and not isinstance(node.ctx, ast.Store):
@@ -203,6 +210,8 @@ class CodeGrader:
         grade = attributes.attribute(name)
         if name in ("eval", "format"):
             return grade_eval_or_format(call)
+        if name == "replace":
+            return grade_replace(call)
         if grade == N and name in self.names.attributes:
             return E
         return N if self.names.script and grade == D and private and not special else grade
@@ -222,8 +231,10 @@ class CodeGrader:
         if isinstance(function, ast.Call) and isinstance(function.func, ast.Name) and function.func.id == "type":
             own = isinstance(function.args[0], ast.Name) and function.args[0].id == "self" if function.args else False
             self._remark(node, "type(...)(...)", N if own else D, "calls the class of a value of unknown type")
-        if name == "type" and self.names.script and len(node.args) == 1 and not node.keywords and name not in scope:
-            pass
+        elif name == "type" and self.names.script and len(node.args) == 1 and not node.keywords:
+            own = isinstance(node.args[0], ast.Name) and node.args[0].id in ("self", "cls")
+            if id(node) not in self._harmless:
+                self._remark(node, "type(...)", N if own else D, "hands on the class of a value of unknown type")
         elif name == "vars" or name == "dir":
             self._remark(node, name, D, "reaches every attribute")
         elif isinstance(function, ast.Attribute):

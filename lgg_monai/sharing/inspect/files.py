@@ -153,12 +153,16 @@ def _holds_objects(start: bytes) -> bool:
 
 def is_large_files(path: str) -> bool:
     """Whether a file is MONAI's list of files to fetch."""
-    return PurePosixPath(path).stem.lower() == "large_files"
+    return PurePosixPath(path).name.lower().startswith("large_files")
 
 
 def grade_large_files(path: str, root: Item, paths: set[str]) -> list[Finding]:
     """Grade the files that `monai.bundle download_large_files` would fetch: checked by a hash, and into the bundle."""
-    findings = []
+    findings = [
+        Finding(path, key.line, "download", shown(key.text, 60), D, "changes what is fetched, or where to")
+        for key, _ in root.pairs
+        if key.text.startswith(("+large_files", "large_files:", "large_files#"))
+    ]
     listed = root.get("large_files")
     for entry in listed.items if listed else []:
         values = {name: item.text for name in ("path", "url", "hash_val") if (item := entry.get(name)) is not None}

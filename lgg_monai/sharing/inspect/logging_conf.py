@@ -7,7 +7,7 @@ import configparser
 import re
 
 from lgg_monai.sharing.inspect.findings import Finding, Grade, shown
-from lgg_monai.sharing.inspect.policy import D, E, N
+from lgg_monai.sharing.inspect.policy import CONFIG_FILE, PROGRAM_FILE, D, E, N
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
 _EVALUATED = ("args", "kwargs", "defaults")
@@ -74,6 +74,8 @@ def _literal(value: str, handler: str) -> tuple[Grade, str]:
     if handler.rsplit(".", 1)[-1] in _FILES:
         if any(re.match(r"[/~\\]|[A-Za-z]:", one) or ".." in one for one in texts):
             return D, "writes to a file outside the working directory"
+        if any(PROGRAM_FILE.fullmatch(one) or CONFIG_FILE.fullmatch(one) for one in texts):
+            return D, "writes texts of its choice to a file that a program may read"
         return N, "names a file that is written"
     return E, "literals"
 

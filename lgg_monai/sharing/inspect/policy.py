@@ -40,6 +40,9 @@ RULES: dict[str, Grade] = {
     **_named(N, "monai.networks.nets.resnet", "get_pretrained_resnet_medicalnet"),  # network
     **_named(N, "monai.networks.nets", "torchvision_fc transchex"),  # network, by `weights` or in any case
     **_named(E, "monai.data.decathlon_datalist", "load_decathlon_datalist load_decathlon_properties"),
+    # write texts of the bundle's choice into a file of any name
+    **_named(N, "monai.data.decathlon_datalist", "create_cross_validation_datalist"),
+    **_named(N, "monai.transforms.io", "array.WriteFileMapping dictionary.WriteFileMappingd"),
     **_named(
         E,
         "monai.apps",
@@ -171,6 +174,7 @@ RULES: dict[str, Grade] = {
     # Ignite
     "ignite": N,
     **_named(E, "ignite", "metrics engine exceptions"),
+    **_named(N, "ignite.metrics", "gan"),  # download weights
     **_named(
         N,
         "ignite.handlers",
@@ -262,18 +266,27 @@ ARGUMENTS: dict[str, tuple[object, Grade, str]] = {
     "_debug_": (True, D, "opens the debugger"),
     "pretrained": (True, N, "downloads weights in most networks"),
     "download": (True, N, "goes to the network"),
+    "pretrained_url": (True, N, "goes to the network"),
 }
+# The same by position: classes, and how many arguments may stand in front of it.
+UNPICKLES_BEHIND = {"NumpyReader": 2, "PersistentDataset": 9}
+# Networks that download weights unless `pretrained` says not to.
+DOWNLOADS = {"EfficientNetBN", "EfficientNetBNFeatures", "MILModel"}
 # Strings of these keys are looked up by MONAI as the name of a class and called.
 LOOKED_UP = {"_target_", "reader", "writer", "merger_cls", "workflow_name", "encoder_name"}
 
 # The names of files that no program runs and that one does, for what writes any text into a file.
 PROGRAM_FILE = re.compile(r"(?:.*[/\\])?(?:\.[^/\\]*|[^/\\]*\.(?:pyw?|pth|sh|bat|cmd|ps1|js|conf))", re.IGNORECASE)
 DATA_FILE = re.compile(r"[\w./ -]*\w\.(?:csv|tsv|txt|log|json|nii|gz|dcm|png|jpe?g|tiff?|npy|mha|nrrd|h5|svs|pt|ts)")
-WRITES_TEXT = _words("LogfileHandler ClassificationSaver CSVSaver")
+CONFIG_FILE = re.compile(r".*\.(?:json|ya?ml)", re.IGNORECASE)
+WRITES_TEXT = _words(
+    "LogfileHandler ClassificationSaver CSVSaver WriteFileMapping WriteFileMappingd WriteFileMappingD "
+    "WriteFileMappingDict create_cross_validation_datalist"
+)
 
 # Texts that lead out of the bundle.
-OUTSIDE = re.compile(r"~|(?:/|~|\\\\|[A-Za-z]:[\\/])\S+|(?:\S*[\\/])?\.\.(?:[\\/]\S*)?")
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+OUTSIDE = re.compile(r"(?s)~|(?:/|~|\\\\|[A-Za-z]:[\\/])\S.*|(?:.*[\\/])?\.\.(?:[\\/].*)?")
+ADDRESS = re.compile(r"(?s)[A-Za-z][A-Za-z0-9+.-]*://\S.*")
 # Networks of these packages download weights by an argument that may also be given by its position.
 MAY_DOWNLOAD = ("monai.networks.nets.", "monai.apps.", "monai.bundle.")
 

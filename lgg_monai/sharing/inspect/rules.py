@@ -149,8 +149,11 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
             if one.kind == "text":
                 kind = "target" if name == "_target_" else "name"
                 verdict = _target(one.text, context)
-                if verdict[0] == N and one.text.split(".")[-1] in policy.WRITES_TEXT:
+                last = one.text.split(".")[-1]
+                if verdict[0] == N and last in policy.WRITES_TEXT:
                     verdict = E, "writes into the file that it names, which is graded by itself"
+                if verdict[0] == E and last in policy.DOWNLOADS and place.item.get("pretrained") is None:
+                    verdict = N, "downloads weights unless pretrained is false"
                 yield Finding(file, one.line, kind, f"{name}: {shown(one.text)}", *verdict)
             elif name == "_target_":
                 yield Finding(file, one.line, "target", f"{name}: ({one.kind})", D, "not the name of anything")
@@ -169,13 +172,13 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
         )
         yield Finding(file, value.line, "mode", f"{name}: {shown(value.text)}", E if plain else D, reason)
     checkpoint = name.endswith("_filename")  # as CheckpointSaver has them: what it writes is no text
-    if (
-        (checkpoint or name in ("filename", "mapping_file_path"))
-        and value.kind == "text"
-        and not policy.DATA_FILE.fullmatch(value.text)
-    ):
-        grade = D if policy.PROGRAM_FILE.fullmatch(value.text) else N
-        if not checkpoint or (grade == D and not value.text.lower().endswith(".pth")):
+    if (checkpoint or name in ("filename", "mapping_file_path")) and value.kind == "text":
+        configs = {PurePosixPath(path).name for path in context.paths if policy.CONFIG_FILE.fullmatch(path)}
+        again = re.split(r"[/\\]", value.text)[-1] in configs
+        grade = D if again or policy.PROGRAM_FILE.fullmatch(value.text) else N
+        if (again or not policy.DATA_FILE.fullmatch(value.text)) and (
+            not checkpoint or (grade == D and not value.text.lower().endswith(".pth"))
+        ):
             text = f"{name}: {shown(value.text)}"
             yield Finding(file, value.line, "file", text, grade, "a program may read what it names")
     grade, reason = keyword_grade(name, value.plain())

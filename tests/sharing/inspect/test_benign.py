@@ -298,7 +298,16 @@ def test_differences_from_the_manifest_are_notes(tmp_path: Path, change: object,
         "/home/someone/data",
         "../elsewhere",
         "https://example.org/x",
+        "/home/some one/data",
+        "a b/../../elsewhere",
+        "https://example.org/x y",
         {"_target_": "EfficientNetBN", "pretrained": True},
+        {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0"},
+        "$monai.networks.nets.EfficientNetBN('efficientnet-b0')",
+        "$monai.networks.nets.HoVerNet(pretrained_url='https:' + '//example.org/x')",
+        {"_target_": "ignite.metrics.InceptionScore"},
+        "$monai.transforms.WriteFileMapping('torch.' + 'py')",
+        "$monai.data.create_cross_validation_datalist([], 2, 0, 1, filename='inference.' + 'json')",
         {"_target_": "TorchVisionFCModel", "weights": "DEFAULT"},
         {"_target_": "torch.compile", "model": "@network_def"},
         "$import scipy",
@@ -340,7 +349,11 @@ def test_whole_networks_in_a_pickle_are_a_note(tmp_path: Path) -> None:
 
 
 def test_logs_and_tables_by_plain_names_are_clean(tmp_path: Path) -> None:
-    savers = [{"_target_": "LogfileHandler", "output_dir": "eval"}, {"_target_": "CSVSaver", "filename": "scores.csv"}]
+    savers = [
+        {"_target_": "LogfileHandler", "output_dir": "eval"},
+        {"_target_": "CSVSaver", "filename": "scores.csv"},
+        {"_target_": "WriteFileMapping", "mapping_file_path": "eval/mapping.json"},
+    ]
     root = malicious.write(tmp_path / "bundle", {"configs/a.json": json.dumps({"x": savers})})
     assert odd(inspect_bundle(root)) == []
 
@@ -353,12 +366,17 @@ def test_logs_and_tables_by_plain_names_are_clean(tmp_path: Path) -> None:
         "$list(itertools.chain.from_iterable([[1], [2]])) + [math.pi]",
         "$monai.transforms.LoadImaged('image', reader='itkreader')",
         "$monai.transforms.LoadImage(reader='PILReader')",
+        "$monai.networks.nets.EfficientNetBN('efficientnet-b0', pretrained=False)",
+        "$'a-b'.replace('-', '_') + datetime.datetime.now().replace(microsecond=0).isoformat()",
         "$scripts._scaled(2) + scripts.Net.width",
     ],
 )
 def test_ordinary_expressions_are_clean(tmp_path: Path, expression: str) -> None:
-    config = {"imports": ["$import itertools", "$import math", "$import scripts"], "x": expression}
+    config = {"imports": [f"$import {name}" for name in ("itertools", "math", "datetime", "scripts")], "x": expression}
     scripts = "class Net:\n    width = 3\n\n\ndef _scaled(x):\n    return 2 * x\n"
+    scripts += (
+        "def kind(x: type, y):\n    print(type(x))\n    return f'{type(x).__name__}' if type(x) is type(y) else ''\n"
+    )
     files = {"configs/a.json": json.dumps(config), "scripts/__init__.py": scripts}
     root = malicious.write(tmp_path / "bundle", files)
     assert odd(inspect_bundle(root)) == []
