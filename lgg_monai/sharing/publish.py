@@ -44,6 +44,7 @@ def publish(bundle: Path, repo: str, private: bool = True) -> str:
     """
     if not _REPO.fullmatch(repo):
         raise LggError(f"{repo!r} is no name of a repository: give user/name with --repo")
+    bundle = bundle.resolve()  # which has a name where `.` was given
     if not (bundle / MANIFEST).is_file():
         raise LggError(f"no {MANIFEST} in {bundle}: give the folder that `lgg-monai package` wrote")
     changed = changed_files(bundle)

@@ -146,6 +146,14 @@ def test_a_version_on_the_hub_never_changes(own_bundle: Path, hub: type[Hub]) ->
     assert len(hub.commits) == uploads
 
 
+def test_the_working_directory_may_be_the_bundle(
+    own_bundle: Path, hub: type[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_bundle)
+    publish(Path("."), "a/b")
+    assert "configs/metadata.json" in hub.at("latest_version")
+
+
 def test_what_should_not_be_published_is_refused(own_bundle: Path, hub: type[Hub], tmp_path: Path) -> None:
     with pytest.raises(LggError, match="'lgg' is no name of a repository: give user/name"):
         publish(own_bundle, "lgg")
