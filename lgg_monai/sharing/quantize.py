@@ -68,7 +68,7 @@ def quantize(bundle: str, dataset_dir: Path, checkpoint: Path | None = None) -> 
             raise LggError(message)
     require_runtime()
     if Path(bundle).exists() and trained_config(Path(bundle)) is None:
-        raise LggError(f"{bundle} is a packaged bundle: give the bundle or the run that it was made of")
+        raise LggError(f"{bundle} is no run's folder: give a run or a bundle's name (of a package, what it is of)")
     with resolve(bundle, [checkpoint] if checkpoint else []) as model:
         (weights,) = model.checkpoints
     writable_folder(weights.parent, choose="weights in another folder with --checkpoint")

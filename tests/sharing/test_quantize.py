@@ -225,9 +225,9 @@ def test_other_data_than_the_training_is_refused_before_anything_is_written(tmp_
     assert [file.name for file in (run / "checkpoints").iterdir()] == ["best.pt"]
 
 
-def test_a_packaged_bundle_is_refused(tmp_path: Path, phantom: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, phantom: Path) -> None:
     (tmp_path / "package").mkdir()
-    with pytest.raises(LggError, match="is a packaged bundle: give the bundle or the run that it was made of"):
+    with pytest.raises(LggError, match="is no run's folder: give a run or a bundle's name"):
         quantize(str(tmp_path / "package"), phantom)
 
 
