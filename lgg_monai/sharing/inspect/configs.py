@@ -37,6 +37,7 @@ class Item:
         pairs: of a map: key and value, duplicates included.
         items: of a list.
         notes: what is odd about it: (line, text, whether it is dangerous).
+        shared: whether it is a map or list that stands in several places by YAML's aliases.
     """
 
     line: int
@@ -45,6 +46,7 @@ class Item:
     pairs: list[tuple[Item, Item]] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     notes: list[tuple[int, str, bool]] = field(default_factory=list)
+    shared: bool = False
 
     def get(self, key: str) -> Item | None:
         """The last value of a map under ``key``, which is the one that counts."""
@@ -106,6 +108,7 @@ def _read_yaml(text: str) -> Item:
 
 def _from_node(node: yaml.Node, known: dict[int, Item], merged: list[int], depth: int) -> Item:
     if id(node) in known:
+        known[id(node)].shared = not isinstance(node, yaml.ScalarNode)
         return known[id(node)]
     if depth > DEEPEST:
         raise RefusedError("nested too deeply")

@@ -101,7 +101,7 @@ def holds_weights(member: Member) -> bool:
 
 def grade_place(path: str) -> list[Finding]:
     """Grade where a file lies: folders that programs act upon by themselves, and hidden files."""
-    parts = PurePosixPath(path).parts
+    parts = PurePosixPath(path.lower()).parts
     if ".git" in parts or "__pycache__" in parts:
         return [Finding(path, 0, "file", shown(path), D, "programs run what lies here without being asked")]
     if any(part.startswith(".") for part in parts) and parts[-1] not in _DOCUMENT_NAMES:

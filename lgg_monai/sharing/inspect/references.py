@@ -12,6 +12,7 @@ _REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
 _RELATIVE = re.compile(r"(?:@|%)(?:::)+")
 _FILE = re.compile(r"(.*\.(json|yaml|yml)(?=(?:::.*)|$))", re.IGNORECASE)
 SEPARATOR = "::"
+_RENAMED = {"optional_packages_version": "required_packages_version"}
 MOST_MODULES = 20_000  # ids by which imported modules are followed
 
 
@@ -21,8 +22,9 @@ def normalised(text: str) -> str:
 
 
 def canonical(place: str) -> str:
-    """An id as MONAI looks it up: it strips every part."""
-    return SEPARATOR.join(part.strip() for part in normalised(place).split(SEPARATOR))
+    """An id as MONAI looks it up: it strips every part, and gives one its new name."""
+    parts = [part.strip() for part in normalised(place).split(SEPARATOR)]
+    return SEPARATOR.join(_RENAMED.get(part, part) for part in parts)
 
 
 def and_above(place: str) -> Iterator[str]:

@@ -63,6 +63,7 @@ class Context:
         paths: of all files in the bundle.
         texts: every text by its id, of all configs, a star for each index.
         copied: the parts that macros copy: file, or nothing for any, and id.
+        changes: whether a key changes a part that another key or file has.
         odd_keys: keys that are not plain names, by which a relative reference could become code.
     """
 
@@ -70,6 +71,7 @@ class Context:
     paths: set[str]
     texts: dict[str, list[str]] = field(default_factory=dict)
     copied: set[tuple[str, str]] = field(default_factory=set)
+    changes: bool = False
     odd_keys: list[str] = field(default_factory=list)
 
 
@@ -90,6 +92,7 @@ def understand(configs: Mapping[str, Item], resolver: Resolver, paths: set[str],
     modules: set[str] = set()
     macros: list[tuple[str, str]] = []
     for file, root in configs.items():
+        context.changes |= any(key.text.startswith("+") or SEPARATOR in normalised(key.text) for key, _ in root.pairs)
         # MONAI puts the file that it takes for the metadata under an id of its own.
         for place in chain(places(file, root), places(file, root, METADATA)):
             if place.item.kind == "map" and not _is_manifest(file, root):
@@ -129,6 +132,9 @@ def grade_config(file: str, root: Item, context: Context) -> list[Finding]:
         line = place.item.line
         for noted, text, dangerous in place.item.notes:
             findings.append(Finding(file, noted, "syntax", text, D if dangerous else N, "not needed in a config"))
+        if place.item.shared and context.changes:
+            reason = "other keys may change it in all places where it stands"
+            findings.append(Finding(file, line, "syntax", "alias", D, reason))
         if place.item.kind == "map":
             for key, value in place.item.pairs:
                 findings.extend(_special(file, place, key, value, context))

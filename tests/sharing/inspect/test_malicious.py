@@ -110,6 +110,12 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         },
         {"libs": ["$import os"], "m": "%#libs::\u0660", "x": "$@m.mkdir('canary')"},
         {"f": {"_target_": "LoadImage"}, "f::_mode_": "callable", "x": "$@f('o' + 's.mkdir', path='canary')"},
+        {
+            "required_packages_version": {"t": "UNet"},
+            "optional_packages_version": {"t": "open"},
+            "f": {"_target_": "@required_packages_version::t", "file": "canary", "mode": "w"},
+            "x": "$@f.close()",
+        },
         {"a": ["UNet"], "a::-1": "open", "f": {"_target_": "@a::0", "file": "canary", "mode": "w"}, "x": "$@f.close()"},
     ],
 )
