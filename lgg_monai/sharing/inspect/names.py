@@ -90,8 +90,8 @@ def grade_target(name: str, resolver: Resolver) -> tuple[Grade, str]:
     if policy.SAFE_ALONE.intersection(resolver.definition(one)[0] for one in wanted):
         return D, f"{name}: not with the arguments of a config"
     for one in wanted:
-        origin, after, _ = resolver.definition(one)
-        if not after and resolver.is_module(origin):
+        origin = resolver.definition(one)[0]
+        if resolver.is_module(origin):
             return D, f"{origin}: hands on a module, which hides the names of what is used of it"
     return max(map(resolver.grade, wanted))
 

@@ -266,12 +266,13 @@ ARGUMENTS: dict[str, tuple[object, Grade, str]] = {
     "_debug_": (True, D, "opens the debugger"),
     "pretrained": (True, N, "downloads weights in most networks"),
     "download": (True, N, "goes to the network"),
+    "init_method": (None, D, "connects to an address of the bundle's choice"),
     "pretrained_url": (True, N, "goes to the network"),
 }
 # The same by position: classes, and how many arguments may stand in front of it.
 UNPICKLES_BEHIND = {"NumpyReader": 2, "PersistentDataset": 9}
 # Networks that download weights unless `pretrained` says not to.
-DOWNLOADS = {"EfficientNetBN", "EfficientNetBNFeatures", "MILModel"}
+DOWNLOADS = _words("EfficientNetBN EfficientNetBNFeatures FCN MCFCN MILModel ResNetFeatures TextEncoder")
 # Strings of these keys are looked up by MONAI as the name of a class and called.
 LOOKED_UP = {"_target_", "reader", "writer", "merger_cls", "workflow_name", "encoder_name"}
 

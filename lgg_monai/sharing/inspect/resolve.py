@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lgg_monai.sharing.inspect.attributes import attribute
 from lgg_monai.sharing.inspect.findings import Grade
 from lgg_monai.sharing.inspect.policy import MOVES_DATA, RULES, graded
-from lgg_monai.sharing.inspect.sources import Binding, bindings, installed_bindings, installed_source
+from lgg_monai.sharing.inspect.sources import Binding, bindings, installed_bindings, installed_source, is_compiled
 
 DEEPEST = 12  # imports that lead to imports
 
@@ -109,7 +109,7 @@ class Resolver:
 
     def is_module(self, name: str) -> bool:
         """Whether a name as `definition` returns it is a module and not something in one."""
-        return "." not in name or self._source(name) is not None
+        return "." not in name or self._source(name) is not None or is_compiled(name)
 
     def exported(self, module: str, seen: set[str] | None = None) -> set[str]:
         """The names that a star import of a module of the bundle's own may bind, imported modules among them."""

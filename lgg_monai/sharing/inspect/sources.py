@@ -125,6 +125,17 @@ def installed_source(module: str) -> tuple[str, bool] | None:
 
 
 @lru_cache(maxsize=4096)
+def is_compiled(module: str) -> bool:
+    """Whether a name is that of an installed module without source."""
+    head, *rest = module.split(".")
+    root = package_root(head)
+    if root is None or not rest or not all(part.isidentifier() for part in rest):
+        return False
+    place = root.joinpath(*rest)
+    return any(place.with_name(place.name + suffix).is_file() for suffix in importlib.machinery.EXTENSION_SUFFIXES)
+
+
+@lru_cache(maxsize=4096)
 def installed_bindings(module: str) -> dict[str, Binding]:
     """What the top level of an installed module binds."""
     source = installed_source(module)
