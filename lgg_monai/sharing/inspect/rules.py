@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import PurePosixPath
 
@@ -36,6 +37,7 @@ from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 LONGEST_EXPRESSION = 5000  # characters
 LONGEST_MACRO = 500
 METADATA = "_meta_"
+MOST_TEXTS = 100  # that one id may stand for
 DEFAULT_NAMES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them
 _OLD_REFERENCE = re.compile(r"@(?:\w*)(?:(?:#|::)\w*)*")
 # One power at most, and of less than four digits: MONAI computes it.
@@ -69,9 +71,15 @@ class Context:
 
     names: Names
     paths: set[str]
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, set[str]] = field(default_factory=dict)
     copied: set[tuple[str, str]] = field(default_factory=set)
     changes: bool = False
+
+    @cached_property
+    def configs(self) -> set[str]:
+        """The names of the bundle's configs, without their folders."""
+        return {PurePosixPath(path).name for path in self.paths if policy.CONFIG_FILE.fullmatch(path)}
+
     odd_keys: list[str] = field(default_factory=list)
 
 
@@ -100,7 +108,7 @@ def understand(configs: Mapping[str, Item], resolver: Resolver, paths: set[str],
                 context.odd_keys.extend(odd)
             text = place.item.text if place.item.kind == "text" else ""
             if text:
-                context.texts.setdefault(any_index(place.id), []).append(text)
+                context.texts.setdefault(any_index(place.id), set()).add(text)
             if text.startswith("$"):
                 statement = _import_of(text[1:])
                 for name, origin in imported(statement) if statement else []:
@@ -169,8 +177,9 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
     if name == "_mode_":
         # Another key or file may say what it is of.
         of = canonical(f"{place.id}{SEPARATOR}{key.text.removeprefix('+')}").removeprefix(SEPARATOR)
-        targets = context.texts.get(any_index(of.removesuffix("_mode_") + "_target_"), [""])
-        looks_up = value.text != "default" and any(one.split(".")[-1] in {"", *policy.LOOKS_UP} for one in targets)
+        targets = context.texts.get(any_index(of.removesuffix("_mode_") + "_target_"), {""})
+        known = len(targets) <= MOST_TEXTS and all(one.split(".")[-1] not in {"", *policy.LOOKS_UP} for one in targets)
+        looks_up = value.text != "default" and not known
         plain = value.text in ("default", "callable") and not looks_up
         reason = "calls, or hands on what it would call"
         reason = (
@@ -179,8 +188,7 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
         yield Finding(file, value.line, "mode", f"{name}: {shown(value.text)}", E if plain else D, reason)
     checkpoint = name.endswith("_filename")  # as CheckpointSaver has them: what it writes is no text
     if (checkpoint or name in ("filename", "mapping_file_path")) and value.kind == "text":
-        configs = {PurePosixPath(path).name for path in context.paths if policy.CONFIG_FILE.fullmatch(path)}
-        again = re.split(r"[/\\]", value.text)[-1] in configs
+        again = re.split(r"[/\\]", value.text)[-1] in context.configs
         grade = D if again or policy.PROGRAM_FILE.fullmatch(value.text) else N
         if (again or not policy.DATA_FILE.fullmatch(value.text)) and (
             not checkpoint or (grade == D and not value.text.lower().endswith(".pth"))
@@ -207,8 +215,8 @@ def _target(text: str, context: Context) -> tuple[Grade, str]:
             return E, "graded as the expression that it is"
         return D, "names what it calls only when it runs"
     if text.startswith("@"):
-        found = context.texts.get(any_index(normalised(text)[1:]), [])
-        if found and not any(one[:1] in "$@%" for one in found):
+        found = context.texts.get(any_index(normalised(text)[1:]), set())
+        if 0 < len(found) <= MOST_TEXTS and not any(one[:1] in "$@%" for one in found):
             return max(grade_target(one, context.names.resolver) for one in found)
         return D, "names what it calls only when it runs"
     if text.startswith("%"):
