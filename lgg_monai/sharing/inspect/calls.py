@@ -46,7 +46,7 @@ def call_remarks(name: str, call: ast.Call | None, line: int, resolver: Resolver
         yield Remark(line, name, D, f"{name}: with more than one argument, it reaches what a text names")
     if name.endswith("init_process_group"):
         named = any(word.arg in ("init_method", "store", None) for word in keywords)
-        if len(arguments) > 1 or unpacked or named:
+        if len(arguments) > 1 or unpacked or named or not (call or script):
             yield Remark(line, name, D, "connects to an address of the bundle's choice")
     if name.startswith(policy.MAY_DOWNLOAD) and any(isinstance(a, ast.Constant) and a.value is True for a in arguments):
         yield Remark(line, name, N, "True by its position, which tells some networks to download weights")

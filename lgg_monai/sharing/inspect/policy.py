@@ -285,6 +285,9 @@ WRITES_TEXT = _words(
     "WriteFileMappingDict create_cross_validation_datalist"
 )
 
+# What is graded by the arguments that stand with it, and so cannot be handed on to be called with others.
+DEPENDS = LOOKS_UP | WRITES_TEXT | set(UNPICKLES_BEHIND) | {"init_process_group"}
+
 # Texts that lead out of the bundle.
 OUTSIDE = re.compile(r"(?s)~|(?:/|~|\\\\|[A-Za-z]:[\\/])\S.*|(?:.*[\\/])?\.\.(?:[\\/].*)?")
 ADDRESS = re.compile(r"(?s)[A-Za-z][A-Za-z0-9+.-]*://\S.*")

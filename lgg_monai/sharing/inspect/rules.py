@@ -178,9 +178,8 @@ def _special(file: str, place: Place, key: Item, value: Item, context: Context) 
         # Another key or file may say what it is of.
         of = canonical(f"{place.id}{SEPARATOR}{key.text.removeprefix('+')}").removeprefix(SEPARATOR)
         targets = context.texts.get(any_index(of.removesuffix("_mode_") + "_target_"), {""})
-        known = len(targets) <= MOST_TEXTS and all(one.split(".")[-1] not in {"", *policy.LOOKS_UP} for one in targets)
-        looks_up = value.text != "default" and not known
-        plain = value.text in ("default", "callable") and not looks_up
+        known = len(targets) <= MOST_TEXTS and policy.DEPENDS.isdisjoint(one.split(".")[-1] for one in targets)
+        plain = value.text == "default" or (value.text == "callable" and known and "" not in targets)
         reason = "calls, or hands on what it would call"
         reason = (
             reason if plain else "opens the debugger, is computed, or hands on what calls anything that a text names"

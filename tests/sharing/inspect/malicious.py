@@ -91,6 +91,7 @@ def expressions(touch: str) -> dict[str, object]:
         "looked up by a data set": "$monai.data.ImageDataset(['a.nii'], None, None, None, None, None, True, False, None, 'o' + 's.system', False, False, None, '.', True, 'x')",
         "address by position": "$torch.distributed.init_process_group('gloo', 'tcp://h:1')",
         "address by unpacking": "$torch.distributed.init_process_group(*['gloo', 'tcp://h:1'])",
+        "address by a function that is handed on": "$(lambda f: f('gloo', 'tcp:' + '//h:1'))(torch.distributed.init_process_group)",
         "address by a name of its own": [
             "$from torch.distributed import init_process_group as f",
             "$f('gloo', 'tcp:' + '//h:1')",
@@ -140,6 +141,12 @@ def expressions(touch: str) -> dict[str, object]:
         "sys inside another module": {"libs": ["$import warnings"], "x": "$@value::libs::0.sys.modules['os']"},
         "numpy runs tests": "$np.linalg.test('full', 1, ['--doctest-glob=*.md'])",
         "writes by storage": "$torch.ByteStorage.from_file('out.txt', True, 3)",
+        "log of a later name": {
+            "h": {"_target_": "LogfileHandler", "_mode_": "callable"},
+            "x": "$@value::h('.', 'torch.' + 'py')",
+        },
+        "pickles later": {"_target_": "NumpyReader", "_mode_": "callable"},
+        "address later": {"_target_": "torch.distributed.init_process_group", "_mode_": "callable"},
         "looked up later": {"_target_": "LoadImage", "_mode_": "callable"},
         "type of a class that looks up": "$type(@value)('ev' + 'al')",
         "more than an import": "$import torch; torch.x",
