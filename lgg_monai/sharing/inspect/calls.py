@@ -91,14 +91,25 @@ def harmless_types(tree: ast.AST, names: Names) -> set[int]:
                 found += [inner, *others]
             case ast.Call(func=ast.Name(id="isinstance" | "issubclass" | "print" | "repr" | "str" as name), args=inner):
                 found += inner if name not in names.local else []
-            case ast.ClassDef(bases=inner, keywords=words):
-                found += [*inner, *(word.value for word in words)]
+            case ast.ClassDef(bases=inner):
+                found += [one for one in inner if isinstance(one, ast.Name)]
             case ast.arg(annotation=inner) | ast.AnnAssign(annotation=inner) if inner is not None:
-                found += ast.walk(inner)
+                found += _plain_annotation(inner, names)
             case ast.FunctionDef(returns=inner) | ast.AsyncFunctionDef(returns=inner) if inner is not None:
-                found += ast.walk(inner)
+                found += _plain_annotation(inner, names)
     found += [one for node in found if isinstance(node, ast.Tuple) for one in node.elts]
     return {id(node) for node in found}
+
+
+def _plain_annotation(annotation: ast.expr, names: Names) -> list[ast.AST]:
+    """The nodes of an annotation, unless something of the bundle's own may be handed a part of it."""
+    inside = list(ast.walk(annotation))
+    for node in inside:
+        origins = names.aliases.get(node.id, ()) if isinstance(node, ast.Name) else ()
+        own = (isinstance(node, ast.Name) and node.id in names.local) or any(map(names.resolver.is_own, origins))
+        if not names.lazy and (own or isinstance(node, ast.Call)):
+            return []
+    return inside
 
 
 def grade_replace(call: ast.Call | None) -> Grade:

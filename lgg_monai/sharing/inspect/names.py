@@ -44,6 +44,7 @@ class Names:
         modules: ids of a config at or below which imported modules lie.
         holders: ids above those.
         script: whether the code is a script and not an expression.
+        lazy: whether the script's annotations are not evaluated.
     """
 
     resolver: Resolver
@@ -53,6 +54,7 @@ class Names:
     modules: Collection[str] = field(default_factory=set)
     holders: Collection[str] = field(default_factory=set)
     script: bool = False
+    lazy: bool = False
 
     def reaches_module(self, place: str) -> bool:
         """Whether a reference to an id of a config hands on an imported module, or what holds one."""

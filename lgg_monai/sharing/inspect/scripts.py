@@ -154,7 +154,8 @@ def grade_script(path: str, text: str, resolver: Resolver, attributes: set[str])
             remarks += [Remark(line, code, D, "a class that holds what it imports") for line, code in held]
         elif isinstance(node, ast.FunctionDef) and node.name in _PICKLING:
             remarks.append(Remark(node.lineno, node.name, N, "a special method that runs unseen"))
-    names = Names(resolver, aliases, bound, attributes, script=True)
+    lazy = "__future__.annotations" in aliases.get("annotations", ())
+    names = Names(resolver, aliases, bound, attributes, script=True, lazy=lazy)
     _drop_imports(tree)
     remarks += CodeGrader(names).grade(tree)
     for remark in sorted(set(remarks), key=lambda one: (one.line, one.text)):

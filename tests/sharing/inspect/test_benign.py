@@ -374,10 +374,11 @@ def test_logs_and_tables_by_plain_names_are_clean(tmp_path: Path) -> None:
 )
 def test_ordinary_expressions_are_clean(tmp_path: Path, expression: str) -> None:
     config = {"imports": [f"$import {name}" for name in ("itertools", "math", "datetime", "scripts")], "x": expression}
-    scripts = "class Net:\n    width = 3\n\n\ndef _scaled(x):\n    return 2 * x\n"
-    scripts += (
-        "def kind(x: type, y):\n    print(type(x))\n    return f'{type(x).__name__}' if type(x) is type(y) else ''\n"
+    scripts = (
+        "from __future__ import annotations\n\n\nclass Net:\n    width = 3\n\n\ndef _scaled(x):\n    return 2 * x\n"
     )
+    scripts += "def kind(x: type[Net] | None, y):\n    print(type(x))\n"
+    scripts += "    return f'{type(x).__name__}' if type(x) is type(y) else ''\n"
     files = {"configs/a.json": json.dumps(config), "scripts/__init__.py": scripts}
     root = malicious.write(tmp_path / "bundle", files)
     assert odd(inspect_bundle(root)) == []
