@@ -130,6 +130,9 @@ def _entries(member: Member, archive: zipfile.ZipFile, entries: list[zipfile.Zip
             findings += _torchscript(member.path, name, archive.read(entry).decode("utf-8", "replace"))
         elif name.startswith("extra/"):
             findings.append(Finding(member.path, 0, "torchscript", shown(name), E, "a file that goes with the model"))
+        elif name == "model.json":
+            reason = "TorchScript's oldest format, whose code may lie anywhere in it"
+            findings.append(Finding(member.path, 0, "torchscript", shown(name), D, reason))
         elif not raw:
             findings.append(Finding(member.path, 0, "weights", shown(name), N, "not a part of PyTorch's format"))
     return _summary(member, "TorchScript" if torchscript else "PyTorch archive", findings)

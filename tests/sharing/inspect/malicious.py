@@ -416,6 +416,7 @@ def other_files(touch: str) -> dict[str, Files]:
         "torchscript saves in brackets": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "(torch).save(")},
         "torchscript saves behind a text": {"models/model.ts": _edited(scripted.getvalue(), "torch.relu(", "(\"\"\"\"#\"\"\"\", torch). save(")},
         "torchscript in capitals": {"models/model.ts": _renamed(_edited(scripted.getvalue(), "torch.relu(", "torch.save("), "code/__torch__/torch/nn/functional.py", "CODE/__torch__/torch/nn/functional.py")},
+        "torchscript in the oldest format": {"models/model.ts": _edited(scripted.getvalue(), "", "", {"archive/model.json": "{}"})},
         "torchscript holds a config": {"models/model.ts": _edited(scripted.getvalue(), "", "", {"archive/extra/inference.json": json.dumps({"x": f"${touch}"})})},
         "macro that is too long": {"configs/a.json": json.dumps({"x": "%" + ".json" * 200})},
         "module in too many copies": {"configs/a.json": json.dumps({"i": {f"i{n}": "$import torch" for n in range(200)}, **{f"m{n}": "%i" for n in range(200)}, "x": "$@y.nn"})},
