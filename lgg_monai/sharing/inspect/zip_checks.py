@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import unicodedata
@@ -21,6 +22,8 @@ UNICODE_PATH = 0x7075  # the extra field of another name
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _DATA_DESCRIPTOR = 0x8
+_END = re.compile(rb"PK\x05\x06.{6}(..).{4}(.{4})", re.DOTALL)
+_IN_ZIP64 = 0xFFFFFFFF  # says that the number is in a field of its own
 # What reading a broken zip raises, all of it.
 ZIP_ERRORS: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
@@ -120,7 +123,7 @@ def check_layout(entries: list[zipfile.ZipInfo], stream: IO[bytes], directory: i
         header = stream.read(_LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size:
             raise RefusedError(f"entry {name} lies outside the file")
-        magic, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        magic, _, flags, method, _, _, _, packed, _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
         local = stream.read(name_length)
         if _names_itself_otherwise(stream.read(extra_length)):
             raise RefusedError(f"entry {name} has a second name, which some programs unpack it under")
@@ -129,6 +132,7 @@ def check_layout(entries: list[zipfile.ZipInfo], stream: IO[bytes], directory: i
             magic != b"PK\x03\x04"
             or local.decode(codec, "replace") != entry.orig_filename
             or method != entry.compress_type
+            or packed not in (entry.compress_size, 0 if flags & _DATA_DESCRIPTOR else entry.compress_size, _IN_ZIP64)
         ):
             raise RefusedError(f"entry {name} is described differently in front of its data")
         if entry.header_offset < end:
@@ -141,6 +145,16 @@ def check_layout(entries: list[zipfile.ZipInfo], stream: IO[bytes], directory: i
             end += _descriptor(stream, end)
     if end != directory:
         raise RefusedError("the entries do not fill the zip up to its table of contents")
+    _check_end(len(entries), stream, directory)
+
+
+def _check_end(count: int, stream: IO[bytes], directory: int) -> None:
+    """Refuse a zip that has two tables of contents: programs differ in whether its end or that of zip64 counts."""
+    stream.seek(directory)
+    for total, offset in _END.findall(stream.read()):
+        entries, start = int.from_bytes(total, "little"), int.from_bytes(offset, "little")
+        if entries not in (count, 0xFFFF) or start not in (directory, _IN_ZIP64):
+            raise RefusedError("it has two tables of contents")
 
 
 def _descriptor(stream: IO[bytes], end: int) -> int:

@@ -480,6 +480,8 @@ def zips(touch: str) -> dict[str, bytes]:
         "other local name": bytes(local),
         "prepended": b"#!/bin/sh\n" + good,
         "appended in between": bytes(with_comment).replace(b"PK\x01\x02", b"hidden-PK\x01\x02", 1),
+        "two tables of contents": _two_tables(),
+        "hidden from programs that read on": _shorter(),
         "bzip2": _packed(zipfile.ZIP_BZIP2),
         "lzma": _packed(zipfile.ZIP_LZMA),
         "empty": zipped({}),
@@ -500,6 +502,36 @@ def _doubled(one: str, two: str, first: bytes = b"{}", second: bytes = b"{}") ->
     other = "?" * len(two)
     data = zipped({one: first, other: second})
     return data.replace(other.encode(), two.encode())
+
+
+def _two_tables() -> bytes:
+    """A zip with an end for zip64, which Python goes by, and one that has `unzip` find another file in a document."""
+    hidden = zipped({"b/configs/x.json": "{}"})
+    local = hidden[: hidden.index(b"PK\x01\x02")]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        target.writestr("b/docs/a.txt", local)
+    data = buffer.getvalue()
+    start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    entry = bytearray(hidden[hidden.index(b"PK\x01\x02") : hidden.index(b"PK\x05\x06")])
+    struct.pack_into("<I", entry, 42, data.index(local))
+    table = bytearray(data[start:end]) + entry  # as the comment on its one file
+    struct.pack_into("<H", table, 32, len(entry))
+    record = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, len(table), start)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, start + len(table), 1)
+    other = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, len(entry), start + len(table) - len(entry), 0)
+    return data[:start] + table + record + locator + other
+
+
+def _shorter() -> bytes:
+    """A zip whose document is shorter by what stands in front of it, so that another entry seems to follow."""
+    hidden = zipped({"b/configs/x.json": "{}"})
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        target.writestr("b/docs/a.txt", b"text" + hidden[: hidden.index(b"PK\x01\x02")])
+    data = bytearray(buffer.getvalue())
+    struct.pack_into("<I", data, 18, 4)
+    return bytes(data)
 
 
 def _packed(method: int) -> bytes:
