@@ -69,6 +69,7 @@ def _literal(value: str, handler: str) -> tuple[Grade, str]:
             pending += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.Load)]
         elif isinstance(node, ast.Constant):
             texts += [node.value] if isinstance(node.value, str) else []
+            texts += [node.value.decode("latin-1")] if isinstance(node.value, bytes) else []
         elif ast.unparse(node) not in _STREAMS:
             return D, "evaluated as code: more than literals and the standard streams"
     if handler.rsplit(".", 1)[-1] in _FILES:

@@ -317,6 +317,7 @@ def other_files(touch: str) -> dict[str, Files]:
         "logging eval": {"configs/logging.conf": f"[handler_x]\nclass=eval\nargs=('{touch}',)\n".replace("'" + canary + "'", canary)},
         "logging to a file": {"configs/logging.conf": "[handler_x]\nclass=FileHandler\nargs=('/home/me/.profile', 'a')\n"},
         "logging to a module": {"configs/logging.conf": "[handler_x]\nclass=FileHandler\nargs=('torch.py', 'a')\n"},
+        "logging to a module in bytes": {"configs/logging.conf": "[handler_x]\nclass=FileHandler\nargs=(b'torch.py', 'a')\n"},
         "logging to a config": {"configs/logging.conf": "[handler_x]\nclass=FileHandler\nargs=('configs/train.yaml', 'w')\n"},
         "logging to the network": {"configs/logging.conf": "[handler_x]\nclass=handlers.SocketHandler\nargs=('h', 1)\n"},
         "logging defaults": {"configs/logging.conf": f"[formatter_x]\ndefaults=__import__('os').system('{command}')\n"},
