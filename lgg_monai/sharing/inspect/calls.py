@@ -90,7 +90,7 @@ def harmless_types(tree: ast.AST, names: Names) -> set[int]:
             case ast.Compare(left=inner, comparators=others) if not own:
                 found += [inner, *others]
             case ast.Call(func=ast.Name(id="isinstance" | "issubclass" | "print" | "repr" | "str" as name), args=inner):
-                found += inner if name not in names.local else []
+                found += inner if name not in {*names.local, *names.aliases} else []
             case ast.ClassDef(bases=inner):
                 found += [one for one in inner if isinstance(one, ast.Name)]
             case ast.arg(annotation=inner) | ast.AnnAssign(annotation=inner) if inner is not None:

@@ -231,6 +231,8 @@ class CodeGrader:
         if isinstance(function, ast.Call) and isinstance(function.func, ast.Name) and function.func.id == "type":
             own = isinstance(function.args[0], ast.Name) and function.args[0].id == "self" if function.args else False
             self._remark(node, "type(...)(...)", N if own else D, "calls the class of a value of unknown type")
+        elif name == "type" and self.names.script and len(node.args) == 3 and ast.Starred not in map(type, node.args):
+            pass  # makes a class
         elif name == "type" and self.names.script and len(node.args) == 1 and not node.keywords:
             own = isinstance(node.args[0], ast.Name) and node.args[0].id in ("self", "cls")
             if id(node) not in self._harmless:

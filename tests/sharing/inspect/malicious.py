@@ -347,6 +347,7 @@ def other_files(touch: str) -> dict[str, Files]:
         "script keeps a class": {"scripts/net.py": "import sys\nfile = type(sys.stdout.detach().detach())\nfile('canary', 'w')\n"},
         "script maps to classes": {"scripts/net.py": "import sys\nlist(map(type, [sys.stdout.detach()]))[0]('canary', 'w')\n"},
         "script is handed a class": {"scripts/net.py": "class A:\n    def __eq__(self, other): return other('canary', 'w')\ndef f(x): return A() == type(x)\n"},
+        "script shows a class to another's function": {"scripts/net.py": "from .other import g as print\nprint(type(1))('canary', 'w')\n", "scripts/other.py": "def g(x): return x\n"},
         "script derives from a class": {"scripts/net.py": "import sys\nclass File(type(sys.stdout.detach().detach())): pass\nFile('canary', 'w')\n"},
         "script annotates by a class": {"scripts/net.py": "def g(x): x('canary', 'w')\ndef f(x):\n    class A:\n        a: g(type(x)) = 0\n"},
         "script indexes its own by what finds classes": {"scripts/net.py": "class G:\n    def __getitem__(self, of): of(self.x)('canary', 'w')\ng = G()\na: g[type] = 0\n"},

@@ -378,6 +378,7 @@ def test_ordinary_expressions_are_clean(tmp_path: Path, expression: str) -> None
         "from __future__ import annotations\n\n\nclass Net:\n    width = 3\n\n\ndef _scaled(x):\n    return 2 * x\n"
     )
     scripts += "def kind(x: type[Net] | None, y):\n    print(type(x))\n"
+    scripts += "    Made = type('Made', (Net,), {'width': 4})\n"
     scripts += "    return f'{type(x).__name__}' if type(x) is type(y) else ''\n"
     files = {"configs/a.json": json.dumps(config), "scripts/__init__.py": scripts}
     root = malicious.write(tmp_path / "bundle", files)
