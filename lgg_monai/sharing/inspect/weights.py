@@ -169,7 +169,8 @@ def _torchscript(path: str, name: str, text: str) -> list[Finding]:
     # Over the whole text, as a name may go on in the next line.
     findings += [finding(found, D, "reads or writes files") for found in _SCRIPT_FILES.finditer(text)]
     rest = _SCRIPT_TEXT.sub(lambda found: "0" * len(found.group()), text)
-    findings += [finding(found, D, "not as PyTorch writes code") for found in _SCRIPT_ODD.finditer(rest)]
+    odd = _SCRIPT_ODD.search(rest)  # the first is enough: there may be millions
+    findings += [finding(odd, D, "not as PyTorch writes code")] if odd else []
     for found in _SCRIPT_OPS.finditer(text):
         library = found.group(1)
         if library in _SCRIPT_OUTSIDE:
