@@ -7,6 +7,7 @@ import json
 import re
 import struct
 import zipfile
+from bisect import bisect
 from functools import partial
 from pathlib import PurePosixPath
 from typing import IO
@@ -160,12 +161,13 @@ def kept_configs(member: Member) -> list[Member]:
 
 def _torchscript(path: str, name: str, text: str) -> list[Finding]:
     def finding(found: re.Match[str], grade: Grade, reason: str) -> Finding:
-        number = text.count("\n", 0, found.start()) + 1
+        number = bisect(ends, found.start()) + 1
         where = f"{shown(name)}:{number}: {shown(' '.join(found.group().split()), 80)}"
         return Finding(path, number, "torchscript", where, grade, reason)
 
-    lines = text.count("\n")
-    findings = [Finding(path, 0, "torchscript", f"{shown(name)}: {lines} lines", E, "code without an operating system")]
+    ends = [found.start() for found in re.finditer("\n", text)]
+    lines = f"{shown(name)}: {len(ends)} lines"
+    findings = [Finding(path, 0, "torchscript", lines, E, "code without an operating system")]
     # Over the whole text, as a name may go on in the next line.
     findings += [finding(found, D, "reads or writes files") for found in _SCRIPT_FILES.finditer(text)]
     rest = _SCRIPT_TEXT.sub(lambda found: "0" * len(found.group()), text)

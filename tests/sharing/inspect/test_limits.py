@@ -25,6 +25,9 @@ ENDLESS: dict[str, malicious.Files] = {
         "configs/train.json": json.dumps({"a": {f"i{n}": "$import torch" for n in range(1000)}, "m": ["%a"] * 20_000})
     },
     "a file's name of slashes": {"configs/train.json": json.dumps({"filename": "/" * 300_000})},
+    "TorchScript of many calls": {
+        "models/model.ts": malicious.archive(b"\x80\x02N.", **{"code/a.py": b"torch.save(x)\n" * 200_000})
+    },
     "TorchScript of spaces": {
         "models/model.ts": malicious.archive(b"\x80\x02N.", **{"code/a.py": b"torch" + b" " * 200_000 + b"x"})
     },
