@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from lgg_monai.locks import lock
 logger = logging.getLogger(__name__)
 
 State = Literal["new", "interrupted", "trained", "scored"]
+LISTING = "lgg_monai.data.prepare_datalist"
 LOGGING: str | bool | None = None  # as ConfigWorkflow's: by default the logging.conf beside the bundle
 
 
@@ -107,9 +109,7 @@ def run_fold(
     logger.info("fold %d of %d: %s", fold, plan.folds, state)
     if state == "scored":
         return
-    settings: dict[str, Any] = {**plan.overrides, "fold": fold, "output_dir": str(folder)}
-    if dataset_dir is not None:
-        settings["dataset_dir"] = str(dataset_dir)
+    settings = _settings(plan, output, fold, dataset_dir)
     if state != "new":
         require_same_settings(plan, folder)
     require_same_data(plan, settings, folder)
@@ -117,6 +117,34 @@ def run_fold(
         run_bundle([plan.bundle], "train", settings | {"resume": True})
     scoring = {"subset": "test", "probabilities": keep_probabilities}
     run_bundle([plan.bundle, EVALUATE], "eval", {**settings, **plan.evaluation, **scoring})
+
+
+def require_lists(plan: Plan, output: Path, folds: Iterable[int], dataset_dir: Path | None = None) -> None:
+    """Let the bundle split the patients for every fold that has not begun, before hours of training.
+
+    What one fold is refused for, such as validation patients without tumour or first weights that know its test
+    patients, takes another split or other weights, and so another cross-validation.
+
+    Args:
+        plan: of the cross-validation.
+        output: its folder.
+        folds: that are to be run.
+        dataset_dir: folder of the patients; by default the bundle's.
+
+    Raises:
+        SystemExit: with one line, from the bundle.
+    """
+    for fold in folds:
+        if (fold_folder(output, fold) / RUN).is_file():
+            continue
+        parser = _config(plan, _settings(plan, output, fold, dataset_dir))
+        parser.parse()
+        for number, step in enumerate(parser["initialize"]):  # what needs no patients comes first
+            if re.search(r"engines\.check_(keys|switches|numbers|paths|early_stop)\(", str(step)):
+                parser.get_parsed_content(f"initialize::{number}")
+        if parser["datalist"].get("_target_") == LISTING:
+            parser["datalist#writes"] = False
+            parser.get_parsed_content("datalist")
 
 
 def require_same_settings(plan: Plan, folder: Path) -> None:
@@ -150,9 +178,7 @@ def require_same_data(plan: Plan, settings: Mapping[str, Any], folder: Path) -> 
     began = [path.parent for path in (folder / RUN, *sorted(folder.parent.glob(f"fold_*/{RUN}"))) if path.is_file()]
     if not began:
         return
-    parser = ConfigParser()
-    parser.read_config(plan.bundle)
-    parser.update(pairs=dict(settings))
+    parser = _config(plan, settings)
     dataset_dir, cache_dir = (parser.get_parsed_content(key) for key in ("dataset_dir", "cache_dir"))
     if sound_report(dataset_dir, cache_dir).fingerprint != read_datalist(began[0] / DATALIST).get("fingerprint"):
         message = (
@@ -160,6 +186,19 @@ def require_same_data(plan: Plan, settings: Mapping[str, Any], folder: Path) -> 
             "give the same --dataset_dir, or choose another --output"
         )
         raise LggError(message)
+
+
+def _settings(plan: Plan, output: Path, fold: int, dataset_dir: Path | None) -> dict[str, Any]:
+    """Give a fold's overrides of the bundle's config."""
+    own: dict[str, Any] = {**plan.overrides, "fold": fold, "output_dir": str(fold_folder(output, fold))}
+    return own if dataset_dir is None else own | {"dataset_dir": str(dataset_dir)}
+
+
+def _config(plan: Plan, settings: Mapping[str, Any]) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config(plan.bundle)
+    parser.update(pairs=dict(settings))
+    return parser
 
 
 def run_bundle(configs: list[str], workflow_type: str, overrides: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.analysis.runs import load_run
-from lgg_monai.crossval.folds import claimed, fold_folder, fold_state, forsake_plan, run_fold
+from lgg_monai.crossval.folds import claimed, fold_folder, fold_state, forsake_plan, require_lists, run_fold
 from lgg_monai.crossval.merge import merge_folds
 from lgg_monai.crossval.plan import Plan, adopt_plan, make_plan
 from lgg_monai.data.patients import patient_of, patients_by_name, read_patient
@@ -81,7 +81,9 @@ def cross_validate(
 def _run_folds(
     plan: Plan, output: Path, chosen: Sequence[int], dataset_dir: Path | None, keep_probabilities: bool
 ) -> None:
-    for fold in dict.fromkeys(chosen or range(plan.folds)):
+    folds = list(dict.fromkeys(chosen or range(plan.folds)))
+    require_lists(plan, output, folds, dataset_dir)
+    for fold in folds:
         with claimed(output, fold) as ours:
             if ours:
                 run_fold(plan, output, fold, dataset_dir, keep_probabilities)

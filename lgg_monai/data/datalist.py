@@ -61,6 +61,7 @@ def prepare_datalist(
     cache_dir: str | None = None,
     split: str = FOLDS,
     initial_weights: str | None = None,
+    writes: bool = True,
 ) -> dict[str, Any]:
     """Read and check the data, split it, prove that nothing leaks, and write ``datalist.json`` to the run folder.
 
@@ -78,6 +79,7 @@ def prepare_datalist(
         cache_dir: keeps what was read of each patient; files that have not changed are not read again.
         split: ``folds``, or ``sites``: a fold for each site.
         initial_weights: file of weights that the training begins with, which must not know those it is judged by.
+        writes: False refuses what is wrong, and makes no run folder.
 
     Returns:
         ``training``, ``validation`` and ``test`` entries (``patient``, ``site``, ``image``, ``label``, …) and what is
@@ -91,8 +93,8 @@ def prepare_datalist(
     given = None if datalist is None else _given_parts(Path(datalist))
     if given is None:
         require_split(folds, fold, seed, validation_fraction, split)
-    run_folder = _run_folder(output_dir)
-    report = _read(dataset_dir, cache_dir)
+    run_folder = _run_folder(output_dir) if writes else Path(output_dir)
+    report = _read(dataset_dir, cache_dir) if writes else sound_report(dataset_dir, cache_dir)
     parts = given or split_patients(report.patients, folds, fold, seed, validation_fraction, split)
     for names in parts.values():
         _entries(names, report)
@@ -121,6 +123,8 @@ def prepare_datalist(
         require_unseen(content, Path(str(initial_weights)))
         content[BEFORE] = seen_before(Path(str(initial_weights)))
         content[WEIGHTS] = digest_of(initial_weights)
+    if not writes:
+        return content
     there = (run_folder / DATALIST).is_file()
     if resume and there:
         _require_same(read_datalist(run_folder / DATALIST), content, run_folder)

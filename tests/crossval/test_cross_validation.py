@@ -515,6 +515,26 @@ def test_settings_that_training_refuses_leave_nothing_behind(existing: bool, pha
     assert run(phantom, output, 0, overrides=[*TINY, "--learning_rate", "1.0e-3"]) == (None, [1])
 
 
+def test_what_a_later_fold_is_refused_for_is_told_before_the_first_trains(
+    finished: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first fold was trained for nothing: other weights, or another split, are another cross-validation."""
+    learnt_by_first, tested_in_second = (
+        {entry["patient"] for entry in read(finished / f"fold_{fold}" / "datalist.json")[part]}
+        for fold, part in ((0, "training"), (1, "test"))
+    )
+    known = min(learnt_by_first & tested_in_second)
+    weights = tmp_path / "weights" / "model.pt"
+    weights.parent.mkdir()
+    shutil.copy(finished / "fold_0" / "checkpoints" / "best.pt", weights)
+    datalist = {"training": [{"patient": known}], "validation": [], "test": []}
+    (weights.parent / "datalist.json").write_text(json.dumps(datalist))
+    monkeypatch.setattr(folds_module, "run_bundle", lambda *_: pytest.fail("trained"))
+    with pytest.raises(SystemExit, match=f"test patient {known} .* is known to"):
+        run(phantom, tmp_path / "cv", overrides=[*TINY, "--initial_weights", str(weights)])
+    assert not list((tmp_path / "cv").glob("[!c]*"))  # nothing but the cache
+
+
 def test_a_plan_that_another_process_goes_by_stays(phantom: Path, tmp_path: Path) -> None:
     def refused() -> None:
         with pytest.raises(SystemExit, match="learning_rate"):
