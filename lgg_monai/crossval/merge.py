@@ -16,7 +16,7 @@ from lgg_monai.crossval.folds import fold_folder, require_same_settings
 from lgg_monai.crossval.plan import Plan
 from lgg_monai.data.seen import identities, seen_as
 from lgg_monai.engines.checkpoints import BEST
-from lgg_monai.engines.settings import FIRST_WEIGHTS, different_settings, shared_settings
+from lgg_monai.engines.settings import different_settings, shared_settings
 from lgg_monai.engines.summary import METRICS, summarise, write_patients_csv
 from lgg_monai.errors import LggError
 from lgg_monai.files import write_json
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 PATIENTS = "patients.csv"
+SCORED_WITH = {"network_def", "preprocessing", "postprocessing"}
+"""What training and evaluation share, and scores depend on."""
 # The headline metrics of the worst patients' list, and what tells why they are the worst.
 TOLD = ("volume_dice", "hd95_px", "sensitivity", "precision", "false_positive_slice_count", "tumour_voxels")
 
@@ -94,13 +96,15 @@ def _require_sound(plan: Plan, fold: int, run: Run, first: Run) -> None:
         )
         raise LggError(message)
     ways = [own.evaluation.get("config") or {} for own in (first, run)]
-    # The weights that the training began with were compared by their content.
-    by_purpose = {"checkpoint", "pictures", "probabilities", "subset", FIRST_WEIGHTS}
-    differences = set(different_settings(*map(shared_settings, ways))) - by_purpose
+    # A fold may have been scored by itself since, without repeating what matters to its training alone.
+    of_training = plan.settings.keys() - SCORED_WITH
+    by_purpose = {"checkpoint", "pictures", "probabilities", "subset"}
+    differences = set(different_settings(*map(shared_settings, ways))) - of_training - by_purpose
     if differences:
         message = (
-            f"{run.folder} was scored with other settings ({', '.join(sorted(differences)[:5])}) than {first.folder}: "
-            "remove its evaluation folder and run the cross-validation again"
+            f"{first.folder} and {run.folder} were scored with different settings "
+            f"({', '.join(sorted(differences)[:5])}): remove the evaluation folders of both, "
+            "and run the cross-validation again"
         )
         raise LggError(message)
 

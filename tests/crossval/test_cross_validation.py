@@ -299,7 +299,7 @@ def learnt_another_scan(content: Any) -> None:
         ("datalist.json", lambda content: content.update(seen_before={"training": content["test"][:1]}), "took part"),
         ("datalist.json", learnt(name="another", fingerprint="another"), "patient another is tested in no fold"),
         ("evaluation/summary.json", lambda content: content.update(checkpoint="models/all.pt"), "not its own best.pt"),
-        ("evaluation/summary.json", lambda content: content["config"].update(tta=True), "other settings (tta)"),
+        ("evaluation/summary.json", lambda content: content["config"].update(tta=True), "different settings (tta)"),
         ("evaluation/summary.json", lambda content: content.update(evaluated="2000"), "older than the end"),
     ],
 )  # fmt: skip
@@ -311,6 +311,19 @@ def test_folds_that_do_not_belong_together_are_not_merged(
     plan = make_plan("plain_unet", FOLDS, dataset_dir=phantom, tokens=TINY)
     assert message in refusal(lambda: merge_folds(plan, own))
     assert not (own / "summary.json").exists()
+
+
+def test_a_fold_that_was_scored_by_itself_since_is_merged(own: Path, phantom: Path) -> None:
+    """As docs/evaluation.md scores a run: without what matters to its training alone. It was refused."""
+    before = read(own / "summary.json")
+    network = ["--network_def#channels", "[4,8]", "--network_def#strides", "[2]"]
+    overrides = parse_overrides([*network, "--device", "cpu", "--precision", "fp32"])
+    where = {"dataset_dir": str(phantom), "output_dir": str(own / "fold_0")}
+    folds_module.run_bundle(["bundles/plain_unet.yaml", "configs/evaluate.yaml"], "eval", overrides | where)
+    assert read(own / "fold_0/evaluation/summary.json")["config"]["slices_per_epoch"] is None
+    summary, _ = run(phantom, own)
+    assert summary is not None
+    assert summary["volume_dice"] == before["volume_dice"]
 
 
 def test_folds_made_by_other_versions_are_merged_and_told_of(
