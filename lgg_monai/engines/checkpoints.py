@@ -102,8 +102,8 @@ def default_checkpoint(output_dir: str, bundle_root: str) -> str:
     last = trained.with_name(LAST)
     if last.is_file():
         message = (
-            f"the run in {output_dir} has no {BEST}, as no epoch of it gave a validation score: resume it, or with a "
-            f"smaller --val_interval, or name its last weights with --checkpoint {last}"
+            f"the run in {output_dir} has no {BEST}, as no epoch of it gave a validation score: resume it, after its "
+            f"last epoch with more --max_epochs and --val_interval 1, or name its last weights with --checkpoint {last}"
         )
         raise LggError(message)
     if not shipped.is_file():
