@@ -96,6 +96,8 @@ def load_segmenter(
             checkpoints with several; ``int8`` on another device than a CPU, or without such networks.
     """
     bundles = [bundle] if isinstance(bundle, str | Path) else list(bundle)
+    if not bundles:
+        raise LggError("no bundle is given: give one, such as unet, or several")
     if len(bundles) > 1 and checkpoints:
         raise LggError(f"--checkpoint is given with {len(bundles)} bundles: give one bundle with it")
     twice = next((own for number, own in enumerate(bundles) if own in bundles[:number]), None)
@@ -136,7 +138,7 @@ def _network(model: Model, checkpoint: Path, device: torch.device, int8: bool) -
     if int8:
         network = Int8Network(checkpoint, model.name)
     else:
-        network = build_network(model.network_def, model.name)
+        network = build_network(model.network_def, model.name).float()  # whatever the caller's default type is
         # Unwrapped, a mistake is an exception rather than the end of the program.
         inspect.unwrap(load_weights)(network, str(checkpoint))
         network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -86,7 +86,7 @@ def require_one_logit(network: torch.nn.Module, network_def: dict[str, Any], nam
     side = 4 * divisor(network_def)
     try:
         with torch.inference_mode():
-            output = network(torch.zeros(1, len(SEQUENCES), side, side, device=device))
+            output = network(torch.zeros(1, len(SEQUENCES), side, side, dtype=torch.float32, device=device))
         output = output[0] if isinstance(output, list | tuple) else output
         fits = tuple(output.shape) == (1, 1, side, side)
     except (RuntimeError, ValueError, TypeError, IndexError):

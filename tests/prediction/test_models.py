@@ -401,3 +401,22 @@ def test_python_notices_files_that_were_replaced(
     packaged(tmp_path / "elsewhere" / "folder", weights)
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert loaded("folder")  # another one of the same name
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_callers_default_type_changes_nothing(tmp_path: Path, weights: Path, dtype: torch.dtype) -> None:
+    """In a notebook with doubles networks ended with a traceback; with halves their weights were rounded."""
+    image = np.random.default_rng(0).normal(size=(3, 16, 16, 2)).astype(np.float32)
+    bundle = packaged(tmp_path / "p", weights)
+    expected = segment(image, bundle=bundle, device="cpu", precision="fp32")
+    try:
+        torch.set_default_dtype(dtype)
+        found = segment(image, segmenter=load_segmenter(bundle, device="cpu", precision="fp32"))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(found.probability, expected.probability)
+
+
+def test_no_bundle_is_refused() -> None:
+    with pytest.raises(LggError, match="no bundle is given"):
+        load_segmenter([])
