@@ -38,6 +38,7 @@ _MASK = re.compile(
     r"(mask|seg|roi)\d*|masks|maske|dseg|segm|label|labels|segment(ations?|ierung)|gt|truth|groundtruth|manual"
     r"|(lesion|tumou?r)(mask)?|annotation|glistrboost|manuallycorrected"
 )
+_FINDING = re.compile(r"lesion|tumou?r")
 _ORGAN = re.compile(r"brain|head|skull|wm|gm|csf|tissue|ventricles?|parenchyma|bet")
 _BESIDE = re.compile(
     r"ax|axial|tra|transversal|sag|sagittal|cor|coronal|3d|2d|dark|fluid|space|tse|fse|mri|mr|image|img"
@@ -120,6 +121,12 @@ def parse(name: str) -> FileName:
 def parse_folder(name: str) -> FileName:
     """Tell role and patient from a folder's name such as ``4_FLAIR``, ``masks`` or ``P01_T1ce``."""
     return parse(_NUMBER.sub("", name))
+
+
+def is_of_masks(folder: str) -> bool:
+    """Tell by its name alone whether a folder holds masks; ``tumour`` and ``lesion`` may be what its scans show."""
+    parsed = parse_folder(folder)
+    return parsed.role == "mask" and not parsed.patient and not _FINDING.fullmatch(folder.lower())
 
 
 def folder_name(folder: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lgg_monai.data.channels import DATASET_JSON
-from lgg_monai.data.file_names import is_nifti, parse, safe_name
+from lgg_monai.data.file_names import is_nifti, is_of_masks, parse, safe_name
 from lgg_monai.data.patients import Patient, read_patient
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.scan import Scan, ScanSource, refused
@@ -190,9 +190,13 @@ class _Search:
             labels = folder.name.lower().startswith("labels")
             homes |= homes_within(folder, folders, homes.get(folder))
             if not labels or folder in homes:
-                files[homes.get(folder, (folder, folder))] += [
-                    folder / file for file in sorted(names) if is_nifti(file)
-                ]
+                own = [folder / file for file in sorted(names) if is_nifti(file)]
+                if folder not in homes and any(map(is_of_masks, folder.relative_to(root).parts)):
+                    # Their names may be those of the scans, images/p1 and masks/p1, and then say nothing of masks.
+                    masks = [path for path in own if parse(path.name).role == "unknown"]
+                    self.left += masks
+                    own = [path for path in own if path not in masks]
+                files[homes.get(folder, (folder, folder))] += own
             where = f" in {folder.name}, a folder of masks" if labels else ""
             self.others.update(f"{_suffix(file)}{where}" for file in names if not file.startswith("."))
         for (home, called), within in files.items():
@@ -217,7 +221,8 @@ class _Search:
             seen = ", ".join(f"{count} {suffix}" for suffix, count in self.others.most_common(4))
             return f"(files: {seen or 'none'}): expected NIfTI (.nii, .nii.gz), DICOM, or folders of <patient>_<n>.tif"
         first, count = self.left[0].name, len(self.left)
-        looks = "a mask" if parse(first).role == "mask" else "another sequence than FLAIR or T1"
+        is_mask = parse(first).role in ("mask", "unknown")  # the latter in a folder of masks
+        looks = "a mask" if is_mask else "another sequence than FLAIR or T1"
         such = f"{first} is" if count == 1 else f"of {count} NIfTI files none is FLAIR: {first} is"
         return f"({such} {looks} by its name): if it is FLAIR, name it with --flair"
 

@@ -839,3 +839,21 @@ def test_lengths_are_millimetres_only_where_the_file_says_so(
     scan = find_scans([tmp_path])[0].load()
     assert scan.spacing_known is known
     assert note in "; ".join(scan.warnings)
+
+
+def test_masks_in_a_folder_of_masks_are_no_scans(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They were segmented as FLAIR, and the scans called after their folder, as each name was there twice."""
+    for path in ("images/p1.nii.gz", "masks/p1.nii.gz", "Segmentations/new/p1.nii.gz", "tumour/p2.nii.gz"):
+        save(tmp_path / "in" / path, blob()[1])
+    assert [source.name for source in find_scans([tmp_path / "in"])] == ["p1", "p2"]  # with tumours, not of them
+    assert "left out: 2 NIfTI files" in caplog.text
+    # Scans that the user names, and those that say what they are, lie there for another reason.
+    assert [source.name for source in find_scans([tmp_path / "in" / "masks"])] == ["p1"]
+    save(tmp_path / "other" / "seg" / "p3_flair.nii.gz", blob()[1])
+    assert [source.name for source in find_scans([tmp_path / "other"])] == ["p3"]
+
+
+def test_a_folder_without_scans_but_masks_says_so(tmp_path: Path) -> None:
+    save(tmp_path / "masks" / "p1.nii.gz", blob()[1])
+    with pytest.raises(LggError, match=r"p1\.nii\.gz is a mask by its name"):
+        find_scans([tmp_path])
