@@ -15,7 +15,8 @@ from lgg_monai.data.spacing import PIXEL_MM, THICK_MM, Spacing, is_as_trained, t
 from lgg_monai.errors import LggError
 
 LARGEST_UNSCALED, UNKNOWN_COLUMNS = 320, 256
-LARGEST_SLICE_MM = 1000.0
+SLICE_MM = (5.0, 1000.0)
+"""Between which the longer side of a slice lies, be it of a crop or of a phantom; metres by mistake do not."""
 OBLIQUE_DEGREES = 25.0
 _LPS = orientations.axcodes2ornt(NETWORK_AXES)
 
@@ -90,8 +91,8 @@ def place(shape: tuple[int, ...], affine: np.ndarray, spacing_known: bool = True
     notes = []
     if spacing_known:
         _refuse_thick((x, y, z))
-        if max(columns * x, rows * y) > LARGEST_SLICE_MM:
-            message = f"slices of {columns * x:.0f} x {rows * y:.0f} mm by the affine: correct the file's spacing"
+        if not SLICE_MM[0] <= max(columns * x, rows * y) <= SLICE_MM[1]:
+            message = f"slices of {columns * x:.6g} x {rows * y:.6g} mm by the affine: correct the file's spacing"
             raise LggError(message)
         tilt = float(np.degrees(obliquity(affine)).max())
         if tilt > OBLIQUE_DEGREES:

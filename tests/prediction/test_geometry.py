@@ -145,9 +145,11 @@ def test_oblique_slices_are_noted() -> None:
     assert any("oblique" in note for note in place((8, 8, 8), tilted(LPS, 40)).notes)
 
 
-def test_absurd_spacing_is_refused() -> None:
-    with pytest.raises(LggError, match="correct the file's spacing"):
-        place((256, 256, 20), affine((-90, 0, 0), (0, -90, 0), (0, 0, 500)))
+@pytest.mark.parametrize(("scale", "shown"), [(100, "24064 x 24064 mm"), (0.001, "0.24064 x 0.24064 mm")])
+def test_absurd_spacing_is_refused(scale: float, shown: str) -> None:
+    """Of metres taken for millimetres, slices shrank to a pixel for the network, which outlined all of them."""
+    with pytest.raises(LggError, match=rf"{shown} by the affine: correct the file's spacing"):
+        place((256, 256, 20), affine((-0.94 * scale, 0, 0), (0, -0.94 * scale, 0), (0, 0, 5 * scale)))
 
 
 def test_mirrored_predictions_are_averaged_and_symmetric() -> None:
