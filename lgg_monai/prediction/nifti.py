@@ -15,7 +15,15 @@ from lgg_monai.data.scan import Scan
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing
-from lgg_monai.prediction.nifti_volume import Volume, read_volume, require_affine, spacing, three_d, volume_of
+from lgg_monai.prediction.nifti_volume import (
+    Volume,
+    read_volume,
+    require_affine,
+    spacing,
+    three_d,
+    two_orientations,
+    volume_of,
+)
 
 COVERED = 0.9
 """Part of FLAIR's volume that another sequence should cover."""
@@ -160,5 +168,6 @@ def write_volume(path: Path, array: np.ndarray, scan: Scan) -> None:
 def _scan(name: str, image: np.ndarray, flair: Volume, missing: tuple[str, ...], notes: list[str]) -> Scan:
     require_affine(flair)
     known, problem = spacing(flair)
-    notes = [*notes, *flair.warnings, *([problem] if problem else [])]
+    problems = (problem, two_orientations(flair))
+    notes = [*notes, *flair.warnings, *(problem for problem in problems if problem)]
     return Scan(name, image, flair.affine, known, missing, notes, NiftiSource(flair.header))

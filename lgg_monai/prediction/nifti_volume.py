@@ -123,6 +123,19 @@ def spacing(volume: Volume) -> tuple[bool, str]:
     return True, ""
 
 
+def two_orientations(volume: Volume) -> str:
+    """Warn of a header whose qform and sform point the axes elsewhere: programs then differ on which side is left."""
+    header = volume.header
+    if not (header["sform_code"] and header["qform_code"]):
+        return ""
+    try:
+        other = "".join(map(str, nibabel.aff2axcodes(header.get_qform())))
+    except nibabel.spatialimages.HeaderDataError:  # a quaternion that is none; the sform is taken anyway
+        return ""
+    axes = "".join(map(str, nibabel.aff2axcodes(volume.affine)))
+    return "" if axes == other else f"axes are {axes} by the header's sform, which is taken, but {other} by its qform"
+
+
 def _open(path: Path) -> Any:
     if not path.is_file():
         what = "a broken link" if path.is_symlink() else "missing"

@@ -841,6 +841,26 @@ def test_lengths_are_millimetres_only_where_the_file_says_so(
     assert note in "; ".join(scan.warnings)
 
 
+@pytest.mark.parametrize(
+    ("qform", "note"),
+    [
+        (np.diag([-1, 1, 1, 1]) @ LPS, "by the header's sform, which is taken, but"),
+        (np.diag([1, 1, 1.3, 1]) @ LPS, ""),  # as registration leaves it
+        (None, ""),
+    ],
+)
+def test_a_header_of_two_orientations_is_warned_of(tmp_path: Path, qform: np.ndarray | None, note: str) -> None:
+    """Of two that mirror each other one side was taken for left, in silence."""
+    picture = nibabel.Nifti1Image(blob()[1], LPS)
+    picture.set_sform(LPS, code="scanner")
+    picture.set_qform(qform, code="scanner" if qform is not None else "unknown")
+    nibabel.save(picture, tmp_path / "p_flair.nii.gz")
+    scan = find_scans([tmp_path])[0].load()
+    assert np.allclose(scan.affine, LPS)
+    told = [warning for warning in scan.warnings if "sform" in warning]
+    assert told == ([f"axes are LPS {note} RPS by its qform"] if note else [])
+
+
 def test_masks_in_a_folder_of_masks_are_no_scans(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """They were segmented as FLAIR, and the scans called after their folder, as each name was there twice."""
     for path in ("images/p1.nii.gz", "masks/p1.nii.gz", "Segmentations/new/p1.nii.gz", "tumour/p2.nii.gz"):
