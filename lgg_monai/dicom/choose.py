@@ -8,6 +8,7 @@ from typing import Any
 
 from lgg_monai.dicom.geometry import plane, series_grid
 from lgg_monai.dicom.headers import Series
+from lgg_monai.dicom.identity import are_several
 from lgg_monai.dicom.sequences import Kind, is_enhanced, kind_of
 from lgg_monai.dicom.tags import text, values
 from lgg_monai.errors import LggError
@@ -48,7 +49,7 @@ def select(study: list[Series], choices: Mapping[str, str]) -> Selection:
         choices: the user's, by sequence; where none of the study's series matches, the rules choose.
 
     Raises:
-        LggError: there is no FLAIR, or a choice cannot be followed.
+        LggError: there is no FLAIR, or that of several patients, or a choice cannot be followed.
     """
     kinds = {series.uid: kind_of(series) for series in study}
     selection = Selection({})
@@ -81,6 +82,11 @@ def _choose(
         return None
     ranks = {series.uid: _rank(series, selection.series.get("flair")) for series in candidates}
     candidates.sort(key=lambda series: tuple(ranks[series.uid].values()), reverse=True)
+    sound = [series for series in candidates if ranks[series.uid]["a regular volume"]]
+    if sequence == "flair" and sound and are_several(person for series in sound for person in series.people):
+        titles = ", ".join(series.title for series in sound)
+        advice = "separate the patients' files, or choose one with --series flair=NUMBER"
+        raise LggError(f"FLAIR of more than one patient in one study ({titles}): {advice}")
     best, others = candidates[0], candidates[1:]
     if sequence != "flair":
         problem = _problem(best)

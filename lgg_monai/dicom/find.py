@@ -79,22 +79,18 @@ def _study_source(
     from pydicom.uid import MRImageStorage
 
     from lgg_monai.dicom.choose import select
-    from lgg_monai.dicom.identity import pseudonym, same_person
+    from lgg_monai.dicom.identity import same_person
     from lgg_monai.dicom.load import load_scan
     from lgg_monai.dicom.tags import text
 
     # An earlier run's SEG last, as it names its study in place of the patient.
     study = sorted(study, key=lambda one: text(one.header, "Modality").upper() == "SEG")
-    first = study[0]
-    name = pseudonym(first.study)
-    if keep_identity and first.patient_id:
-        # A patient may come with several studies, now or in a later run, so the study stays in the name.
-        patient = re.sub(r"[^\w.-]+", "_", first.patient_id).strip("._")[:64]
-        name = f"{patient or 'patient'}-{name.removeprefix('study-')}"
+    name = _name(study[0], keep_identity)
     try:
         selection = select(study, choices)
     except LggError as error:
         return refused(_folder(study, keep_identity), str(error), name, "dicom")
+    name = _name(selection.series["flair"], keep_identity)  # as a study may hold series under another number
     folders = {frame.path.parent for one in study for frame in one.frames}
     damaged = sum(file.parent in folders for file in unreadable)
     if damaged:
@@ -114,6 +110,17 @@ def _study_source(
     roles = repr({sequence: one.uid for sequence, one in sorted(selection.series.items())})
     person = same_person(flair.patient_id, flair.people)
     return ScanSource(name, "dicom", path, load, files=tuple(sorted(files)), roles=roles, seg=seg, person=person)
+
+
+def _name(series: Series, keep_identity: bool) -> str:
+    from lgg_monai.dicom.identity import pseudonym
+
+    name = pseudonym(series.study)
+    if keep_identity and series.patient_id:
+        # A patient may come with several studies, now or in a later run, so the study stays in the name.
+        patient = re.sub(r"[^\w.-]+", "_", series.patient_id).strip("._")[:64]
+        name = f"{patient or 'patient'}-{name.removeprefix('study-')}"
+    return name
 
 
 def _folder(series: list[Series], keep_identity: bool) -> Path:

@@ -111,6 +111,19 @@ def test_t1_of_another_patient_in_the_same_study(flair: list[Path], tmp_path: Pa
     assert refusal(tmp_path).startswith("series of more than one patient in one study (")
 
 
+def test_flair_of_another_patient_in_the_same_study(flair: list[Path], tmp_path: Path) -> None:
+    """The one with more slices was taken, and with identity kept its mask named after the other patient."""
+    folder = tmp_path / "other"
+    synthesise_series(folder, some_volume().repeat(2, axis=2), AXIAL, "AX FLAIR", 6, PatientID="OTHER")
+    assert refusal(tmp_path).startswith(
+        'FLAIR of more than one patient in one study (series 6 "AX FLAIR", series 5 "AX FLAIR"): separate'
+    )
+    for number, patient in (("5", "HOSP-4711"), ("6", "OTHER")):
+        (source,) = find_dicom([tmp_path], {"flair": number}, keep_identity=True)
+        assert source.name.startswith(f"{patient}-")
+        source.load()
+
+
 @pytest.mark.parametrize(
     "tags",
     [
