@@ -13,7 +13,7 @@ from lgg_monai.transforms.intensity import (
 )
 from lgg_monai.transforms.main_output import MainOutputd
 from lgg_monai.transforms.mixing import RandomCarveMix
-from lgg_monai.transforms.spatial import RandomAffinePatch
+from lgg_monai.transforms.spatial import RandomAffinePatch, RandomTurn
 
 __all__ = [
     "BatchAugmentation",
@@ -29,5 +29,6 @@ __all__ = [
     "RandomLowResolution",
     "RandomMissingSequence",
     "RandomNoise",
+    "RandomTurn",
     "RemoveSpecksd",
 ]

@@ -1,4 +1,4 @@
-"""Batched spatial augmentation: flips, rotation, scaling, shift and elastic deformation in one resampling."""
+"""Batched spatial augmentation: flips, rotation, scaling, shift and elastic deformation in one resampling; turns."""
 
 from __future__ import annotations
 
@@ -97,6 +97,38 @@ class RandomAffinePatch:
         nodes = nodes.to(grid.device, non_blocking=True)
         field = functional.interpolate(nodes, size=grid.shape[1:3], mode="bicubic", align_corners=True)
         return grid.index_add_(0, chosen.to(grid.device, non_blocking=True), field.movedim(1, -1))
+
+
+class RandomTurn:
+    """Turn slices of some samples upside down, and exchange the axes of some, ahead of :class:`RandomAffinePatch`.
+
+    With the left-right flips of that, a slice comes to lie in any of the eight ways in which files may hold it. It
+    takes the place of MONAI's RandFlip and RandRotate90, which know one sample at a time.
+
+    Args:
+        probability: share of the samples that are turned upside down, and share of those whose axes are exchanged;
+            slices that are not square keep their axes.
+
+    Raises:
+        ValueError: for a probability that is none.
+    """
+
+    def __init__(self, probability: float = 0.25) -> None:
+        self.probability = require_probability("probability of RandomTurn", probability)
+
+    def __call__(
+        self, image: torch.Tensor, label: torch.Tensor, random: BatchRandom
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`lgg_monai.transforms.batch.BatchTransform`."""
+        upside_down = random.chosen(len(image), self.probability).to(image.device, non_blocking=True)
+        exchanged = random.chosen(len(image), self.probability).to(image.device, non_blocking=True)
+        turned = []
+        for part in (image, label):
+            part = part.index_copy(0, upside_down, part[upside_down].flip(3))
+            if part.shape[2] == part.shape[3]:
+                part = part.index_copy(0, exchanged, part[exchanged].transpose(2, 3))
+            turned.append(part)
+        return turned[0], turned[1]
 
 
 def sampling_grid(

@@ -99,12 +99,13 @@ def test_the_same_seed_gives_the_same_mixture() -> None:
     assert not torch.equal(first, other)
 
 
-def test_the_recipe_adds_carvemix_to_the_shared_steps() -> None:
+@pytest.mark.parametrize(("recipe", "added"), [("carvemix", "RandomCarveMix"), ("turns", "RandomTurn")])
+def test_a_recipe_adds_one_step_to_the_shared_ones(recipe: str, added: str) -> None:
     shared, mixed = ConfigParser(), ConfigParser()
     shared.read_config(ROOT / "configs/train.yaml")
-    mixed.read_config(ROOT / "docs/results/ablations/carvemix.yaml")
+    mixed.read_config(ROOT / f"docs/results/ablations/{recipe}.yaml")
     steps = [str(step) for step in mixed["augmentation#transforms"]]
-    assert [step for step in steps if "CarveMix" not in step] == [
+    assert [step for step in steps if added not in step] == [
         f"%configs/train.yaml::augmentation#transforms#{number}"
         for number in range(len(shared["augmentation#transforms"]))
     ]

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Affine
 from torch.nn import functional
 
-from lgg_monai.transforms import BatchRandom, RandomAffinePatch
+from lgg_monai.transforms import BatchRandom, RandomAffinePatch, RandomTurn
 from lgg_monai.transforms.spatial import sampling_grid
 
 IDENTITY = {"placement": 0.0, "degrees": 0.0, "scale": (1.0, 1.0), "flip": 0.0, "elastic_probability": 0.0}
@@ -217,3 +217,25 @@ def test_elastic_probability_is_the_share_of_bent_samples() -> None:
 def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RandomAffinePatch(**settings)
+
+
+def test_turns_lay_slices_in_four_ways_and_labels_along() -> None:
+    image, label = noise(1, 3, 8, 8).expand(64, 3, 8, 8), (noise(1, 1, 8, 8) > 0).float().expand(64, 1, 8, 8)
+    turned, turned_label = RandomTurn(0.5)(image, label, BatchRandom(0))
+    ways = [lambda part: part, lambda part: part.flip(2), lambda part: part.mT, lambda part: part.flip(2).mT]
+    found = [next(n for n, way in enumerate(ways) if torch.equal(way(image[0]), one)) for one in turned]
+    assert set(found) == {0, 1, 2, 3}
+    for way, one in zip(found, turned_label, strict=True):
+        assert torch.equal(ways[way](label[0]), one)
+
+
+def test_turns_leave_the_axes_of_slices_that_are_not_square() -> None:
+    image, label = noise(16, 3, 8, 6), torch.zeros(16, 1, 8, 6)
+    turned, _ = RandomTurn(1)(image, label, BatchRandom(0))
+    assert torch.equal(turned, image.flip(3))
+    assert torch.equal(RandomTurn(0)(image, label, BatchRandom(0))[0], image)
+
+
+def test_turns_by_a_share_that_is_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="probability of RandomTurn is 25: use a number from 0 to 1"):
+        RandomTurn(25)
