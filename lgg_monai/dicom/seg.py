@@ -21,6 +21,7 @@ from pydicom.uid import generate_uid
 
 import lgg_monai
 from lgg_monai.data.scan import Scan
+from lgg_monai.dicom.geometry import UNEVEN_REFUSED
 from lgg_monai.dicom.identity import quietly
 from lgg_monai.dicom.load import DicomSource
 from lgg_monai.errors import LggError
@@ -30,6 +31,8 @@ SEGMENT = "Glioma (FLAIR abnormality)"
 ALGORITHM = "lgg_monai"
 SERIES_NUMBER = 1000
 """Added to FLAIR's number, so that the mask stands apart from, and in the order of, the scanner's series."""
+UNEVEN_STEP = 2 * UNEVEN_REFUSED
+"""Largest change of a step between frames, as a share: of two neighbours in a series that is not refused."""
 _COLOUR = highdicom.color.CIELabColor.from_rgb(214, 39, 148)
 
 # What a SEG needs of its source. Nothing else is copied where the identity is not kept.
@@ -118,7 +121,7 @@ def read_seg(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     with quietly():
         try:
             segmentation = segread(path)
-            volume = segmentation.get_volume()
+            volume = _volume(segmentation)
         except MemoryError:
             raise
         except Exception:  # many kinds; the cause, not kept, may quote the header
@@ -130,6 +133,15 @@ def read_seg(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     marked = volume.array > 0.5  # [planes, rows, columns] and, where segments are apart, [segments]
     mask = np.asarray(marked.any(axis=tuple(range(3, marked.ndim)))) if marked.ndim > 3 else marked
     return mask, volume.get_affine("RAH"), names
+
+
+def _volume(segmentation: Segmentation) -> highdicom.Volume:
+    try:
+        return segmentation.get_volume()
+    except RuntimeError:
+        # Scanners' slices are often a little uneven, and so are the frames of a mask on them. Frames must then not be
+        # missing, as highdicom fills gaps by the smallest step, which such slices are no multiples of.
+        return segmentation.get_volume(allow_missing_positions=False, rtol=UNEVEN_STEP)
 
 
 def _segmentation(headers: list[Dataset], frames: np.ndarray, source: DicomSource) -> Segmentation:

@@ -68,6 +68,18 @@ def by_position(segmentation: highdicom.seg.Segmentation, scan: Scan) -> np.ndar
     return mask
 
 
+def test_a_mask_on_uneven_slices_is_read_back(tmp_path: Path) -> None:
+    synthesise_series(tmp_path / "scan", some_volume(), AXIAL, "AX FLAIR", 5)
+    for number, path in enumerate(sorted((tmp_path / "scan").iterdir())):
+        x, y, z = dcmread(path).ImagePositionPatient
+        edit(path, ImagePositionPatient=[x, y, z + (0.15 if number % 2 else -0.1)])
+    (source,) = find_dicom([tmp_path / "scan"])
+    scan = source.load()
+    mask = some_mask(scan.image.shape[1:])
+    write_seg(tmp_path / "mask.dcm", mask, scan)
+    np.testing.assert_array_equal(load_mask(tmp_path / "mask.dcm", scan), mask)
+
+
 @pytest.mark.parametrize("affine", [AXIAL, OBLIQUE, SAGITTAL])
 def test_a_mask_comes_back_voxel_for_voxel(tmp_path: Path, affine: np.ndarray) -> None:
     scan = scan_of(tmp_path / "scan", affine)
