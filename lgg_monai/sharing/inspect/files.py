@@ -10,83 +10,21 @@ from lgg_monai.sharing.inspect.archive import Member
 from lgg_monai.sharing.inspect.configs import Item
 from lgg_monai.sharing.inspect.findings import Finding, shown
 from lgg_monai.sharing.inspect.pickles import grade_name, pickled_names
-from lgg_monai.sharing.inspect.policy import D, E, N
+from lgg_monai.sharing.inspect.policy import D, E, N, words
 
 CONFIGS = {".json", ".yaml", ".yml"}
 SCRIPTS = {".py", ".pyw"}
 LOGGING = {".conf", ".ini", ".cfg"}
-WEIGHTS = {
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".pkl",
-    ".pickle",
-    ".bin",
-    ".ts",
-    ".onnx",
-    ".safetensors",
-    ".joblib",
-    ".th",
-    ".model",
-    ".weights",
-    ".dat",
-}
+WEIGHTS = words(".pt .pth .ckpt .pkl .pickle .bin .ts .onnx .safetensors .joblib .th .model .weights .dat")
 _DOCUMENTS = {".md", ".txt", ".rst", ".csv", ".tsv", ".bib", ".cff", ".data"}
-_DOCUMENT_NAMES = {
-    "license",
-    "notice",
-    "readme",
-    "authors",
-    "citation",
-    "changelog",
-    "copying",
-    ".gitattributes",
-    ".gitignore",
-}
+_DOCUMENT_NAMES = words("license notice readme authors citation changelog copying .gitattributes .gitignore")
 _PICTURES = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".gif": b"GIF8"}
 _VOLUMES = {".nii", ".mha", ".nrrd", ".tif", ".tiff", ".dcm"}
-_COMPILED = {
-    ".pyc",
-    ".pyo",
-    ".pyd",
-    ".so",
-    ".dll",
-    ".dylib",
-    ".exe",
-    ".com",
-    ".scr",
-    ".msi",
-    ".o",
-    ".a",
-    ".trt",
-    ".plan",
-}
-_RUNNABLE = {
-    ".sh",
-    ".bash",
-    ".zsh",
-    ".bat",
-    ".cmd",
-    ".ps1",
-    ".vbs",
-    ".js",
-    ".jar",
-    ".egg",
-    ".whl",
-    ".pyz",
-    ".lnk",
-    ".app",
-}
-_RUNNABLE |= _COMPILED | {".desktop", ".engine"}
+_COMPILED = words(".pyc .pyo .pyd .so .dll .dylib .exe .com .scr .msi .o .a .trt .plan")
+_RUNNABLE = _COMPILED | words(".sh .bash .zsh .bat .cmd .ps1 .vbs .js .jar .egg .whl .pyz .lnk .app .desktop .engine")
 _ARCHIVES = (
-    b"PK\x03\x04",
-    b"PK\x05\x06",
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ",
-    b"7z\xbc\xaf",
-    b"Rar!",
-    b"\x28\xb5\x2f\xfd",
+    *(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh"),
+    *(b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd"),
 )
 _PROGRAMS = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
 _NUMPY = b"\x93NUMPY"

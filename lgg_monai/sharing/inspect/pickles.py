@@ -16,9 +16,9 @@ _TENSORS = {
         "torch._utils": "_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter "
         "_rebuild_parameter_with_state _rebuild_qtensor _rebuild_sparse_tensor _rebuild_device_tensor_from_numpy",
         "torch": "FloatStorage DoubleStorage HalfStorage BFloat16Storage LongStorage IntStorage "
-        "ShortStorage CharStorage ByteStorage BoolStorage ComplexFloatStorage ComplexDoubleStorage "
-        "UntypedStorage Size device dtype float16 float32 float64 "
-        "bfloat16 int8 int16 int32 int64 uint8 bool complex64 complex128 per_tensor_affine per_channel_affine",
+        "ShortStorage CharStorage ByteStorage BoolStorage ComplexFloatStorage ComplexDoubleStorage UntypedStorage Size "
+        "device dtype float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 bool complex64 complex128 "
+        "per_tensor_affine per_channel_affine",
         "torch.storage": "UntypedStorage TypedStorage",
         "torch._tensor": "_rebuild_from_type_v2",
         "torch.nn.parameter": "Parameter",

@@ -9,7 +9,8 @@ from lgg_monai.sharing.inspect.findings import Grade
 E, N, D = Grade.EXPECTED, Grade.NOTE, Grade.DANGEROUS
 
 
-def _words(text: str) -> set[str]:
+def words(text: str) -> set[str]:
+    """Give the names that a text holds, parted by blanks."""
     return set(text.split())
 
 
@@ -29,8 +30,7 @@ RULES: dict[str, Grade] = {
         E,
         "monai.utils.misc",
         "set_determinism first ensure_tuple ensure_tuple_size ensure_tuple_rep fall_back_tuple is_scalar zip_with "
-        "issequenceiterable "
-        "list_to_dict to_tuple_of_dictionaries path_to_uri pprint_edges",
+        "issequenceiterable list_to_dict to_tuple_of_dictionaries path_to_uri pprint_edges",
     ),
     **_named(D, "monai", "bundle auto3dseg fl apps _extensions"),
     **_named(D, "monai.losses", "perceptual"),  # fetches code
@@ -87,8 +87,7 @@ RULES: dict[str, Grade] = {
         E,
         "torch.cuda",
         "is_available device_count current_device set_device device empty_cache synchronize is_bf16_supported "
-        "max_memory_allocated "
-        "manual_seed manual_seed_all get_device_name",
+        "max_memory_allocated manual_seed manual_seed_all get_device_name",
     ),
     **_named(E, "torch.mps", "is_available"),
     **_named(E, "torch.accelerator", "is_available device_count current_accelerator"),
@@ -96,10 +95,9 @@ RULES: dict[str, Grade] = {
         E,
         "torch.distributed",
         "is_available is_initialized is_torchelastic_launched get_rank get_world_size barrier init_process_group "
-        "destroy_process_group "
-        "distributed_c10d.is_available distributed_c10d.is_initialized distributed_c10d.is_torchelastic_launched "
-        "distributed_c10d.get_rank distributed_c10d.get_world_size distributed_c10d.barrier "
-        "distributed_c10d.init_process_group distributed_c10d.destroy_process_group",
+        "destroy_process_group distributed_c10d.is_available distributed_c10d.is_initialized "
+        "distributed_c10d.is_torchelastic_launched distributed_c10d.get_rank distributed_c10d.get_world_size "
+        "distributed_c10d.barrier distributed_c10d.init_process_group distributed_c10d.destroy_process_group",
     ),
     **_named(
         D,
@@ -107,34 +105,26 @@ RULES: dict[str, Grade] = {
         "hub load save package jit fx onnx ops classes serialization from_file utils export multiprocessing "
         "distributed storage testing",
     ),
-    **_named(
-        E, "torch", "jit.load"
-    ),  # TorchScript has no operating system; what a bundle holds of it is graded by itself
+    # TorchScript has no operating system; what a bundle holds of it is graded by itself
+    "torch.jit.load": E,
     **_named(N, "torch", "jit.script jit.trace jit.freeze compile utils.tensorboard"),
     **_named(
         E,
         "torch",
         "device dtype Size Tensor Generator autocast no_grad inference_mode enable_grad set_grad_enabled "
-        "is_grad_enabled manual_seed seed "
-        "float float16 float32 float64 half double bfloat16 int int8 int16 int32 int64 uint8 uint16 uint32 long "
-        "short bool complex64 "
-        "channels_last channels_last_3d contiguous_format preserve_format strided is_tensor is_floating_point "
-        "tensor as_tensor from_numpy zeros ones full empty rand randn randint randperm arange linspace logspace "
-        "eye "
-        "zeros_like ones_like full_like empty_like rand_like randn_like cat concat concatenate stack hstack "
-        "vstack split chunk "
-        "squeeze unsqueeze reshape permute transpose movedim moveaxis flip rot90 roll tile repeat_interleave "
-        "flatten unbind "
-        "where masked_select gather index_select take nonzero argwhere topk sort argsort unique bincount "
-        "add sub mul div matmul mm bmm dot einsum exp log log2 log10 log1p sqrt rsqrt square pow abs neg sign "
-        "floor ceil round "
-        "clamp clip sigmoid softmax log_softmax tanh relu sin cos erf sum mean median std var min max amin amax "
-        "argmax argmin prod "
-        "cumsum any all norm isnan isinf isfinite nan_to_num minimum maximum logical_and logical_or logical_not "
-        "eq ne gt ge lt le equal "
-        "allclose isclose meshgrid histc quantile nanquantile set_float32_matmul_precision "
-        "get_float32_matmul_precision set_num_threads get_num_threads use_deterministic_algorithms finfo "
-        "iinfo numel lerp ByteStorage version __version__ inf nan pi fill cdist trapezoid bernoulli normal multinomial",
+        "is_grad_enabled manual_seed seed float float16 float32 float64 half double bfloat16 int int8 int16 int32 "
+        "int64 uint8 uint16 uint32 long short bool complex64 channels_last channels_last_3d contiguous_format "
+        "preserve_format strided is_tensor is_floating_point tensor as_tensor from_numpy zeros ones full empty rand "
+        "randn randint randperm arange linspace logspace eye zeros_like ones_like full_like empty_like rand_like "
+        "randn_like cat concat concatenate stack hstack vstack split chunk squeeze unsqueeze reshape permute transpose "
+        "movedim moveaxis flip rot90 roll tile repeat_interleave flatten unbind where masked_select gather "
+        "index_select take nonzero argwhere topk sort argsort unique bincount add sub mul div matmul mm bmm dot einsum "
+        "exp log log2 log10 log1p sqrt rsqrt square pow abs neg sign floor ceil round clamp clip sigmoid softmax "
+        "log_softmax tanh relu sin cos erf sum mean median std var min max amin amax argmax argmin prod cumsum any all "
+        "norm isnan isinf isfinite nan_to_num minimum maximum logical_and logical_or logical_not eq ne gt ge lt le "
+        "equal allclose isclose meshgrid histc quantile nanquantile set_float32_matmul_precision "
+        "get_float32_matmul_precision set_num_threads get_num_threads use_deterministic_algorithms finfo iinfo numel "
+        "lerp ByteStorage version __version__ inf nan pi fill cdist trapezoid bernoulli normal multinomial",
     ),
     # NumPy
     "numpy": N,
@@ -143,33 +133,24 @@ RULES: dict[str, Grade] = {
     **_named(
         E,
         "numpy",
-        "ndarray dtype array asarray ascontiguousarray zeros ones full empty zeros_like ones_like full_like "
-        "empty_like arange linspace "
-        "eye float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ bool floating "
-        "integer number generic "
-        "concatenate stack vstack hstack split squeeze expand_dims reshape transpose moveaxis swapaxes flip rot90 "
-        "roll tile repeat pad "
-        "where nonzero argwhere take sort argsort unique bincount histogram digitize searchsorted add subtract "
-        "multiply divide matmul "
-        "dot einsum exp log log2 log10 log1p sqrt square power abs absolute sign floor ceil round rint clip sum "
-        "mean median std var min max "
-        "amin amax argmax argmin prod cumsum any all isnan isinf isfinite nan_to_num minimum maximum logical_and "
-        "logical_or logical_not "
+        "ndarray dtype array asarray ascontiguousarray zeros ones full empty zeros_like ones_like full_like empty_like "
+        "arange linspace eye float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ bool "
+        "floating integer number generic concatenate stack vstack hstack split squeeze expand_dims reshape transpose "
+        "moveaxis swapaxes flip rot90 roll tile repeat pad where nonzero argwhere take sort argsort unique bincount "
+        "histogram digitize searchsorted add subtract multiply divide matmul dot einsum exp log log2 log10 log1p sqrt "
+        "square power abs absolute sign floor ceil round rint clip sum mean median std var min max amin amax argmax "
+        "argmin prod cumsum any all isnan isinf isfinite nan_to_num minimum maximum logical_and logical_or logical_not "
         "equal not_equal greater less allclose isclose array_equal meshgrid percentile quantile nanmean nanmedian "
-        "nanstd nanmin nanmax "
-        "nanpercentile pi inf nan newaxis finfo iinfo interp diff gradient sin cos arctan2 hypot deg2rad rad2deg "
-        "tanh maximum minimum "
-        "diag trace cross outer inner count_nonzero ptp __version__ array_split atleast_1d atleast_2d atleast_3d "
-        "isin intersect1d "
-        "union1d setdiff1d random ix_ indices ravel triu tril errstate asanyarray float_power mod remainder "
-        "floor_divide sinc hanning convolve",
+        "nanstd nanmin nanmax nanpercentile pi inf nan newaxis finfo iinfo interp diff gradient sin cos arctan2 hypot "
+        "deg2rad rad2deg tanh maximum minimum diag trace cross outer inner count_nonzero ptp __version__ array_split "
+        "atleast_1d atleast_2d atleast_3d isin intersect1d union1d setdiff1d random ix_ indices ravel triu tril "
+        "errstate asanyarray float_power mod remainder floor_divide sinc hanning convolve",
     ),
     **_named(
         D,
         "numpy",
         "load save savez savez_compressed savetxt loadtxt genfromtxt fromfile fromregex memmap DataSource f2py "
-        "distutils ctypeslib "
-        "testing lib compat core _pytesttester test show_config lib.format open_memmap rec",
+        "distutils ctypeslib testing lib compat core _pytesttester test show_config lib.format open_memmap rec",
     ),
     # Ignite
     "ignite": N,
@@ -254,7 +235,7 @@ SAFE_ALONE = {"functools.wraps"}
 # Functions with these beginnings move data, unless a rule names them.
 MOVES_DATA = re.compile(r"(?:write|save|dump|download|export|load|read|fetch|unlink|remove_f|copy_f)")
 # Classes that look up a text among all that is installed and call it: in code only with plain arguments.
-LOOKS_UP = _words(
+LOOKS_UP = words(
     "LoadImage LoadImaged LoadImageD LoadImageDict SaveImage SaveImaged SaveImageD SaveImageDict PatchInferer "
     "ImageDataset"
 )
@@ -272,7 +253,7 @@ ARGUMENTS: dict[str, tuple[object, Grade, str]] = {
 # The same by position: classes, and how many arguments may stand in front of it.
 UNPICKLES_BEHIND = {"NumpyReader": 2, "PersistentDataset": 9}
 # Networks that download weights unless `pretrained` says not to.
-DOWNLOADS = _words("EfficientNetBN EfficientNetBNFeatures FCN MCFCN MILModel ResNetFeatures TextEncoder")
+DOWNLOADS = words("EfficientNetBN EfficientNetBNFeatures FCN MCFCN MILModel ResNetFeatures TextEncoder")
 # Strings of these keys are looked up by MONAI as the name of a class and called.
 LOOKED_UP = {"_target_", "reader", "writer", "merger_cls", "workflow_name", "encoder_name"}
 
@@ -280,7 +261,7 @@ LOOKED_UP = {"_target_", "reader", "writer", "merger_cls", "workflow_name", "enc
 PROGRAM_FILE = re.compile(r"(?:.*[/\\])?(?:\.[^/\\]*|[^/\\]*\.(?:pyw?|pth|sh|bat|cmd|ps1|js|conf))", re.IGNORECASE)
 DATA_FILE = re.compile(r"[\w./ -]*\w\.(?:csv|tsv|txt|log|json|nii|gz|dcm|png|jpe?g|tiff?|npy|mha|nrrd|h5|svs|pt|ts)")
 CONFIG_FILE = re.compile(r".*\.(?:json|ya?ml)", re.IGNORECASE)
-WRITES_TEXT = _words(
+WRITES_TEXT = words(
     "LogfileHandler ClassificationSaver CSVSaver WriteFileMapping WriteFileMappingd WriteFileMappingD "
     "WriteFileMappingDict create_cross_validation_datalist"
 )
@@ -295,7 +276,7 @@ ADDRESS = re.compile(r"(?s)[A-Za-z][A-Za-z0-9+.-]*://\S.*")
 MAY_DOWNLOAD = ("monai.networks.nets.", "monai.apps.", "monai.bundle.")
 
 # Importing these says nothing yet: each use of them is graded by itself.
-IMPORTABLE = _words(
+IMPORTABLE = words(
     "monai torch torch.distributed numpy ignite lgg_monai sys itertools functools copy time warnings typing contextlib "
     "string types re random datetime statistics logging glob"
 )

@@ -16,7 +16,7 @@ from lgg_monai.sharing.inspect.expressions import CodeGrader
 from lgg_monai.sharing.inspect.findings import Finding, RefusedError, shown
 from lgg_monai.sharing.inspect.imports import import_remarks, imported, read_optional_imports
 from lgg_monai.sharing.inspect.names import Names, Remark, odd_names, worst
-from lgg_monai.sharing.inspect.policy import D, E, N, graded
+from lgg_monai.sharing.inspect.policy import D, E, N, graded, words
 from lgg_monai.sharing.inspect.resolve import Resolver
 from lgg_monai.sharing.inspect.rewrite import rewrite_imports
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, absolute, package_root, parsed
@@ -26,15 +26,7 @@ PACKAGE = "lgg_monai"
 FOLDER = "scripts"  # where a bundle carries copies of this package's modules
 _STARTUP = {"sitecustomize", "usercustomize"}  # Python imports them by itself if it finds them
 _ENCODINGS = {"utf-8", "utf-8-sig", "ascii", "iso-8859-1"}
-_PICKLING = {
-    "__reduce__",
-    "__reduce_ex__",
-    "__setstate__",
-    "__getstate__",
-    "__class_getitem__",
-    "__init_subclass__",
-    "__set_name__",
-}
+_PICKLING = words("__reduce__ __reduce_ex__ __setstate__ __getstate__ __class_getitem__ __init_subclass__ __set_name__")
 
 
 def module_name(path: str) -> tuple[str, bool]:
