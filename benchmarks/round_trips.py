@@ -19,13 +19,13 @@ import nibabel
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from benchmarks.dicom_series import rotated, synthesise_series
 from benchmarks.report import finish, machine, table
 from lgg_monai.data.patients import Patient, find_patients, read_patient
 from lgg_monai.data.phantom import is_phantom
 from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.dicom.geometry import LPS_TO_RAS
-from lgg_monai.dicom.synthesis import rotated, synthesise_series
 from lgg_monai.engines.scores import mask_dice
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.inputs import find_scans

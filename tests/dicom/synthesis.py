@@ -1,4 +1,4 @@
-"""Volumes and changes of files that the tests of DICOM share; the series are made by `lgg_monai.dicom.synthesis`."""
+"""Volumes and changes of files that the tests of DICOM share; the series are made by `benchmarks.dicom_series`."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from pydicom import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 from synthesis import AXIAL, some_volume
 
+from benchmarks.dicom_series import synthesise_series
 from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.headers import read_series
 from lgg_monai.dicom.sequences import kind_of
-from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 
 SMALL = (4, 4, 3)

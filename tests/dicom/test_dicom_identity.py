@@ -16,10 +16,10 @@ import pytest
 from pydicom import Dataset, dcmread
 from synthesis import AXIAL, edit, some_volume
 
+from benchmarks.dicom_series import BORN, NAME, synthesise_series
 from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.identity import HIDDEN, Identity, quietly
 from lgg_monai.dicom.seg import write_seg
-from lgg_monai.dicom.synthesis import BORN, NAME, synthesise_series
 from lgg_monai.errors import LggError
 
 PARTS = [*re.split(r"\W+", NAME), BORN, "1961-02-03", "HOSP-4711", "Who", "A12345"]

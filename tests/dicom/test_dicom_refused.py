@@ -12,8 +12,8 @@ from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
 from synthesis import AXIAL, edit, some_volume
 
+from benchmarks.dicom_series import synthesise_series
 from lgg_monai.dicom.find import find_dicom
-from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 
 SAMPLES = Path(pydicom.data.__file__).parent / "test_files"

@@ -12,9 +12,9 @@ from pydicom import FileMetaDataset, dcmread, dcmwrite
 from pydicom.uid import RLELossless, generate_uid
 from synthesis import AXIAL, edit, some_volume
 
+from benchmarks.dicom_series import rotated, synthesise_series
 from lgg_monai.data.scan import Scan
 from lgg_monai.dicom.find import find_dicom
-from lgg_monai.dicom.synthesis import rotated, synthesise_series
 
 OBLIQUE = rotated(AXIAL, (10, 20, -15), (80.0, 70.0, -30.0))
 # Columns towards the back and rows towards the feet; columns towards the left and rows towards the feet.

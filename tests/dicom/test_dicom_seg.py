@@ -15,11 +15,11 @@ from pydicom.uid import generate_uid
 from synthesis import AXIAL, edit, some_volume
 
 import lgg_monai
+from benchmarks.dicom_series import NAME, rotated, synthesise_series
 from lgg_monai.data.scan import Scan
 from lgg_monai.dicom.find import find_dicom
 from lgg_monai.dicom.geometry import LPS_TO_RAS
 from lgg_monai.dicom.seg import write_seg
-from lgg_monai.dicom.synthesis import NAME, rotated, synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.masks import load_mask
 

@@ -14,11 +14,11 @@ from nibabel.affines import apply_affine
 from scans import LPS, affine, blob, save, segmenter
 from typer.testing import CliRunner
 
+from benchmarks.dicom_series import synthesise_series
 from lgg_monai.cli import app
 from lgg_monai.data.integrity import inspect_dataset
 from lgg_monai.data.patients import Patient, find_patients, read_patient
 from lgg_monai.dicom.identity import pseudonym
-from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.collect import collect, names_by_person
 from lgg_monai.prediction.inputs import find_scans

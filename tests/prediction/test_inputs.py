@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from scans import LPS, affine, blob, save
 
+from benchmarks.dicom_series import synthesise_series
 from lgg_monai.data.convert import convert
 from lgg_monai.data.file_names import parse, safe_name
 from lgg_monai.data.patients import find_patients, read_patient
 from lgg_monai.data.scan import Scan
-from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction.checks import require_sound
 from lgg_monai.prediction.inputs import find_scans

@@ -114,7 +114,7 @@ def test_sequences_by_option(predict, tmp_path: Path) -> None:
 
 def test_dicom_gives_nifti_and_seg_and_tells_no_names(predict, tmp_path: Path) -> None:
     highdicom = pytest.importorskip("highdicom")
-    from lgg_monai.dicom.synthesis import synthesise_series
+    from benchmarks.dicom_series import synthesise_series
 
     folder = tmp_path / "MUSTERMANN_ERIKA"
     volume = np.rint(blob()[1] * 10).astype(np.uint16)

@@ -23,8 +23,8 @@ from monai.data import MetaTensor
 from scans import LPS, Bright, blob, save, scan, segmenter
 
 import lgg_monai
+from benchmarks.dicom_series import synthesise_series
 from lgg_monai.data.scan import ScanSource
-from lgg_monai.dicom.synthesis import synthesise_series
 from lgg_monai.errors import LggError
 from lgg_monai.prediction import earlier, models, outputs, settings
 from lgg_monai.prediction.checks import flags

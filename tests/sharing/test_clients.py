@@ -30,7 +30,7 @@ from monai.bundle import ConfigParser
 from packages import REPOSITORY
 from pydicom import dcmread
 
-from lgg_monai.dicom.synthesis import synthesise_series
+from benchmarks.dicom_series import synthesise_series
 
 pytestmark = pytest.mark.slow
 Run = Callable[..., Any]
