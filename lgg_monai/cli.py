@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from lgg_monai.commands.bundles import inspect, package, publish, quantize, weights
 from lgg_monai.commands.calibration import calibration
 from lgg_monai.commands.collect import collect
 from lgg_monai.commands.compare import compare
@@ -13,15 +14,10 @@ from lgg_monai.commands.cross_validate import cross_validate
 from lgg_monai.commands.dataset import check, convert, download, phantom
 from lgg_monai.commands.ensemble import ensemble
 from lgg_monai.commands.errors import errors
-from lgg_monai.commands.inspect import inspect
-from lgg_monai.commands.package import package
 from lgg_monai.commands.predict import predict
-from lgg_monai.commands.publish import publish
-from lgg_monai.commands.quantize import quantize
 from lgg_monai.commands.robustness import robustness
 from lgg_monai.commands.rules import rules
 from lgg_monai.commands.view import view
-from lgg_monai.commands.weights import weights
 from lgg_monai.errors import LggError
 from lgg_monai.interruption import exits_when_interrupted, interrupt_by_sigterm
 
