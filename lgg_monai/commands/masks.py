@@ -1,4 +1,4 @@
-"""The command that draws masks on scans."""
+"""Commands around masks of scans: predict, view, collect."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lgg_monai.commands.progress import terminal_bar
+from lgg_monai.errors import LggError
 
 if TYPE_CHECKING:
     from lgg_monai.prediction.run import Outcome
 
+INPUTS = typer.Argument(metavar="INPUT...", help="Scans, or folders of them: NIfTI, DICOM, kaggle_3m TIFF.")
+Series = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SEQ=S", help="DICOM series for flair, pre or post: number, description or UID; or none."),
+]
+
 
 def predict(
     output: Annotated[Path, typer.Option(metavar="DIR", help="A folder for masks, measurements and the report.")],
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="INPUT...", help="Scans, or folders of them: NIfTI, DICOM, kaggle_3m TIFF."),
-    ] = None,
+    inputs: Annotated[list[Path] | None, INPUTS] = None,
     bundle: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,10 +41,7 @@ def predict(
     flair: Annotated[Path | None, typer.Option(metavar="F", help="One scan's NIfTI files by sequence.")] = None,
     pre: Annotated[Path | None, typer.Option(metavar="F", help="T1 before contrast, with --flair.")] = None,
     post: Annotated[Path | None, typer.Option(metavar="F", help="T1 after contrast, with --flair.")] = None,
-    series: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SEQ=S", help="DICOM series for flair, pre or post: number, description or UID; or none."),
-    ] = None,
+    series: Series = None,
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Name DICOM patients by PatientID, and in the DICOM SEG.")
     ] = False,
@@ -48,12 +49,10 @@ def predict(
     workers: Annotated[int, typer.Option(min=1, help="Scans read ahead.")] = 1,
 ) -> None:
     """Draw tumour masks on scans, measure them, and write a page to look at. For research use, not a medical device."""
-    from lgg_monai.errors import LggError
-
     explicit = {name: path for name, path in (("flair", flair), ("pre", pre), ("post", post)) if path is not None}
     if not inputs and not explicit:
         raise LggError("no scan given: name files or folders, or one scan's sequences with --flair, --pre and --post")
-    choices = chosen_series(series)
+    choices = _chosen_series(series)
 
     from lgg_monai.prediction.inputs import find_scans
 
@@ -94,10 +93,76 @@ def predict(
         raise typer.Exit(1)
 
 
-def chosen_series(given: list[str] | None) -> dict[str, str]:
-    """Read ``--series``: which DICOM series the user means, by sequence."""
-    from lgg_monai.errors import LggError
+def view(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with a report.html, as predict writes it.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this computer; 0 is any free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Serve the page of a folder to your browser on this computer, and to nobody else. Ctrl+C ends it."""
+    import webbrowser
 
+    from lgg_monai.viewer.server import FolderServer, serve
+
+    def ready(server: FolderServer) -> None:
+        typer.echo(f"{server.address} (Ctrl+C ends it)")
+        if browser:
+            webbrowser.open(server.opening_address)
+
+    serve(folder, port, ready)
+
+
+def collect(
+    inputs: Annotated[list[Path], INPUTS],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="An empty or new folder for the data set.")],
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="NAME/mask.nii.gz, as predict writes them, NAME_seg.nii.gz, or NAME.nii.gz, .seg.nrrd, .dcm. "
+            "Default: beside the scans.",
+        ),
+    ] = None,
+    accept_unchanged: Annotated[
+        bool, typer.Option("--accept-unchanged", help="Take also masks that are as predict wrote them.")
+    ] = False,
+    series: Series = None,
+    keep_identity: Annotated[bool, typer.Option("--keep-identity", help="Name DICOM patients by PatientID.")] = False,
+) -> None:
+    """Make a data set to train on, of your own scans and masks that people outlined or corrected."""
+    from lgg_monai.prediction.collect import collect as write
+    from lgg_monai.prediction.collect import require_folders
+    from lgg_monai.prediction.inputs import find_scans
+    from lgg_monai.prediction.pipeline import quiet_libraries
+
+    require_folders(output, masks)
+    sources = find_scans(
+        inputs, series=_chosen_series(series), keep_identity=keep_identity, leave_out=output, masks=masks
+    )
+    with terminal_bar() as bar:
+        task = bar.add_task("scans", total=len(sources))
+        with quiet_libraries():
+            done = write(
+                sources,
+                output,
+                masks,
+                accept_unchanged=accept_unchanged,
+                keep_identity=keep_identity,
+                progress=lambda count, total, _: bar.update(task, completed=count, total=total),
+            )
+    for name, notes in done.warnings.items():
+        typer.echo(f"note: {name}: {'; '.join(notes)}", err=True)
+    for name, reason in done.left.items():
+        typer.echo(f"left out: {name}: {reason}", err=True)
+    for name, reason in done.failed.items():
+        typer.echo(f"failed: {name}: {reason}", err=True)
+    counts = {"collected": done.patients, "left out": done.left, "failed": done.failed}
+    typer.echo(f"{', '.join(f'{len(names)} {what}' for what, names in counts.items() if names)}: {output}")
+    if done.failed:
+        raise typer.Exit(1)
+
+
+def _chosen_series(given: list[str] | None) -> dict[str, str]:
+    """Read ``--series``: which DICOM series the user means, by sequence."""
     choices = {}
     for choice in given or []:
         sequence, _, value = choice.partition("=")
