@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, TIFF_SUFFIXES
 from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 from lgg_monai.files import PARTIAL, replacing_folder
 
 KAGGLE_HANDLE = "mateuszbuda/lgg-mri-segmentation"
@@ -71,11 +72,9 @@ def download(destination: Path, source: str | None = None) -> Path:
 
 
 def _from_kaggle() -> Path:
-    try:
-        import kagglehub
-    except ImportError as error:
-        message = f"kagglehub is not installed: run `pip install 'lgg-monai[download]'`; or, {WITHOUT_ACCOUNT}"
-        raise LggError(message) from error
+    require_packages("download", "kagglehub", what="downloading from Kaggle", instead=f"; or, {WITHOUT_ACCOUNT}")
+    import kagglehub
+
     try:
         return Path(kagglehub.dataset_download(KAGGLE_HANDLE))
     except Exception as error:  # kagglehub raises its own kinds, those of requests, and bare ones for credentials

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from lgg_monai.data.scan import ScanSource, refused
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.dicom.search import dicom_files
 from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 
 if TYPE_CHECKING:
     from lgg_monai.dicom.headers import Series
@@ -52,10 +52,7 @@ def find_dicom(
     files = dicom_files(paths, leave_out)
     if not files:
         return []
-    if find_spec("pydicom") is None or find_spec("highdicom") is None:
-        raise LggError(
-            f"pydicom and highdicom are needed for DICOM files in {paths[0]}: pip install 'lgg-monai[dicom]'"
-        )
+    require_packages("dicom", "pydicom", "highdicom", what=f"reading DICOM files in {paths[0]}")
     from lgg_monai.dicom.choose import LEFT_OUT, matches
     from lgg_monai.dicom.headers import read_series
 

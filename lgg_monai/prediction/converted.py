@@ -6,12 +6,11 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgg_monai.data.file_names import parse, stem
-from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -62,9 +61,7 @@ def converted_series(files: Iterable[Path]) -> dict[Path, Converted]:
     patients = {path: _patient(stem(path.name), note) for path, note in notes.items()}
     if not notes or None in patients.values():
         return {}
-    if find_spec("pydicom") is None:
-        where = next(iter(notes)).parent
-        raise LggError(f"pydicom is needed to tell what dcm2niix converted in {where}: pip install 'lgg-monai[dicom]'")
+    require_packages("dicom", "pydicom", what=f"telling what dcm2niix converted in {next(iter(notes)).parent}")
     return {path: _converted(path, note, patients[path] or "") for path, note in notes.items()}
 
 

@@ -11,6 +11,7 @@ import torch
 
 from lgg_monai.engines.checkpoints import read_weights
 from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 
 INT8 = "int8"
 """The ``precision`` of predictions that asks for it."""
@@ -51,11 +52,7 @@ def require_runtime() -> None:
     Raises:
         LggError: ONNX Runtime is not installed, or the processor cannot, see `sums_exactly`.
     """
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        message = f"onnxruntime is not installed, which --precision {INT8} needs: pip install 'lgg-monai[int8]'"
-        raise LggError(message) from error
+    require_packages("int8", "onnxruntime", what=f"--precision {INT8}")
     if not sums_exactly():
         message = f"--precision {INT8} needs a processor with VNNI, without which sums of products saturate"
         raise LggError(f"{message}: leave it away")

@@ -14,6 +14,7 @@ from lgg_monai.data.file_names import NIFTI_SUFFIXES
 from lgg_monai.data.grids import coinciding, leads_to_places, same_grid
 from lgg_monai.data.scan import Scan
 from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 from lgg_monai.prediction.nifti import NiftiSource
 from lgg_monai.prediction.nifti_volume import Volume, is_placed, read_volume, three_d
 
@@ -97,10 +98,9 @@ def _read(path: Path) -> MaskFile:
 
 def _read_nrrd(path: Path) -> MaskFile:
     """Read what 3D Slicer saves: one volume of numbers, or a list of them where segments overlap."""
-    try:
-        import nrrd
-    except ImportError as error:
-        raise LggError(f"pynrrd is needed to read {path}: pip install 'lgg-monai[predict]'") from error
+    require_packages("predict", "nrrd", what=f"reading {path}")
+    import nrrd
+
     if not os.path.getsize(path):
         raise LggError(f"{path} is empty: save it again")
     try:
@@ -139,10 +139,9 @@ def _rows(directions: Any) -> list[np.ndarray]:
 
 
 def _read_seg(path: Path) -> MaskFile:
-    try:
-        from lgg_monai.dicom.seg import read_seg
-    except ImportError as error:
-        raise LggError(f"pydicom and highdicom are needed to read {path}: pip install 'lgg-monai[dicom]'") from error
+    require_packages("dicom", "pydicom", "highdicom", what=f"reading {path}")
+    from lgg_monai.dicom.seg import read_seg
+
     array, affine, names = read_seg(path)
     return MaskFile(array, affine, True, True, _several(names))
 

@@ -232,9 +232,6 @@ def main() -> None:
     warnings.simplefilter("ignore")  # of deprecations inside PyTorch
     try:
         print(write_exports(Path(sys.argv[1])))
-    except ImportError as error:
-        name = error.name or str(error)
-        sys.exit(f"lgg-monai: error: {name} is not installed: pip install onnx onnxruntime onnxscript")
     except LggError as error:
         sys.exit(f"lgg-monai: error: {error}")
 

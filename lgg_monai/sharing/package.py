@@ -12,6 +12,7 @@ from lgg_monai.engines.as_trained import changed_settings
 from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 from lgg_monai.files import read_json, replacing, replacing_folder, tensor_bytes
 from lgg_monai.flatten import parse, read_text
 from lgg_monai.sharing import sources
@@ -58,6 +59,7 @@ def package(
     """
     if run is not None and checkpoint is not None:
         raise LggError("both --run and --checkpoint name weights to package: give one of them")
+    require_packages("package", "onnx", "onnxruntime", "onnxscript", what="`package`")
     sources.bundle_file(bundle)
     folder = Path(output) / package_name(bundle)
     packed = folder.with_name(folder.name + ".zip")

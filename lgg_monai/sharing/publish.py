@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 from lgg_monai.files import read_json
 from lgg_monai.sharing.manifest import COMPILED, MANIFEST, changed_files
 
@@ -52,10 +53,8 @@ def publish(bundle: Path, repo: str, private: bool = True) -> str:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise LggError(f"{changed[0]}{more} in {bundle} differ from its manifest: package it again before publishing")
     version = str(read_json(bundle / "configs/metadata.json", "metadata")["version"])
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise LggError("huggingface_hub is not installed: pip install 'lgg-monai[publish]'") from error
+    require_packages("publish", "huggingface_hub", what="publishing")
+    import huggingface_hub
     from monai.bundle.scripts import push_to_hf_hub
 
     with tempfile.TemporaryDirectory(prefix="lgg-publish-") as folder:

@@ -7,7 +7,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from lgg_monai.data.sequences import FLAIR
 from lgg_monai.engines.run_folder import trained_config
 from lgg_monai.engines.scores import mask_dice
 from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 from lgg_monai.files import writable_folder, write_bytes
 from lgg_monai.prediction.int8 import MADE_OF, Int8Network, int8_file, require_runtime, weights_digest
 from lgg_monai.prediction.models import load_segmenter, resolve
@@ -62,10 +62,7 @@ def quantize(bundle: str, dataset_dir: Path, checkpoint: Path | None = None) -> 
         LggError: bundle, weights, their training patients or a package are not there, this processor could not run it,
             the network cannot be exported, or nothing can be written beside the weights.
     """
-    for package in ("onnx", "onnxruntime", "onnxscript"):
-        if find_spec(package) is None:
-            message = f"{package} is not installed, which `quantize` needs: pip install 'lgg-monai[package]'"
-            raise LggError(message)
+    require_packages("package", "onnx", "onnxruntime", "onnxscript", what="`quantize`")
     require_runtime()
     if Path(bundle).exists() and trained_config(Path(bundle)) is None:
         raise LggError(f"{bundle} is no run's folder: give a run or a bundle's name (of a package, what it is of)")

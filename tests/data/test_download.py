@@ -9,6 +9,7 @@ import types
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,7 @@ def kaggle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], 
 
     def install(dataset_download: Callable[[str], str]) -> None:
         fake = types.ModuleType("kagglehub")
+        fake.__spec__ = ModuleSpec("kagglehub", None)
         fake.dataset_download = dataset_download  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "kagglehub", fake)
 
@@ -105,7 +107,7 @@ def test_missing_kagglehub_names_the_extra_and_the_way_without_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(LggError, match=r"pip install 'lgg-monai\[download\]'.*--source FILE.zip") as error:
+    with pytest.raises(LggError, match=r"'\.\[download\]'.*; or, without an account .*--source FILE.zip") as error:
         download(tmp_path / "data")
     assert "\n" not in str(error.value)
 

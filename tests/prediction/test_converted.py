@@ -83,8 +83,8 @@ def test_the_volume_that_dcm2niix_corrected_is_taken(tmp_path: Path) -> None:
 
 def test_without_pydicom_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert(tmp_path, "%f_%p_%t_%s")
-    monkeypatch.setattr("lgg_monai.prediction.converted.find_spec", lambda name: None)
-    with pytest.raises(LggError, match=rf"^pydicom is needed .* in {tmp_path}: pip install 'lgg-monai\[dicom\]'$"):
+    monkeypatch.setattr("lgg_monai.extras.find_spec", lambda name: None)
+    with pytest.raises(LggError, match=rf"^pydicom is not installed, .* in {tmp_path} needs: .*'\.\[dicom\]'"):
         find_scans([tmp_path])
 
 
