@@ -18,7 +18,7 @@ from lgg_monai.data.phantom import PHANTOM_MARKER, is_phantom
 from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_object, replacing, writable_folder, write_json
+from lgg_monai.files import read_object, replacing, told_in_one_line, writable_folder, write_json
 
 Layout = Literal["msd", "nnunet"]
 NNUNET_FOLDER = "Dataset501_LGG"
@@ -75,18 +75,14 @@ def convert(
     synthetic = is_phantom(dataset_dir)
     if layout == "nnunet":
         root = root / NNUNET_FOLDER
-    try:
-        with whole(root):
-            for done, patient in enumerate(patients, start=1):
-                _write_patient(patient, root, layout)
-                if progress is not None:
-                    progress(done, len(patients), patient.name)
-            if synthetic:
-                _copy_marker(Path(dataset_dir), root)
-            write_json(root / DATASET_JSON, _description(Path(dataset_dir), patients, layout, synthetic))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise LggError(f"cannot write NIfTI files to {root} ({reason}): free space or choose another folder") from error
+    with told_in_one_line(f"NIfTI files to {root}", "free space or choose another folder"), whole(root):
+        for done, patient in enumerate(patients, start=1):
+            _write_patient(patient, root, layout)
+            if progress is not None:
+                progress(done, len(patients), patient.name)
+        if synthetic:
+            _copy_marker(Path(dataset_dir), root)
+        write_json(root / DATASET_JSON, _description(Path(dataset_dir), patients, layout, synthetic))
     return root
 
 

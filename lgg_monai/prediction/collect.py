@@ -14,9 +14,9 @@ from lgg_monai.data.file_names import is_nifti, parse, safe_name
 from lgg_monai.data.phantom import PHANTOM_MARKER
 from lgg_monai.data.scan import Scan, ScanSource
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_object, write_json, write_text
+from lgg_monai.files import read_object, writable_folder, write_json, write_text
 from lgg_monai.prediction.earlier import inputs_digest, is_of
-from lgg_monai.prediction.failures import output_folder, reason_of, saving
+from lgg_monai.prediction.failures import reason_of, writing
 from lgg_monai.prediction.geometry import place
 from lgg_monai.prediction.inputs import COLLECTED, RESULT, earlier_result
 from lgg_monai.prediction.masks import SUFFIXES, load_mask
@@ -93,7 +93,7 @@ def collect(
                 "their scans, else give a folder that holds masks alone"
             )
             raise LggError(message)
-    output = output_folder(output)
+    output = writable_folder(output, choose="another with --output")
     done = Collected()
     names = names_by_person(sources)
     named = {} if masks is None else _named_masks(masks)
@@ -114,14 +114,11 @@ def collect(
         if not done.patients:
             name, why = next(iter((done.failed | done.left).items()))
             raise LggError(f"none of {len(sources)} scans can be trained on, such as {name}: {why}")
-
-        def describe() -> None:
+        with writing(output):
             if any(source.phantom for source in sources if names[source.name] in done.patients):
                 write_text(output / PHANTOM_MARKER, "Synthetic patients among these, not people.\n")
             about = {"name": COLLECTED, "description": DESCRIPTION}
             write_json(output / "dataset.json", about | decathlon(done.patients))
-
-        saving(describe)
     return done
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lgg_monai.data.scan import ScanSource
 from lgg_monai.errors import LggError
-from lgg_monai.files import writable_folder
+from lgg_monai.files import told_in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ def reason_of(error: Exception, source: ScanSource, output: Path, keep_identity:
         LggError: no other scan could be written either.
     """
     if isinstance(error, OSError) and error.errno in _FATAL:
-        raise cannot_write(output, error) from error
+        with writing(output):
+            raise error
     if isinstance(error, LggError):
         text = str(error)
     elif isinstance(error, MemoryError):
@@ -45,28 +46,6 @@ def in_one_line(text: str, source: ScanSource, keep_identity: bool) -> str:
     return " ".join(text.encode("utf-8", "replace").decode().split())  # a file's name may be no text at all
 
 
-def output_folder(output: Path) -> Path:
-    """Create the output folder and prove that it can be written into.
-
-    Raises:
-        LggError: it cannot.
-    """
-    return writable_folder(output, choose="another with --output")
-
-
-def saving(write: Callable[[], object]) -> None:
-    """Write what is of no single scan.
-
-    Raises:
-        LggError: the disk is full, or cannot be written to.
-    """
-    try:
-        write()
-    except OSError as error:
-        raise cannot_write(Path(error.filename or "the output folder"), error) from error
-
-
-def cannot_write(path: Path, error: OSError) -> LggError:
-    """Make one line of a disk that is full or cannot be written to."""
-    reason = error.strerror or type(error).__name__
-    return LggError(f"cannot write to {path} ({reason}): free space or choose another --output")
+def writing(output: Path) -> AbstractContextManager[None]:
+    """Make one line of a disk that is full or cannot be written to, see `lgg_monai.files.told_in_one_line`."""
+    return told_in_one_line(f"to {output}", "free space or choose another --output")

@@ -15,7 +15,7 @@ import torch.distributed
 
 from lgg_monai.errors import LggError
 from lgg_monai.locks import lock
-from lgg_monai.prediction.failures import cannot_write
+from lgg_monai.prediction.failures import writing
 
 LOCK = ".lock"
 # One process may have much more to do than the others.
@@ -75,10 +75,8 @@ def alone_in(output: Path, processes: Processes) -> Iterator[None]:
     """
     held = None
     if processes.first:
-        try:
+        with writing(output):
             held = lock(output / LOCK)
-        except OSError as error:
-            raise cannot_write(output / LOCK, error) from error
     try:
         if any(processes.gather(processes.first and held is None)):
             raise LggError(f"another prediction is writing to {output}: wait for its end, or choose another --output")

@@ -12,9 +12,9 @@ import numpy as np
 import lgg_monai
 from lgg_monai.data.scan import ScanSource
 from lgg_monai.errors import LggError
-from lgg_monai.files import write_json
+from lgg_monai.files import writable_folder, write_json
 from lgg_monai.prediction import earlier, outputs
-from lgg_monai.prediction.failures import in_one_line, output_folder, reason_of, saving
+from lgg_monai.prediction.failures import in_one_line, reason_of, writing
 from lgg_monai.prediction.inputs import RESULT, SETTINGS
 from lgg_monai.prediction.pipeline import overlapped, quiet_libraries
 from lgg_monai.prediction.processes import Processes, alone_in
@@ -64,7 +64,7 @@ def predict(
     processes = processes or Processes()
     settings = settings_of(segmenter)
     digests = settings_digests(settings)
-    output = output_folder(output)
+    output = writable_folder(output, choose="another with --output")
     require_same_settings(output, settings, {source.name for source in sources}, overwrite)
     with alone_in(output, processes):  # for which all wait, so nobody writes before all have looked
         record = {
@@ -79,7 +79,8 @@ def predict(
             "ended": None,
         }
         if processes.first:
-            saving(lambda: write_json(output / SETTINGS, record))
+            with writing(output):
+                write_json(output / SETTINGS, record)
 
         outcome = Outcome()
         own = processes.share(sources)
@@ -129,8 +130,7 @@ def predict(
         outcome = _merged(processes.gather(outcome))
         if processes.first:
             results = outputs.read_results(output, digests)
-
-            def write_all() -> None:
+            with writing(output):
                 outputs.write_table(output, [_with_failure(result, outcome) for result in results])
                 if report:
                     write_report_page(output, results, outcome, segmenter, sources)
@@ -138,8 +138,6 @@ def predict(
                     (output / outputs.REPORT).unlink(missing_ok=True)  # it would show the masks of before
                 counts = {name: len(getattr(outcome, name)) for name in ("done", "skipped", "failed", "warned")}
                 write_json(output / SETTINGS, {**record, "ended": _now(), **counts, "failures": outcome.failed})
-
-            saving(write_all)
         processes.gather(None)
         return outcome
 

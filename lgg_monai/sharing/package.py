@@ -13,7 +13,7 @@ from lgg_monai.engines.checkpoints import BEST, SHIPPED
 from lgg_monai.engines.run_folder import RUN, trained_config
 from lgg_monai.errors import LggError
 from lgg_monai.extras import require_packages
-from lgg_monai.files import read_json, replacing, replacing_folder, tensor_bytes
+from lgg_monai.files import read_json, replacing, replacing_folder, tensor_bytes, told_in_one_line
 from lgg_monai.flatten import parse, read_text
 from lgg_monai.sharing import sources
 from lgg_monai.sharing.export import export
@@ -69,17 +69,15 @@ def package(
     weights = _weights(bundle, run, checkpoint)
     _require_as_trained(bundle, weights)
     summary = _summary(run)
-    try:
-        # The folder first, as it may refuse to be replaced, such as another user's: then the zip stays as it is too.
-        with replacing(packed) as partial_zip, replacing_folder(folder, earlier=True) as partial:
-            shipped = run is None and checkpoint is None
-            _fill(partial, bundle, weights, summary, shipped, url or f"{DEFAULT_URL}/{folder.name}")
-            write_zip(partial, partial_zip)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise LggError(
-            f"cannot write the package to {output} ({reason}): free space or choose another folder"
-        ) from error
+    # The folder first, as it may refuse to be replaced, such as another user's: then the zip stays as it is too.
+    with (
+        told_in_one_line(f"the package to {output}", "free space or choose another folder"),
+        replacing(packed) as partial_zip,
+        replacing_folder(folder, earlier=True) as partial,
+    ):
+        shipped = run is None and checkpoint is None
+        _fill(partial, bundle, weights, summary, shipped, url or f"{DEFAULT_URL}/{folder.name}")
+        write_zip(partial, partial_zip)
     return packed
 
 
