@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import stat
 import sys
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lgg_monai.errors import LggError
 from lgg_monai.viewer.patient import PAGE
 
 ADDRESS = "127.0.0.1"
-BLOCK = 1 << 20
 # Not from the system's table, which differs between computers. A volume stays compressed: no Content-Encoding.
 TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -66,7 +65,7 @@ class FolderServer(ThreadingHTTPServer):
         self._secret = secrets.token_hex(16)
         self._opening = f"/{secrets.token_hex(16)}"
         self._opened = False
-        super().__init__((ADDRESS, port), _Handler)
+        super().__init__((ADDRESS, port), partial(_Handler, directory=self.folder))
 
     @property
     def address(self) -> str:
@@ -119,23 +118,11 @@ class FolderServer(ThreadingHTTPServer):
         return found if found.is_relative_to(self.folder) and found.is_file() else None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(SimpleHTTPRequestHandler):
     server: FolderServer
     server_version = "lgg-monai"
     sys_version = ""
     timeout = 30
-
-    def do_GET(self) -> None:
-        file = self._open()
-        if file is not None:
-            with file:
-                while block := file.read(BLOCK):
-                    self.wfile.write(block)
-
-    def do_HEAD(self) -> None:
-        file = self._open()
-        if file is not None:
-            file.close()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("do_"):
@@ -150,7 +137,15 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Write no log: its lines would hold the patients' names."""
 
-    def _open(self) -> BinaryIO | None:
+    def translate_path(self, path: str) -> str:
+        """Give the file that `send_head` has found."""
+        return str(self.found)
+
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        """Tell the type of a file by its name."""
+        return TYPES.get(Path(path).suffix.lower(), "application/octet-stream")
+
+    def send_head(self) -> Any:
         """Answer up to the body; give the file to send, or None where the answer is complete."""
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "this server answers to its own address only")
@@ -165,29 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return None
-        path = self.server.find(self.path)
-        if path is None:
+        self.found = self.server.find(self.path)
+        if self.found is None:  # as of folders, which would be listed
             self.send_error(HTTPStatus.NOT_FOUND, "no such file")
             return None
-        try:
-            file = path.open("rb")
-        except OSError:
-            self.send_error(HTTPStatus.NOT_FOUND, "no such file")
-            return None
-        state = os.fstat(file.fileno())
-        if not stat.S_ISREG(state.st_mode):
-            file.close()
-            self.send_error(HTTPStatus.NOT_FOUND, "no such file")
-            return None
-        try:
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", TYPES.get(path.suffix.lower(), "application/octet-stream"))
-            self.send_header("Content-Length", str(state.st_size))
-            self.end_headers()
-        except OSError:
-            file.close()
-            raise
-        return file
+        return super().send_head()
 
     def _navigates(self) -> bool:
         return self.headers.get("Sec-Fetch-Mode") == "navigate" and self.headers.get("Sec-Fetch-Dest") == "document"
