@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -178,6 +179,21 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
 def is_broken_link(path: Path) -> bool:
     """Tell whether a file is a link to what is not there, as of a large file that was not fetched (git-annex)."""
     return path.is_symlink() and not path.exists()
+
+
+def require_whole_gzip(path: Path) -> None:
+    """Read a ``.gz`` file to its end, where gzip compares checksum and length; other files are left alone.
+
+    nibabel stops at the last voxel, before both: most flipped bits would give wrong voxels without a word. It takes as
+    long as reading the voxels does, some 30 ms for 35 slices of int16.
+
+    Raises:
+        OSError, EOFError, zlib.error: the file is damaged, cut short or no gzip.
+    """
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
 
 
 def sha256(path: Path) -> str:

@@ -13,11 +13,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lgg_monai.data.file_names import composed, is_nifti, stem
-from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.people import person_of
 from lgg_monai.data.tiff_stack import MASK_SUFFIX, TiffStackReader, tiff_files
 from lgg_monai.errors import LggError
-from lgg_monai.files import PARTIAL, is_broken_link
+from lgg_monai.files import PARTIAL, is_broken_link, require_whole_gzip
 
 # Folders of the published download hold `<patient>/<patient>_<n>.tif`; one or two more levels lie above them.
 SEARCH_DEPTH = 3

@@ -12,9 +12,9 @@ import nibabel
 import numpy as np
 
 from lgg_monai.data.grids import leads_to_places
-from lgg_monai.data.gzip_check import require_whole_gzip
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
+from lgg_monai.files import require_whole_gzip
 
 MOST_VOXELS = 2**31
 
