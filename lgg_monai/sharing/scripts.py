@@ -10,7 +10,7 @@ from pathlib import Path
 
 import lgg_monai
 from lgg_monai.errors import LggError
-from lgg_monai.sharing.inspect.rewrite import rewrite_imports
+from lgg_monai.sharing.inspect.scripts import rewrite_imports
 
 ROOT = Path(lgg_monai.__file__).parent
 INIT = '"""What this bundle needs beyond MONAI; see docs/README.md."""\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import sys
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +19,12 @@ from lgg_monai.sharing.inspect.imports import import_remarks, imported, read_opt
 from lgg_monai.sharing.inspect.names import Names, Remark, odd_names, worst
 from lgg_monai.sharing.inspect.policy import D, E, N, graded, words
 from lgg_monai.sharing.inspect.resolve import Resolver
-from lgg_monai.sharing.inspect.rewrite import rewrite_imports
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, absolute, package_root, parsed
 
 LARGEST_SCRIPT = 2 * 2**20  # bytes
 PACKAGE = "lgg_monai"
+_PACKAGE_NAME = re.compile(rf"\b{PACKAGE}\b")
+_MESSAGE = "lgg-monai: error: "
 FOLDER = "scripts"  # where a bundle carries copies of this package's modules
 _STARTUP = {"sitecustomize", "usercustomize"}  # Python imports them by itself if it finds them
 _ENCODINGS = {"utf-8", "utf-8-sig", "ascii", "iso-8859-1"}
@@ -49,6 +51,15 @@ def read_script(data: bytes) -> str:
         return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except (SyntaxError, UnicodeDecodeError) as error:
         raise RefusedError(f"is not readable as Python: {shown(error, 80)}") from error
+
+
+def rewrite_imports(source: str) -> str:
+    """Write a module of this package as a script of a bundle, one rule for the packager and the inspector.
+
+    ``lgg_monai.x`` becomes ``scripts.x``, the folder a bundle carries its own modules in, and messages begin as those
+    of a bundle's configs do: whoever receives it does not have the command `lgg-monai`.
+    """
+    return _PACKAGE_NAME.sub("scripts", source).replace(_MESSAGE, "error: ")
 
 
 def fingerprint(text: str) -> str:

@@ -15,7 +15,7 @@ import torch
 
 import lgg_monai
 from lgg_monai.sharing.inspect import Grade, Report, inspect_bundle
-from lgg_monai.sharing.inspect.rewrite import rewrite_imports
+from lgg_monai.sharing.inspect.scripts import rewrite_imports
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGE = Path(lgg_monai.__file__).parent
