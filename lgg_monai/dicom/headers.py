@@ -16,31 +16,12 @@ from lgg_monai.dicom.tags import number, numbers, text
 
 _IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "PatientIdentityRemoved")
 _SERIES = (
-    "SOPClassUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "ProtocolName",
-    "StudyDescription",
-    "Modality",
-    "ImageType",
-    "BodyPartExamined",
-    "ContrastBolusAgent",
-    "ContrastBolusAgentSequence",
-    "ScanningSequence",
-    "EchoTime",
-    "RepetitionTime",
-    "InversionTime",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "SeriesDate",
-    "SeriesTime",
-    "FrameOfReferenceUID",
-    "PhotometricInterpretation",
-    "SamplesPerPixel",
-    "NumberOfFrames",
-    "EchoPulseSequence",
+    *("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("SeriesNumber", "SeriesDescription", "ProtocolName", "StudyDescription", "BodyPartExamined"),
+    *("Modality", "ImageType", "PhotometricInterpretation", "SamplesPerPixel", "NumberOfFrames"),
+    *("ScanningSequence", "EchoPulseSequence", "EchoTime", "RepetitionTime", "InversionTime"),
+    *("ContrastBolusAgent", "ContrastBolusAgentSequence"),
+    *("AcquisitionDate", "AcquisitionTime", "SeriesDate", "SeriesTime"),
 )
 # Where an enhanced MR image says what one of a single frame says itself: functional group and attribute.
 _GROUPED = {
@@ -49,18 +30,9 @@ _GROUPED = {
     "InversionTime": ("MRModifierSequence", "InversionTimes"),
 }
 _IMAGE = (
-    "SOPInstanceUID",
-    "InstanceNumber",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SliceThickness",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "Rows",
-    "Columns",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    *("SOPInstanceUID", "InstanceNumber", "Rows", "Columns", "RescaleSlope", "RescaleIntercept"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _TAGS: list[BaseTag] = [Tag(keyword) for keyword in (*_IDENTITY, *_SERIES, *_IMAGE)]
 

@@ -59,16 +59,8 @@ _DERIVED = re.compile(
     r"|screen|mask|seg\w*) "
 )
 _DERIVED_TYPES = {
-    "ADC",
-    "FA",
-    "DIFFUSION",
-    "PERFUSION",
-    "PROJECTION IMAGE",
-    "MIP",
-    "MNIP",
-    "SUBTRACT",
-    "T1 MAP",
-    "MASK",
+    *("ADC", "FA", "DIFFUSION", "PERFUSION", "PROJECTION IMAGE"),
+    *("MIP", "MNIP", "SUBTRACT", "T1 MAP", "MASK"),
 }
 _HEAD = re.compile(
     r"head|brain|skull|cran|neuro|cereb|kopf|schae?del|hirn|gehirn|tete|cerveau|encephal|cabeza|hypoph|pituit"
