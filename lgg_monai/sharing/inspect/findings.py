@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 
 LONGEST = 160  # characters of a bundle's own text that a report repeats
@@ -48,14 +48,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, str | int]:
         """The finding for JSON."""
-        return {
-            "file": self.file,
-            "line": self.line,
-            "kind": self.kind,
-            "text": self.text,
-            "grade": self.grade.label,
-            "reason": self.reason,
-        }
+        return asdict(self) | {"grade": self.grade.label}
 
 
 def shown(text: object, longest: int = LONGEST) -> str:
