@@ -7,15 +7,17 @@ from collections.abc import Callable
 import typer
 
 from lgg_monai.commands.bundles import inspect, package, publish, quantize, weights
-from lgg_monai.commands.calibration import calibration
-from lgg_monai.commands.compare import compare
-from lgg_monai.commands.cross_validate import cross_validate
 from lgg_monai.commands.dataset import check, convert, download, phantom
-from lgg_monai.commands.ensemble import ensemble
-from lgg_monai.commands.errors import errors
 from lgg_monai.commands.masks import collect, predict, view
-from lgg_monai.commands.robustness import robustness
-from lgg_monai.commands.rules import rules
+from lgg_monai.commands.trained import (
+    calibration,
+    compare,
+    cross_validate,
+    ensemble,
+    errors,
+    robustness,
+    rules,
+)
 from lgg_monai.errors import LggError
 from lgg_monai.interruption import exits_when_interrupted, interrupt_by_sigterm
 
