@@ -11,6 +11,7 @@ from lgg_monai import __version__
 from lgg_monai.sharing.inspect import manifest
 from lgg_monai.sharing.inspect.archive import Bundle, Member, opened
 from lgg_monai.sharing.inspect.configs import LARGEST_CONFIG, Item, read_config
+from lgg_monai.sharing.inspect.context import understand
 from lgg_monai.sharing.inspect.files import (
     CONFIGS,
     LOGGING,
@@ -25,7 +26,7 @@ from lgg_monai.sharing.inspect.findings import Finding, Grade, RefusedError, sho
 from lgg_monai.sharing.inspect.logging_conf import grade_logging
 from lgg_monai.sharing.inspect.policy import D, E, N
 from lgg_monai.sharing.inspect.resolve import Resolver
-from lgg_monai.sharing.inspect.rules import grade_config, understand
+from lgg_monai.sharing.inspect.rules import grade_config
 from lgg_monai.sharing.inspect.scripts import (
     LARGEST_SCRIPT,
     defined_attributes,

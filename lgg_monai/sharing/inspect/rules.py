@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from lgg_monai.sharing.inspect import policy
 from lgg_monai.sharing.inspect.configs import Item
+from lgg_monai.sharing.inspect.context import (
+    LONGEST_EXPRESSION,
+    LONGEST_MACRO,
+    Context,
+    Place,
+    import_of,
+    is_manifest,
+    made_absolute,
+    places,
+)
 from lgg_monai.sharing.inspect.expressions import CodeGrader
 from lgg_monai.sharing.inspect.findings import Finding, Grade, shown
-from lgg_monai.sharing.inspect.imports import import_remarks, imported
+from lgg_monai.sharing.inspect.imports import import_remarks
 from lgg_monai.sharing.inspect.names import Names, Remark, grade_target, keyword_grade, named_by_text, odd_names, worst
 from lgg_monai.sharing.inspect.policy import D, E, N
 from lgg_monai.sharing.inspect.references import (
@@ -28,114 +35,19 @@ from lgg_monai.sharing.inspect.references import (
     macro,
     normalised,
     references,
-    unnumbered,
-    with_copies,
 )
-from lgg_monai.sharing.inspect.resolve import Resolver
 from lgg_monai.sharing.inspect.sources import PARSE_ERRORS, parsed
 
-LONGEST_EXPRESSION = 5000  # characters
-LONGEST_MACRO = 500
-METADATA = "_meta_"
 MOST_TEXTS = 100  # that one id may stand for
-DEFAULT_NAMES = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them
 _OLD_REFERENCE = re.compile(r"@(?:\w*)(?:(?:#|::)\w*)*")
 # One power at most, and of less than four digits: MONAI computes it.
 _ARITHMETIC = re.compile(r"(?!.*\*\*.*(?:\*\*|\d{4}))[0-9np*+/ ()-]{1,40}")
-_PLAIN_KEY = re.compile(r"\+?[\w. -]+(?:(?:#|::)[\w. -]+)*")
-_CONFIG_NAME = re.compile(r"\.(json|ya?ml)\b", re.IGNORECASE)
-
-
-@dataclass
-class Place:
-    """A value of a config and where it stands: its id, its key, and whether it is a document about the bundle."""
-
-    file: str
-    id: str
-    key: str
-    item: Item
-
-
-@dataclass
-class Context:
-    """What all configs of a bundle say together, which decides what a name in one of them means.
-
-    Attributes:
-        names: for the expressions.
-        paths: of all files in the bundle.
-        texts: every text by its id, of all configs, a star for each index.
-        copied: the parts that macros copy: file, or nothing for any, and id.
-        changes: whether a key changes a part that another key or file has.
-        odd_keys: keys that are not plain names, by which a relative reference could become code.
-    """
-
-    names: Names
-    paths: set[str]
-    texts: dict[str, set[str]] = field(default_factory=dict)
-    copied: set[tuple[str, str]] = field(default_factory=set)
-    changes: bool = False
-
-    @cached_property
-    def configs(self) -> set[str]:
-        """The names of the bundle's configs, without their folders."""
-        return {PurePosixPath(path).name for path in self.paths if policy.CONFIG_FILE.fullmatch(path)}
-
-    odd_keys: list[str] = field(default_factory=list)
-
-
-def places(file: str, item: Item, here: str = "", key: str = "") -> Iterator[Place]:
-    """Every value of a config with its id, the config itself first."""
-    yield Place(file, here, key, item)
-    children = [(name.text, value) for name, value in item.pairs]
-    children += [(str(index), value) for index, value in enumerate(item.items)]
-    for name, value in children:
-        inner = SEPARATOR.join(part for part in (here, canonical(name.removeprefix("+"))) if part)
-        yield from places(file, value, inner, key if item.kind == "list" else name)
-
-
-def understand(configs: Mapping[str, Item], resolver: Resolver, paths: set[str], attributes: set[str]) -> Context:
-    """Read all configs of a bundle once: what they import, and by which ids modules can be reached."""
-    aliases: dict[str, set[str]] = {name: set(origins) for name, origins in DEFAULT_NAMES.items()}
-    context = Context(Names(resolver, aliases, attributes=attributes), paths)
-    modules: set[str] = set()
-    macros: list[tuple[str, str]] = []
-    for file, root in configs.items():
-        context.changes |= any(key.text.startswith("+") or SEPARATOR in normalised(key.text) for key, _ in root.pairs)
-        # MONAI puts the file that it takes for the metadata under an id of its own.
-        for place in chain(places(file, root), places(file, root, METADATA)):
-            if place.item.kind == "map" and not _is_manifest(file, root):
-                odd = [key.text for key, _ in place.item.pairs if not _plain_key(key.text)]
-                context.odd_keys.extend(odd)
-            text = place.item.text if place.item.kind == "text" else ""
-            if text:
-                context.texts.setdefault(any_index(place.id), set()).add(text)
-            if text.startswith("$"):
-                statement = _import_of(text[1:])
-                for name, origin in imported(statement) if statement else []:
-                    aliases.setdefault(name, set()).add(origin)
-                    modules.add(unnumbered(place.id))
-            elif text.startswith("%") and len(text) <= LONGEST_MACRO:
-                path, there = macro(_absolute(text, place.id))
-                macros.append((unnumbered(place.id), there))
-                context.copied.add((path, any_index(there)))
-    context.names.modules = with_copies(modules, list(dict.fromkeys(macros)))  # a list of copies has one id
-    context.names.holders = {above for module in context.names.modules for above in and_above(module)}
-    return context
-
-
-def _plain_key(key: str) -> bool:
-    return _PLAIN_KEY.fullmatch(key) is not None and _CONFIG_NAME.search(key) is None
-
-
-def _is_manifest(file: str, root: Item) -> bool:
-    files = root.get("files")
-    return file == "manifest.json" and files is not None and files.kind == "map"
 
 
 def grade_config(file: str, root: Item, context: Context) -> list[Finding]:
     """Grade a config: expressions, targets, imports, requirements, macros, paths, and how it is written."""
     findings: list[Finding] = []
-    about = PurePosixPath(file).stem in ("metadata", "large_files") or _is_manifest(file, root)
+    about = PurePosixPath(file).stem in ("metadata", "large_files") or is_manifest(file, root)
     for place in places(file, root):
         line = place.item.line
         for noted, text, dangerous in place.item.notes:
@@ -234,7 +146,7 @@ def _text(place: Place, context: Context, about: bool) -> tuple[str, Grade, str]
         return _expression(text, place.id, context)
     if text.startswith("%"):
         return "macro", *_macro(text, place.id, context)
-    if place.key != "_requires_" and any(map(context.names.reaches_module, references(_absolute(text, place.id)))):
+    if place.key != "_requires_" and any(map(context.names.reaches_module, references(made_absolute(text, place.id)))):
         return "reference", D, "hands on imported modules, which hides their names"
     grade, reason = named_by_text(text, context.names.resolver)
     if grade != E and place.key not in policy.LOOKED_UP:
@@ -249,13 +161,6 @@ def _text(place: Place, context: Context, about: bool) -> tuple[str, Grade, str]
 def _is_copied(place: Place, context: Context) -> bool:
     around = [any_index(one) for one in and_above(place.id)]
     return any((file, one) in context.copied for file in ("", place.file) for one in around)
-
-
-def _absolute(text: str, here: str) -> str:
-    try:
-        return absolute(text, here)
-    except ValueError:
-        return normalised(text)
 
 
 def _macro(text: str, here: str, context: Context) -> tuple[Grade, str]:
@@ -294,7 +199,7 @@ def _expression(text: str, here: str, context: Context) -> tuple[str, Grade, str
 def grade_code(text: str, names: Names) -> tuple[str, list[Remark]]:
     """Grade the text of one expression or import statement; the kind is expression or import."""
     odd = odd_names(text)
-    statement = _import_of(text)
+    statement = import_of(text)
     if statement is not None:
         if len(ast.parse(text).body) > 1:
             odd.append(Remark(1, text, D, "more than an import statement"))
@@ -310,12 +215,3 @@ def grade_code(text: str, names: Names) -> tuple[str, list[Remark]]:
             Remark(1, text, D, f"not a Python expression, so it cannot be inspected ({type(error).__name__})"),
         ]
     return "expression", odd + CodeGrader(names).grade(tree)
-
-
-def _import_of(text: str) -> ast.Import | ast.ImportFrom | None:
-    """The import statement that MONAI reads from an expression: its first statement, if it is one."""
-    try:
-        body = ast.parse(text[:LONGEST_EXPRESSION]).body
-    except PARSE_ERRORS:
-        return None
-    return body[0] if body and isinstance(body[0], ast.Import | ast.ImportFrom) else None
