@@ -160,8 +160,7 @@ def read_json(path: Path, what: str) -> Any:
         reason = error.strerror or type(error).__name__
         raise LggError(f"cannot read the {what} {path} ({reason}): give the path of another") from error
     except ValueError as error:
-        message = f"the {what} {path} is not valid JSON ({error}): write it anew or give another file"
-        raise LggError(message) from error
+        raise LggError(f"the {what} {path} is not valid JSON ({error}): write it anew or give another file") from error
 
 
 def read_object(path: Path, what: str) -> dict[str, Any]:
@@ -218,8 +217,7 @@ def writable_folder(folder: Path, choose: str = "another with --output_dir") -> 
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        message = f"cannot write to the output folder {folder} ({error.strerror}): choose {choose}"
-        raise LggError(message) from error
+        raise LggError(f"cannot write to the output folder {folder} ({error.strerror}): choose {choose}") from error
     return folder
 
 

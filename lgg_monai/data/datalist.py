@@ -103,12 +103,11 @@ def prepare_datalist(
     if with_tumour.isdisjoint(parts["training"]):
         raise LggError(f"no tumour in any mask of the training patients of {dataset_dir}: there is nothing to learn")
     if parts["validation"] and with_tumour.isdisjoint(parts["validation"]):
-        message = (
+        raise LggError(
             f"no tumour in any mask of the validation patients ({', '.join(parts['validation'][:3])}), so "
             "no epoch could be told the best: take another --split_seed, other patients in --datalist_file, or none to "
             "validate on (--validation_fraction 0)"
         )
-        raise LggError(message)
     content: dict[str, Any] = {
         "dataset_dir": str(dataset_dir),
         "phantom": is_phantom(Path(dataset_dir)),
@@ -190,10 +189,9 @@ def evaluation_datalist(
     if not path.is_file() and len(files) == 1:  # several are of different trainings
         path = lists[0] or path
     if subset != "all" and not path.is_file():
-        message = (
+        raise LggError(
             f"no {DATALIST} in {output_dir}, so the {subset} patients are unknown: train there first, or --subset all"
         )
-        raise LggError(message)
     report = _read(dataset_dir, cache_dir)
     known = read_datalist(path) if path.is_file() else {}
     unknown = [str(file) for file, found in zip(files, lists, strict=True) if found is None]
@@ -233,11 +231,10 @@ def evaluation_datalist(
 def _run_folder(output_dir: str) -> Path:
     """Make a run's folder. That of a cross-validation is none, or its folds were taken for nothing ever after."""
     if (Path(output_dir) / PLAN).is_file():
-        message = (
+        raise LggError(
             f"{output_dir} is the folder of a cross-validation, whose folds are runs: "
             f"give one of them, such as --output_dir {Path(output_dir) / 'fold_0'}, or a folder elsewhere"
         )
-        raise LggError(message)
     return writable_folder(Path(output_dir))
 
 
@@ -262,22 +259,20 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], run_folder: Path)
         )
     for part in PARTS:
         if [entry["patient"] for entry in before.get(part, [])] != [entry["patient"] for entry in now[part]]:
-            message = (
+            raise LggError(
                 f"{run_folder} began with other {part} patients: "
                 "resume with the same --fold, --folds and --datalist_file"
             )
-            raise LggError(message)
 
 
 def _entries(names: Sequence[str], report: DatasetReport) -> list[dict[str, Any]]:
     by_name = {r.patient.name: r for r in report.patients}
     missing = [name for name in names if name not in by_name]
     if missing:
-        message = (
+        raise LggError(
             f"patient {missing[0]} of the datalist is not in {report.folder} ({len(missing)} missing in all): "
             "give the --dataset_dir that the list was written for, or another list"
         )
-        raise LggError(message)
     return [_entry(by_name[name]) for name in names]
 
 

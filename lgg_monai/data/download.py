@@ -50,8 +50,7 @@ def download(destination: Path, source: str | None = None) -> Path:
     target = Path(destination) / FOLDER
     try:
         if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-            message = f"{target} exists and is not empty: use it as --dataset_dir, or remove it to download anew"
-            raise LggError(message)
+            raise LggError(f"{target} exists and is not empty: use it as --dataset_dir, or remove it to download anew")
         Path(destination).mkdir(parents=True, exist_ok=True)
         if source is None:
             _copy_folder(_from_kaggle(), target)
@@ -171,8 +170,7 @@ def _fetch(url: str, path: Path) -> None:
         message = f"cannot fetch {url} ({type(error).__name__}: {error}): check the address; {WITHOUT_ACCOUNT}"
         raise LggError(_one_line(message)) from error
     if promised is not None and str(received) != promised.strip():
-        message = f"the download of {url} was cut short ({received} of {promised} bytes): try again"
-        raise LggError(message)
+        raise LggError(f"the download of {url} was cut short ({received} of {promised} bytes): try again")
 
 
 def _one_line(message: str) -> str:

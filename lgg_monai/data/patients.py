@@ -86,12 +86,11 @@ def find_patients(dataset_dir: Path) -> list[Patient]:
             around = folder.absolute().parent
         if around is not None:
             raise LggError(f"no patients in {folder} itself: give the folder that holds imagesTr, {around}")
-        message = (
+        raise LggError(
             f"no patients in {folder}: expected <patient>/<patient>_<n>.tif with _mask.tif beside it, "
             "or imagesTr/*.nii.gz with labelsTr/*.nii.gz; of other NIfTI or DICOM scans and their masks, "
             f"`lgg-monai collect {folder} --output OUT` makes such a folder"
         )
-        raise LggError(message)
     _require_text(patients)
     patients.sort(key=lambda patient: patient.name)
     twice = [(one, other) for one, other in itertools.pairwise(patients) if one.name == other.name]

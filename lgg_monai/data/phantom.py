@@ -54,11 +54,10 @@ def write_phantom(
     directory = Path(directory)
     low, high = slices or (20, 30)
     if patients < 1 or size < SMALLEST_SIZE or not 1 <= low <= high or seed < 0:
-        message = (
+        raise LggError(
             f"cannot make a phantom of patients={patients}, size={size}, slices={low} to {high}, seed={seed}: give at "
             f"least one patient, {SMALLEST_SIZE} pixels, one slice (fewest first) and a seed of 0 or more"
         )
-        raise LggError(message)
     marker = (
         "These are synthetic pictures made by a computer program, and not patients: "
         "whatever is trained or measured on them says nothing about real brains.\n"

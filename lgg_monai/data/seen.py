@@ -34,11 +34,10 @@ def read_datalist(path: Path) -> dict[str, Any]:
         if not isinstance(entries, list) or not all(
             isinstance(entry, dict) and isinstance(entry.get("patient"), str) for entry in entries
         ):
-            message = (
+            raise LggError(
                 f"the datalist {path} does not name its {part} patients: "
                 "restore that of the run, or move it away if it is of something else"
             )
-            raise LggError(message)
     return content
 
 
@@ -136,8 +135,7 @@ def require_unseen(datalist: dict[str, Any], weights: Path) -> None:
         seen = {identity for other in before for entry in seen_as(known, other) for identity in identities(entry)}
         clash = [entry["patient"] for entry in datalist[part] if identities(entry) & seen]
         if clash:
-            message = (
+            raise LggError(
                 f"{part} patient {clash[0]} (of {len(clash)}) is known to {weights}, so its score would flatter: "
                 "take weights that have not seen it, the split that they were trained with, or --fold all"
             )
-            raise LggError(message)

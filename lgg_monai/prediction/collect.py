@@ -88,11 +88,10 @@ def collect(
     require_folders(output, masks)
     for source in sources:
         if masks is not None and source.path.resolve().is_relative_to(masks.resolve()):
-            message = (
+            raise LggError(
                 f"scans lie in the --masks {masks}, such as {source.path}: leave --masks out where masks lie beside "
                 "their scans, else give a folder that holds masks alone"
             )
-            raise LggError(message)
     output = writable_folder(output, choose="another with --output")
     done = Collected()
     names = names_by_person(sources)
@@ -257,9 +256,8 @@ def _require_of(folder: Path, source: ScanSource) -> dict[str, Any]:
     if result is None:
         return {}
     if not is_of(result, source) and result.get("inputs") != inputs_digest(source):
-        message = (
+        raise LggError(
             f"{folder} holds the results of another scan of this name: if the mask is this one's, put it into a folder "
             f"of its own as {source.name}.nii.gz"
         )
-        raise LggError(message)
     return result

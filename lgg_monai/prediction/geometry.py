@@ -92,8 +92,7 @@ def place(shape: tuple[int, ...], affine: np.ndarray, spacing_known: bool = True
     if spacing_known:
         _refuse_thick((x, y, z))
         if not SLICE_MM[0] <= max(columns * x, rows * y) <= SLICE_MM[1]:
-            message = f"slices of {columns * x:.6g} x {rows * y:.6g} mm by the affine: correct the file's spacing"
-            raise LggError(message)
+            raise LggError(f"slices of {columns * x:.6g} x {rows * y:.6g} mm by the affine: correct the file's spacing")
         tilt = float(np.degrees(obliquity(affine)).max())
         if tilt > OBLIQUE_DEGREES:
             notes.append(f"slices are oblique to axial by up to {tilt:.0f} degrees")
@@ -109,11 +108,10 @@ def place(shape: tuple[int, ...], affine: np.ndarray, spacing_known: bool = True
 def _refuse_thick(spacing: Spacing) -> None:
     plane = thick_plane(spacing)
     if plane:
-        message = (
+        raise LggError(
             f"{plane} slices of {max(spacing):.1f} mm: the network was trained on axial slices; "
             f"give an axial or a thin (up to {THICK_MM:.0f} mm) 3D acquisition"
         )
-        raise LggError(message)
 
 
 def _network_size(size: tuple[int, int], pixel: tuple[float, float], spacing_known: bool) -> tuple[int, int]:

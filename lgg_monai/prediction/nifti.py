@@ -71,11 +71,10 @@ def load_sequences(name: str, files: Mapping[str, Path], warnings: tuple[str, ..
             continue
         for volume in (other, flair):
             if not volume.placed:  # nibabel makes a position up, which may be that of the mirror image
-                message = (
+                raise LggError(
                     f"{volume.path} says nothing of its position, and {sequence} is not of FLAIR's size: "
                     "resample it onto FLAIR's grid, or leave it out"
                 )
-                raise LggError(message)
         require_affine(other)
         image[channel] = onto_grid(other.array, other.affine, flair.array.shape, flair.affine)
         share = covered(other.array.shape, other.affine, flair.array.shape, flair.affine)
@@ -115,11 +114,10 @@ def _scan_of(name: str, volume: Volume, channels: Mapping[str, int] | None) -> S
         return _scan(name, np.stack([array] * 3), volume, ("pre", "post"), [])
     if channels is None:
         if array.shape[3] != len(SEQUENCES):
-            message = (
+            raise LggError(
                 f"{array.shape[3]} volumes in {path}: expected 3 (pre, FLAIR, post) or one FLAIR; "
                 "name them in a dataset.json beside its folder, or give a file each with --flair, --pre and --post"
             )
-            raise LggError(message)
         channels = dict(zip(SEQUENCES, range(3), strict=True))
     if "flair" not in channels or max(channels.values()) >= array.shape[3]:
         raise LggError(

@@ -70,18 +70,16 @@ def require_same_settings(output: Path, settings: dict[str, Any], names: Contain
     told = [name for name in settings if name in before or name not in LATER]
     changed = [name for name in told if before.get(name) != settings[name]]
     if changed and not overwrite:
-        message = (
+        raise LggError(
             f"{output} holds results of another {changed[0].replace('_', ' ')} ({before.get(changed[0])}, now "
             f"{settings[changed[0]]}): --overwrite makes them anew, or choose another --output"
         )
-        raise LggError(message)
     if changed:
         results = [read_json(result, "result") for result in sorted(output.glob(f"*/{RESULT}"))]
         left = [result["patient"] for result in results if result.get("patient") not in names]
         if left:
             others = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            message = (
+            raise LggError(
                 f"{output} holds results of another {changed[0].replace('_', ' ')} of {left[0]}{others} too: "
                 "give all its scans with --overwrite, or choose another --output"
             )
-            raise LggError(message)

@@ -57,11 +57,10 @@ def write_weights(
         known = None
     elif known is None and beside.exists():
         strange = next(str(file) for file, path in zip(checkpoints, datalists, strict=True) if path is None)
-        message = (
+        raise LggError(
             f"{beside} says which patients other weights saw, and nothing says it of {strange}: "
             "give an --output in another folder"
         )
-        raise LggError(message)
     if known is not None:
         _require_alone(output)
     writable_folder(output.parent, choose="another with --output")
@@ -100,8 +99,7 @@ def _parts(network: nn.Module, checkpoints: int, bundle: str) -> list[nn.Module]
     if checkpoints == 1:
         return [network]
     if not isinstance(network, Ensemble):
-        message = f"{checkpoints} checkpoints for {bundle}, which is one network: give one, or --bundle ensemble"
-        raise LggError(message)
+        raise LggError(f"{checkpoints} checkpoints for {bundle}, which is one network: give one, or --bundle ensemble")
     if len(network.networks) != checkpoints:
         raise LggError(
             f"{checkpoints} checkpoints for the {len(network.networks)} networks of {bundle}: give one for each"
@@ -114,11 +112,10 @@ def _require_alone(output: Path) -> None:
     beside = [path.name for path in sorted(output.parent.glob("*.pt")) if path.name != output.name]
     others = beside + [f"checkpoints/{path.name}" for path in sorted(output.parent.glob("checkpoints/*.pt"))]  # a run's
     if others and (output.parent / DATALIST).exists():
-        message = (
+        raise LggError(
             f"{output.parent / DATALIST} says which patients {', '.join(others)} saw and would be replaced: "
             "give an --output in another folder"
         )
-        raise LggError(message)
 
 
 def without_paths(datalist: dict) -> dict:

@@ -193,11 +193,10 @@ def serve(folder: Path, port: int = 0, ready: Callable[[FolderServer], None] = l
     except OSError as error:
         raise LggError(f"cannot read {folder} ({error.strerror}): give a folder that you may read") from error
     if not there:
-        message = (
+        raise LggError(
             f"there is no {PAGE} in {folder}: give the output folder of `lgg-monai predict`, which writes it at its "
             "end unless by --no-report"
         )
-        raise LggError(message)
     try:
         server = FolderServer(folder, port)
     except OSError as error:
