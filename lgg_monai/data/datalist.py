@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.data.channels import require_order
-from lgg_monai.data.file_names import composed
 from lgg_monai.data.integrity import DatasetReport, PatientReport, require_sound_images
 from lgg_monai.data.patients import find_patients
 from lgg_monai.data.people import scans_of
@@ -20,6 +19,7 @@ from lgg_monai.data.seen import (
     WEIGHTS,
     datalist_of,
     digest_of,
+    given_parts,
     identities,
     is_complete,
     parts_by_identity,
@@ -29,7 +29,7 @@ from lgg_monai.data.seen import (
 )
 from lgg_monai.data.split import FOLDS, PARTS, PLAN, require_disjoint, require_split, split_patients
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import read_json, told_in_one_line, writable_folder, write_json
+from lgg_monai.files import told_in_one_line, writable_folder, write_json
 from lgg_monai.words import counted
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def prepare_datalist(
         SystemExit: with one line, for everything that is wrong with the folders, the split or the data.
     """
     # Reading may take minutes, so what can be refused without it is refused first.
-    given = None if datalist is None else _given_parts(Path(datalist))
+    given = None if datalist is None else given_parts(Path(datalist))
     if given is None:
         require_split(folds, fold, seed, validation_fraction, split)
     run_folder = _run_folder(output_dir) if writes else Path(output_dir)
@@ -289,19 +289,6 @@ def _entry(report: PatientReport) -> dict[str, Any]:
         "fingerprint": report.fingerprint,
         "image_fingerprint": report.image_fingerprint,
     }
-
-
-def _given_parts(path: Path) -> dict[str, list[str]]:
-    content = read_json(path, "datalist")
-    try:
-        parts = {part: [composed(str(entry["patient"])) for entry in content[part]] for part in PARTS}
-    except (KeyError, TypeError, AttributeError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else "does not name patients by part"
-        message = f"the datalist {path} {what}: it needs training, validation and test lists of {{'patient': name}}"
-        raise LggError(message) from error
-    if not parts["training"]:
-        raise LggError(f"the datalist {path} has no training patients: list at least one")
-    return parts
 
 
 def _warn_of_changed_pixels(entries: list[dict[str, Any]], known: dict[str, Any]) -> None:

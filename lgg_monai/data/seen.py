@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lgg_monai.data.file_names import composed
 from lgg_monai.data.people import person_of
 from lgg_monai.data.split import PARTS
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_object, sha256
+from lgg_monai.files import read_json, read_object, sha256
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,24 @@ def read_datalist(path: Path) -> dict[str, Any]:
                 "restore that of the run, or move it away if it is of something else"
             )
     return content
+
+
+def given_parts(path: Path) -> dict[str, list[str]]:
+    """Read a ``datalist.json`` whose parts are to be used, which may be written by hand: names of patients by part.
+
+    Raises:
+        LggError: it is missing, no JSON, lacks a part, or has no training patients.
+    """
+    content = read_json(path, "datalist")
+    try:
+        parts = {part: [composed(str(entry["patient"])) for entry in content[part]] for part in PARTS}
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else "does not name patients by part"
+        message = f"the datalist {path} {what}: it needs training, validation and test lists of {{'patient': name}}"
+        raise LggError(message) from error
+    if not parts["training"]:
+        raise LggError(f"the datalist {path} has no training patients: list at least one")
+    return parts
 
 
 def datalist_of(checkpoint: Path) -> Path | None:
