@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 Progress = Callable[[int, int, str], object]
-"""Called with the patients done, their number, and the name of the next."""
+"""Called with the patients done, their number, and the name of the next, or of the last where one is told after it."""
 Member = TypeVar("Member")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +19,7 @@ from lgg_monai.data.sequences import SEQUENCES
 from lgg_monai.data.tiff_stack import UNKNOWN_GEOMETRY
 from lgg_monai.errors import LggError
 from lgg_monai.files import read_object, replacing, told_in_one_line, writable_folder, write_json
+from lgg_monai.progress import Progress
 
 Layout = Literal["msd", "nnunet"]
 NNUNET_FOLDER = "Dataset501_LGG"
@@ -37,7 +38,7 @@ def convert(
     dataset_dir: Path,
     output_dir: Path,
     layout: Layout = "msd",
-    progress: Callable[[int, int, str], object] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write every patient as NIfTI, with the grey values as they are.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from lgg_monai.prediction.outputs import (
     read_label,
 )
 from lgg_monai.prediction.steps import load
+from lgg_monai.progress import Progress
 
 DESCRIPTION = (
     "Pre-contrast, FLAIR and post-contrast as `lgg-monai predict` lays them out for its networks, and a mask each. "
@@ -63,7 +64,7 @@ def collect(
     *,
     accept_unchanged: bool = False,
     keep_identity: bool = False,
-    progress: Callable[[int, int, str], object] | None = None,
+    progress: Progress | None = None,
 ) -> Collected:
     """Write scans that have a mask as a data set in the Medical Segmentation Decathlon's layout.
 

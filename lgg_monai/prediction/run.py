@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,8 @@ from lgg_monai.prediction.report_page import RESEARCH_USE, Outcome, embed_result
 from lgg_monai.prediction.segmenter import Prepared, Segmenter
 from lgg_monai.prediction.settings import require_same_settings, settings_digests, settings_of
 from lgg_monai.prediction.steps import Drawn, assess, draw, read
+from lgg_monai.progress import Progress
 from lgg_monai.provenance import commit, describe_device, versions
-
-Progress = Callable[[int, int, str], object]
 
 
 def predict(
