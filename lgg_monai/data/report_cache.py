@@ -25,10 +25,6 @@ from lgg_monai.progress import ProgressLines, followed
 logger = logging.getLogger(__name__)
 
 REPORTS = "reports"
-KEPT = (
-    *("size", "slices", "tumour_slices", "tumour_voxels", "copied", "digests", "fingerprint", "image_fingerprint"),
-    *("spacing", "normalised", "warnings"),
-)
 
 
 class ReportCache:
@@ -43,14 +39,8 @@ class ReportCache:
     def __init__(self, folder: str | Path | None) -> None:
         folder = chosen_folder(folder)
         self.folder = None if folder is None else folder / REPORTS
-        readers = (
-            inspect_patient,
-            image_problems,
-            read_patient,
-            TiffStackReader,
-            lost_slices,
-            spacing_of,
-        )  # one of each module
+        # One of each module.
+        readers = (inspect_patient, image_problems, read_patient, TiffStackReader, lost_slices, spacing_of)
         self._code = "" if folder is None else code_state(*readers)
 
     def report(self, patient: Patient) -> PatientReport:
@@ -86,7 +76,7 @@ class ReportCache:
 
 
 def _sealed(report: PatientReport) -> dict[str, Any]:
-    content = {name: value for name, value in asdict(report).items() if name in KEPT}
+    content = {name: value for name, value in asdict(report).items() if name not in ("patient", "problems")}
     content["digests"] = sorted(report.digests)
     return {"content": content, "checksum": short_hash(json.dumps(content, sort_keys=True))}
 
