@@ -9,15 +9,7 @@ import typer
 from lgg_monai.commands.bundles import inspect, package, publish, quantize, weights
 from lgg_monai.commands.dataset import check, convert, download, phantom
 from lgg_monai.commands.masks import collect, predict, view
-from lgg_monai.commands.trained import (
-    calibration,
-    compare,
-    cross_validate,
-    ensemble,
-    errors,
-    robustness,
-    rules,
-)
+from lgg_monai.commands.trained import calibration, compare, cross_validate, ensemble, errors, robustness, rules
 from lgg_monai.errors import LggError
 from lgg_monai.interruption import exits_when_interrupted, interrupt_by_sigterm
 

@@ -34,12 +34,7 @@ OWN = ("name", "description", "reference", "licence", "license", "release")
 LICENCE = "CC BY-NC-SA 4.0: non-commercial, share alike; cite Buda 2019 and Mazurowski 2017"
 
 
-def convert(
-    dataset_dir: Path,
-    output_dir: Path,
-    layout: Layout = "msd",
-    progress: Progress | None = None,
-) -> Path:
+def convert(dataset_dir: Path, output_dir: Path, layout: Layout = "msd", progress: Progress | None = None) -> Path:
     """Write every patient as NIfTI, with the grey values as they are.
 
     Spacing and orientation of TIFF slices were never recorded, so their files say 1 mm and radiological order; neither

@@ -26,12 +26,7 @@ def is_phantom(dataset_dir: Path) -> bool:
 
 
 def write_phantom(
-    directory: Path,
-    patients: int = 15,
-    seed: int = 0,
-    size: int = 128,
-    *,
-    slices: tuple[int, int] | None = None,
+    directory: Path, patients: int = 15, seed: int = 0, size: int = 128, *, slices: tuple[int, int] | None = None
 ) -> Path:
     """Write synthetic patients with gliomas, and a marker file that says what they are.
 

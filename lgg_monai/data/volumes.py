@@ -123,11 +123,7 @@ class VolumeDataset(CacheDataset):
     def _transform(self, index: int) -> dict[str, Any]:
         number = range(len(self.data))[index]  # as lists take negative ones
         volume = self.compact(number)
-        return {
-            **self.data[number],
-            "image": volume.values().movedim(0, -1),
-            "label": volume.label.movedim(0, -1),
-        }
+        return {**self.data[number], "image": volume.values().movedim(0, -1), "label": volume.label.movedim(0, -1)}
 
 
 def _name(entry: Mapping[str, Any]) -> str:

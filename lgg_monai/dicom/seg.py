@@ -8,13 +8,7 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
-from highdicom.seg import (
-    SegmentAlgorithmTypeValues,
-    Segmentation,
-    SegmentationTypeValues,
-    SegmentDescription,
-    segread,
-)
+from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription, segread
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid

@@ -27,12 +27,7 @@ TILE_WIDTH = 300  # a panel enlarges its slices by a whole factor to at least th
 
 
 def patient_panel(
-    image: np.ndarray,
-    label: np.ndarray,
-    prediction: np.ndarray,
-    title: str = "",
-    stamp: str = "",
-    columns: int = 4,
+    image: np.ndarray, label: np.ndarray, prediction: np.ndarray, title: str = "", stamp: str = "", columns: int = 4
 ) -> np.ndarray:
     """Draw a sheet of two rows of one patient's slices: the largest tumour, the most errors, and the tumour's course.
 

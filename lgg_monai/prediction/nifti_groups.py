@@ -164,11 +164,7 @@ def _is_4d(path: Path) -> bool:
 
 
 def _group(
-    name: str,
-    folder: Path,
-    found: Mapping[str, list[Path]],
-    converted: Mapping[Path, Converted],
-    assumed: bool = False,
+    name: str, folder: Path, found: Mapping[str, list[Path]], converted: Mapping[Path, Converted], assumed: bool = False
 ) -> ScanSource:
     found = _best_of_each(found, converted)
     files = {sequence: found[sequence][0] for sequence in SEQUENCES if sequence in found}

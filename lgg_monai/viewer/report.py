@@ -137,11 +137,7 @@ def _columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[di
         empty = all(cell.key == "" for cell in cells)
         full = sum(not column["more"] for column in described) >= FIRST_COLUMNS
         described.append(
-            {
-                "title": name.replace("_", " "),
-                "numeric": all(cell.numeric for cell in cells),
-                "more": empty or full,
-            }
+            {"title": name.replace("_", " "), "numeric": all(cell.numeric for cell in cells), "more": empty or full}
         )
     return described
 
