@@ -81,7 +81,7 @@ def write_exports(bundle: Path) -> float:
     extra = {name: (bundle / "configs" / name).read_bytes() for name in ("metadata.json", "inference.json")}
     scripted = made("TorchScript", lambda: torchscript_bytes(network, extra))
     graph = made("ONNX", lambda: onnx_bytes(network))
-    difference = max(largest_difference(network, torchscript_runner(scripted)), check_onnx(network, graph))
+    difference = max(largest_difference(network, run) for run in (torchscript_runner(scripted), onnx_runner(graph)))
     (bundle / TORCHSCRIPT).write_bytes(scripted)
     (bundle / "models/model.onnx").write_bytes(graph)
     return difference
@@ -165,11 +165,6 @@ def onnx_runner(content: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
-
-
-def check_onnx(network: nn.Module, content: bytes) -> float:
-    """Compare an ONNX file with PyTorch."""
-    return largest_difference(network, onnx_runner(content))
 
 
 @torch.no_grad()
