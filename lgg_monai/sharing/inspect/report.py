@@ -9,7 +9,7 @@ from typing import Any
 
 from lgg_monai import __version__
 from lgg_monai.sharing.inspect import manifest
-from lgg_monai.sharing.inspect.archive import Bundle, Member, opened
+from lgg_monai.sharing.inspect.archive import Bundle, opened
 from lgg_monai.sharing.inspect.configs import LARGEST_CONFIG, Item, read_config
 from lgg_monai.sharing.inspect.context import understand
 from lgg_monai.sharing.inspect.files import (
@@ -151,9 +151,11 @@ def _inspect(bundle: Bundle) -> Report:
             else:
                 findings.append(grade_file(member))
         except RefusedError as error:
-            findings.append(_refused(member, error))
+            reason = f"cannot be inspected: {error}"
+            findings.append(Finding(member.path, 0, "refused", shown(member.path), D, reason))
     known = recognised(texts)
-    resolver = Resolver({name: (text, package) for text, name, package in _modules(texts)}, known)
+    modules = {name: (text, package) for path, text in texts.items() for name, package in [module_name(path)]}
+    resolver = Resolver(modules, known)
     attributes = defined_attributes(texts.values())
     context = understand(configs, resolver, paths, attributes)
     for file, root in configs.items():
@@ -168,11 +170,3 @@ def _inspect(bundle: Bundle) -> Report:
     except RefusedError as error:
         checked = manifest.Checked("unreadable", [Finding(manifest.NAME, 0, "manifest", "", D, str(error))])
     return Report(bundle.name, checked.status, sorted({*findings, *checked.findings}), copies=len(known))
-
-
-def _modules(texts: dict[str, str]) -> list[tuple[str, str, bool]]:
-    return [(text, *module_name(path)) for path, text in texts.items()]
-
-
-def _refused(member: Member, error: RefusedError) -> Finding:
-    return Finding(member.path, 0, "refused", shown(member.path), D, f"cannot be inspected: {error}")

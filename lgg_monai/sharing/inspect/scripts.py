@@ -159,7 +159,7 @@ def grade_script(path: str, text: str, resolver: Resolver, attributes: set[str])
             remarks.append(Remark(node.lineno, node.name, N, "a special method that runs unseen"))
     lazy = "__future__.annotations" in aliases.get("annotations", ())
     names = Names(resolver, aliases, bound, attributes, script=True, lazy=lazy)
-    _drop_imports(tree)
+    _WithoutImports().visit(tree)  # which are findings of their own; what is left is graded by its names
     remarks += CodeGrader(names).grade(tree)
     for remark in sorted(set(remarks), key=lambda one: (one.line, one.text)):
         findings.append(Finding(path, remark.line, "code", shown(remark.text), remark.grade, remark.reason))
@@ -198,14 +198,9 @@ def _bound(tree: ast.AST) -> set[str]:
     return found
 
 
-class _Imports(ast.NodeTransformer):
+class _WithoutImports(ast.NodeTransformer):
     def visit_Import(self, node: ast.Import) -> ast.AST:
         return ast.copy_location(ast.Pass(), node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
         return ast.copy_location(ast.Pass(), node)
-
-
-def _drop_imports(tree: ast.AST) -> None:
-    """Imports are findings of their own; what is left is graded by its names."""
-    _Imports().visit(tree)
