@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from json.decoder import scanstring  # type: ignore[attr-defined]
 
@@ -82,21 +81,18 @@ def read_config(data: bytes, yaml_syntax: bool) -> Item:
         raise RefusedError(f"not sound JSON: {shown(error, 80)}") from error
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"cannot be read: {shown(error, 80) or 'nested too deeply'}") from error
-    count = sum(1 for _ in _walk(item, 0))
-    if count > MOST_ITEMS:
-        raise RefusedError(f"more than {MOST_ITEMS} values")
+    _count(item)
     return item
 
 
-def _walk(item: Item, depth: int, seen: list[int] | None = None) -> Iterator[Item]:
-    """Every value, aliases followed; stops with an error instead of walking for ever."""
-    seen = [0] if seen is None else seen
-    seen[0] += 1
-    if seen[0] > MOST_ITEMS or depth > DEEPEST:
+def _count(item: Item, before: int = 0, depth: int = 0) -> int:
+    """Count the values, aliases followed; stops with an error instead of counting for ever."""
+    count = before + 1
+    if count > MOST_ITEMS or depth > DEEPEST:
         raise RefusedError("aliases that refer to aliases (a bomb), or nesting that is too deep")
-    yield item
     for child in [*item.items, *(part for pair in item.pairs for part in pair)]:
-        yield from _walk(child, depth + 1, seen)
+        count = _count(child, count, depth + 1)
+    return count
 
 
 def _read_yaml(text: str) -> Item:
