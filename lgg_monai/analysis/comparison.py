@@ -88,7 +88,9 @@ def collect(runs: Sequence[Run], differences: Sequence[str] = (), measured: bool
         ],
         "settings_that_differ": settings_that_differ(runs),
         "quality": compare_quality(runs),
-        "how_to_evaluate": [_evaluation_command(part) for run in runs for part in run.parts if part.unscored],
+        "how_to_evaluate": [
+            _evaluation_command(part) for run in runs for part in run.parts if part.unscored and part.datalist["test"]
+        ],
         "definitions": {name: metric.definition for name, metric in METRICS.items()},
         "cost_definitions": {name: quantity.definition for name, quantity in QUANTITIES.items()},
         "methods": {

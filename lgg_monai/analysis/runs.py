@@ -122,7 +122,8 @@ def require_scored_apart(sources: Sequence[Path]) -> list[Run]:
     runs = [load_run(folder, str(folder)) for folder in expand_sources(sources, bundles=False)]
     for run in runs:
         if run.unscored:
-            raise LggError(f"{run.folder}: {run.unscored}: evaluate it first")
+            way = "evaluate it first" if run.datalist["test"] else "give runs that test on some"
+            raise LggError(f"{run.folder}: {run.unscored}: {way}")
     require_apart((str(run.folder), [entry["patient"] for entry in run.datalist["test"]]) for run in runs)
     return runs
 
@@ -141,6 +142,8 @@ def _read_evaluation(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any], str]:
     """Read the scores of the test patients, or say why they cannot be used."""
     path = folder / EVALUATION / "patients.csv"
+    if not test:
+        return {}, {}, "it has no test patients, as after a training on every patient (--fold all)"
     if not path.is_file():
         return {}, {}, "it was not evaluated"
     summary = read_object(folder / EVALUATION / "summary.json", "evaluation summary")

@@ -9,9 +9,12 @@ import pytest
 from run_folders import edit_json, write_run
 
 from lgg_monai.analysis.compared import load_runs
+from lgg_monai.analysis.comparison import collect
 from lgg_monai.analysis.runs import distinct_labels, require_scored_apart
 from lgg_monai.analysis.sources import expand_folds, require_apart
 from lgg_monai.errors import LggError
+
+WITHOUT_TEST = "it has no test patients, as after a training on every patient (--fold all)"
 
 
 @pytest.fixture
@@ -125,6 +128,18 @@ def test_scores_are_not_used_where_they_are_not_those_of_the_test_patients(pair:
     assert "7 of its 8 test patients" in load_runs(pair)[0][1].unscored
     path.write_text("\n".join([lines[0], *(line.replace(",test,", ",validation,") for line in lines[1:])]) + "\n")
     assert "0 of its 8 test patients" in load_runs(pair)[0][1].unscored
+
+
+def test_a_run_without_test_patients_is_not_sent_to_an_evaluation_that_refuses_it(pair: list[Path]) -> None:
+    edit_json(pair[1] / "datalist.json", test=[])
+    content = collect(*load_runs(pair, allow_different_data=True), measured=False)
+    assert content["quality"]["reasons"] == [f"pspnet: {WITHOUT_TEST}"]
+    assert content["how_to_evaluate"] == []
+    with pytest.raises(LggError) as caught:
+        require_scored_apart([pair[1]])
+    assert str(caught.value) == f"{pair[1]}: {WITHOUT_TEST}: give runs that test on some"
+    (pair[1] / "evaluation" / "patients.csv").unlink()
+    assert load_runs(pair, allow_different_data=True)[0][1].unscored == WITHOUT_TEST
 
 
 def test_scores_that_lack_a_column_or_a_dice_are_one_line(pair: list[Path]) -> None:
