@@ -120,8 +120,9 @@ class RunCheckpoints:
         """Write the checkpoints of the epoch that ended.
 
         Raises:
-            SystemExit: with one line, where they cannot be written.
+            SystemExit: with one line, where they cannot be written, or the weights are not finite.
         """
+        _require_finite(self.best_model, engine.state.epoch)
         better = self._keep_best(engine.state.epoch)
         if validation_metrics(self.evaluator, engine.state.epoch):
             self.validated_epoch = engine.state.epoch
@@ -179,6 +180,14 @@ class RunCheckpoints:
             return False
         self.best_metric = float(metric)
         return True
+
+
+def _require_finite(model: torch.nn.Module, epoch: int) -> None:
+    """Refuse weights that an epoch's last step spoilt, whose loss nobody sees: they would replace those of before."""
+    # Not of buffers, which in a network of one's own may be infinite by intention, as masks of attention are.
+    if not torch.stack([torch.isfinite(weights).all() for weights in model.parameters()]).all():
+        message = f"the weights became nan or infinite in epoch {epoch}: lower --learning_rate"
+        raise LggError(f"{message}, or look at the data with `lgg-monai check`")
 
 
 def _require_length(schedule: LRScheduler, saved: dict[str, Any], path: Path) -> None:

@@ -94,6 +94,23 @@ def test_without_validation_patients_best_is_the_last_epoch(tmp_path: Path) -> N
     assert last.best_epoch == 2
 
 
+@pytest.mark.parametrize("validated", [True, False])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_the_last_step_of_an_epoch_spoilt_replace_none(
+    tmp_path: Path, validated: bool, value: float
+) -> None:
+    model = network()
+    run = RunCheckpoints(str(tmp_path), {"model": model}, model, evaluator(1, 0.0), validated=validated)
+    run.save(trainer(1))
+    before = {name: (tmp_path / name).read_bytes() for name in (BEST, LAST)}
+    with torch.no_grad():
+        model[0].weight[0, 0, 0, 0] = value
+    run.evaluator = evaluator(2, 0.5)
+    with pytest.raises(SystemExit, match=r"^lgg-monai: error: the weights became nan or infinite in epoch 2: lower"):
+        run.save(trainer(2))
+    assert {name: (tmp_path / name).read_bytes() for name in (BEST, LAST)} == before
+
+
 def test_metrics_of_an_older_validation_are_not_taken_for_this_epoch() -> None:
     assert validation_metrics(evaluator(3, 0.5), 3) == {"iou": 0.5}
     assert validation_metrics(evaluator(3, 0.5), 4) == {}
