@@ -27,4 +27,4 @@ def test_only_extras_that_there_are_are_named() -> None:
     texts = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "lgg_monai").rglob("*.py")]
     texts = [text for text in texts if "from lgg_monai.extras import" in text]
     named = {extra for text in texts for extra in re.findall(r'require_packages\(\s*"(\w+)", "', text)}
-    assert {"dicom", "download", "int8", "package", "predict", "publish"} <= named <= extras.keys()
+    assert {"compare", "dicom", "download", "int8", "package", "predict", "publish"} <= named <= extras.keys()

@@ -1,31 +1,15 @@
-"""The results of analyses: what draws them is there, folders are new, whole or not there, tables are CSV."""
+"""The results of analyses: folders are new, whole or not there, tables are CSV."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lgg_monai.errors import LggError
 from lgg_monai.files import replacing_folder, writable_folder
-
-
-def require_packages(*names: str) -> None:
-    """Refuse to begin where what draws the results is not there.
-
-    Args:
-        names: packages of the extra ``compare``.
-
-    Raises:
-        LggError: names one that is not installed.
-    """
-    for name in names:
-        if find_spec(name) is None:
-            install = "pip install --constraint constraints.txt --editable '.[compare]'"
-            raise LggError(f"{name} is not installed, which the results are drawn with: {install}")
 
 
 def require_new_folder(output: Path) -> None:

@@ -234,9 +234,9 @@ def compare(
     dataset_dir: DatasetDir = None,
 ) -> None:
     """Compare finished runs: learning, cost, quality on test patients, pictures and findings on one page."""
-    from lgg_monai.analysis.output import require_packages
+    from lgg_monai.extras import require_packages
 
-    require_packages("jinja2", "matplotlib")  # before what imports them
+    require_packages("compare", "jinja2", "matplotlib", what="drawing the results")  # before what imports them
     from lgg_monai.analysis.comparison import compare as write
 
     typer.echo(f"written to {write(runs, output, allow_different_data, dataset_dir=dataset_dir)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lgg_monai.analysis.output import new_folder, require_new_folder, require_packages, write_table
+from lgg_monai.analysis.output import new_folder, require_new_folder, write_table
 from lgg_monai.analysis.paired import paired_difference
 from lgg_monai.analysis.runs import Run, require_scored_apart
 from lgg_monai.analysis.scoring import describe_runs
@@ -18,6 +18,7 @@ from lgg_monai.engines.probabilities import PROBABILITIES, read_probability
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
 from lgg_monai.errors import LggError
+from lgg_monai.extras import require_packages
 from lgg_monai.files import write_json
 from lgg_monai.progress import Progress, followed
 from lgg_monai.robustness.charts import draw, error_chart
@@ -67,7 +68,7 @@ def explain_errors(
         LggError: a run is not scored, shares patients with another, or a label is missing or was changed since.
     """
     require_new_folder(output)
-    require_packages("matplotlib")
+    require_packages("compare", "matplotlib", what="drawing the results")
     runs = require_scored_apart(sources)
     described = describe_runs(runs)
     reader = LabelReader(dataset_dir)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lgg_monai.analysis.output import new_folder, require_new_folder, require_packages, write_table
+from lgg_monai.analysis.output import new_folder, require_new_folder, write_table
 from lgg_monai.analysis.paired import RESAMPLES, SEED, paired_difference
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
+from lgg_monai.extras import require_packages
 from lgg_monai.files import write_json
 from lgg_monai.progress import Progress, followed
 from lgg_monai.robustness.charts import draw, robustness_chart
@@ -61,7 +62,7 @@ def measure_robustness(
         LggError: the model cannot be loaded, or the folder cannot be written.
     """
     require_new_folder(output)
-    require_packages("matplotlib")
+    require_packages("compare", "matplotlib", what="drawing the results")
     models = load_models(sources, dataset_dir, subset, [checkpoint] if checkpoint else [], device)
     rows = score_degraded(models, degradations, seed, progress)
     table = robustness_table(rows, degradations)

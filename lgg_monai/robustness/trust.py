@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lgg_monai.analysis.output import new_folder, require_new_folder, require_packages
+from lgg_monai.analysis.output import new_folder, require_new_folder
 from lgg_monai.engines.scores import score_volume
 from lgg_monai.engines.summary import summarise, write_patients_csv
+from lgg_monai.extras import require_packages
 from lgg_monai.files import write_json
 from lgg_monai.progress import Progress, followed
 from lgg_monai.robustness.calibration import DEFINITIONS, Counts, calibration, count_voxels, head_of
@@ -50,7 +51,7 @@ def measure_trust(
         LggError: a model cannot be loaded, or the folder cannot be written.
     """
     require_new_folder(output)
-    require_packages("matplotlib")
+    require_packages("compare", "matplotlib", what="drawing the results")
     models = load_models(sources, dataset_dir, subset, checkpoints, device)
     rows, counts, logits = [], [], []
     members = patients(models)

@@ -305,13 +305,11 @@ def test_a_folder_that_cannot_take_the_report_is_refused_before_the_work(
 def test_what_is_not_installed_is_one_line(
     runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setattr("lgg_monai.analysis.output.find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr("lgg_monai.extras.find_spec", lambda name: None if name == missing else name)
     monkeypatch.setitem(sys.modules, "lgg_monai.analysis.comparison", None)  # which imports it
     result = CliRunner().invoke(app, ["compare", *map(str, runs), "--output", str(tmp_path / "report")])
     assert isinstance(result.exception, LggError)
-    assert str(result.exception).startswith(
-        f"{missing} is not installed, which the results are drawn with: pip install"
-    )
+    assert str(result.exception).startswith(f"{missing} is not installed, which drawing the results needs: pip install")
 
 
 def test_nothing_is_left_where_the_report_fails_halfway(
