@@ -79,7 +79,13 @@ class RunCheckpoints:
         if not path.is_file():
             logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
             return
-        saved = read_checkpoint(path)
+        try:
+            saved = read_checkpoint(path)
+        except LggError as error:
+            way_out = (
+                f"begin anew without --resume, or in another --output_dir with --initial_weights {self.folder / BEST}"
+            )
+            raise LggError(f"{error}: {way_out}") from error
         missing = [name for name in (*self.state, "progress") if name not in saved]
         if missing:
             raise LggError(f"the checkpoint {path} lacks {missing[0]}, so it is not one to resume from")

@@ -195,6 +195,13 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, change: Any, mes
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_checkpoint_is_refused_with_a_way_to_go_on(tmp_path: Path) -> None:
+    checkpoints(tmp_path).save(trainer(1))
+    (tmp_path / LAST).write_bytes((tmp_path / LAST).read_bytes()[:500])
+    with pytest.raises(SystemExit, match=r"is damaged or not a PyTorch file: begin anew without --resume, .*best\.pt$"):
+        checkpoints(tmp_path).restore(trainer())
+
+
 @pytest.mark.parametrize(
     ("kind", "length"),
     [
