@@ -60,13 +60,16 @@ def begin_with(network: torch.nn.Module, checkpoint: str) -> None:
 
     Args:
         network: gets the weights.
-        checkpoint: path of a plain state dictionary, as packages and their trainings write it.
+        checkpoint: path of a plain state dictionary, as packages and their trainings write it, or of one as ``model``,
+            as NVIDIA FLARE writes it.
 
     Raises:
         SystemExit: with one line, where the file cannot be read, or holds compact weights or those of another network.
     """
     try:
-        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        # Under "model" where other things lie beside the weights, as MONAI's CheckpointLoader takes them for a score.
+        network.load_state_dict(content.get("model", content))
     except Exception as error:  # PyTorch raises many kinds, of many lines
         compact = ".weight.scale" in str(error)
         advice = (
