@@ -14,12 +14,15 @@ settings |= {"slice_size": 64, "patch_size": 64}
 extra = {ExtraItems.CLIENT_NAME: "site", ExtraItems.APP_ROOT: str(bundle.parent)}
 shipped = torch.load(bundle / "models/model.pt", weights_only=True)
 
-algo = MonaiAlgo(bundle_root=bundle.name, local_epochs=1, train_kwargs=settings, eval_kwargs={"dataset_dir": str(data)})
+# Who is not trained on; without it, all patients are scored.
+evaluation = settings | {"val_datalist": "$@parts[1]"}
+algo = MonaiAlgo(bundle_root=bundle.name, local_epochs=1, train_kwargs=settings, eval_kwargs=evaluation)
 algo.initialize(extra)
 assert algo.train_workflow.check_properties() == []
 assert algo.eval_workflow.check_properties() == []
 globally = {name: value.clone() for name, value in shipped.items()}
 algo.train(ExchangeObject(weights=globally))
+trained_on = {str(patient["image"]) for patient in algo.train_workflow.train_dataset_data}
 update = algo.get_weights()
 assert update.weight_type == WeightType.WEIGHT_DIFF
 assert any(value.abs().sum() > 0 for value in update.weights.values())
@@ -31,6 +34,9 @@ assert set(scores) == {"val_volume_dice", "val_volume_iou"}
 for logit, found_any in ((-1.0, False), (1.0, True)):  # of every voxel
     weights = {name: torch.full_like(value, logit if name.endswith("bias") else 0.0) for name, value in shipped.items()}
     assert (algo.evaluate(ExchangeObject(weights=weights)).metrics["val_volume_dice"] > 0) == found_any
+scored = {str(patient["image"]) for patient in algo.eval_workflow.parser.get_parsed_content("validate#dataset").data}
+assert scored
+assert not scored & trained_on
 algo.finalize()
 
 stats = MonaiAlgoStats(bundle_root=bundle.name, config_train_filename=["configs/train.json", "configs/site.json"])
