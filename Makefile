@@ -32,9 +32,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# The packaged bundles in MONAI's clients. Two of these live in environments of their own, which need some 4 GB. Their
+# The packaged bundles in MONAI's clients. Three of these live in environments of their own, which need some 5 GB. Their
 # packages come without what those ask for in turn: that would be CUDA builds, and servers that the tests do not start.
-clients: $(VENV)/.installed-dev .venv-label/.installed .venv-deploy/.installed
+clients: $(VENV)/.installed-dev .venv-label/.installed .venv-deploy/.installed .venv-flare/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/sharing/test_clients.py $(OPTIONS)
 
 .venv-%/.installed: tests/sharing/clients/%.txt constraints.txt
@@ -48,7 +48,7 @@ clients: $(VENV)/.installed-dev .venv-label/.installed .venv-deploy/.installed
 BUNDLE_NEEDS := monai nibabel pytorch-ignite scikit-image tensorboard fire pyyaml
 
 clean:
-	rm -rf $(VENV) .venv-label .venv-deploy
+	rm -rf $(VENV) .venv-label .venv-deploy .venv-flare
 
 # The two-network experiment: both trainings, both evaluations, one report. It resumes where it was interrupted.
 REPORT ?= runs/experiment

@@ -2,9 +2,9 @@
 
     make clients
 
-makes the environments that MONAI Label and the Deploy App SDK need, and runs these tests. Without those environments,
-`pytest -m slow tests/sharing/test_clients.py` runs the others. LGG_LABEL_PYTHON and LGG_DEPLOY_PYTHON may name the
-Python of other environments.
+makes the environments that MONAI Label, the Deploy App SDK and NVIDIA FLARE need, and runs these tests. Without those
+environments, `pytest -m slow tests/sharing/test_clients.py` runs the others. LGG_LABEL_PYTHON, LGG_DEPLOY_PYTHON and
+LGG_FLARE_PYTHON may name the Python of other environments.
 
 Where a client imports a bundle's training code, the bundle's folder is on the Python path (see the model card).
 """
@@ -31,6 +31,9 @@ from packages import REPOSITORY
 from pydicom import dcmread
 
 from benchmarks.dicom_series import synthesise_series
+from lgg_monai.data.convert import convert
+from lgg_monai.data.phantom import write_phantom
+from lgg_monai.engines.checkpoints import read_weights
 
 pytestmark = pytest.mark.slow
 Run = Callable[..., Any]
@@ -68,7 +71,7 @@ def bundle_command(run: Run, bundle: Path, *arguments: object, path: Path | None
 
 
 def interpreter(client: str) -> str:
-    """The Python of a client's own environment: both bring packages that the project does without."""
+    """The Python of a client's own environment: each brings packages that the project does without."""
     python = os.environ.get(f"LGG_{client.upper()}_PYTHON") or str(REPOSITORY / f".venv-{client}/bin/python")
     if not Path(python).exists():
         pytest.skip(f"no {python}: run `make clients`")
@@ -243,6 +246,39 @@ def test_federated_learning(bundle: Path, data: Path, without_us: Run) -> None:
     # The statistics client takes no overrides, so the site's own config file names its data.
     (bundle / "configs/site.json").write_text(json.dumps({"dataset_dir": str(data)}))
     assert "statistics of" in succeeded(without_us(CLIENTS / "federated.py", bundle, data, path=bundle))
+
+
+def test_nvidia_flare_trains_at_two_sites(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
+    python = interpreter("flare")
+    other = write_phantom(tmp_path / "phantom", patients=4, seed=4, size=64, slices=(5, 6))
+    sites = [data, convert(other, tmp_path / "other", "msd")]
+    workspace = tmp_path / "workspace"
+    before = (bundle / "models/model.pt").read_bytes()
+    output = without_us(CLIENTS / "flare.py", bundle, workspace, *sites, python=python)
+    server = workspace / "server/simulate_job"
+    trained = server / "app_server/FL_global_model.pt"
+    assert trained.is_file(), output.stdout[-3000:] + output.stderr[-3000:]  # FLARE ends with 0 where a job is aborted
+    assert (bundle / "models/model.pt").read_bytes() == before
+    # All sites score what the server began with and what came out, on the patient whom they did not train on.
+    scores = json.loads((server / "cross_site_val/cross_val_results.json").read_text())
+    assert sorted(scores) == ["site-1", "site-2"]
+    for number, site in enumerate(sorted(scores)):
+        assert scores[site].keys() >= {"SRV_model.pt", "SRV_FL_global_model.pt", "site-1", "site-2"}
+        assert all(np.isfinite(list(found.values())).all() and found for found in scores[site].values())
+        table = workspace / f"{site}/simulate_job/app_{site}/custom/eval/val_volume_dice_raw.csv"
+        (line,) = table.read_text().splitlines()[1:]
+        assert line.startswith(str(sites[number]))
+    # The server has no name of a patient.
+    names = [path.name.removesuffix(".nii.gz").encode() for site in sites for path in (site / "imagesTr").iterdir()]
+    files = [file.read_bytes() for file in (workspace / "server").rglob("*") if file.is_file()]
+    assert not any(name in content for name in names for content in files)
+    # Its weights are those of the bundle's network, and the receiver trains further on them.
+    start, state = torch.load(bundle / "models/model.pt", weights_only=True), read_weights(trained)
+    assert state.keys() == start.keys()
+    assert any(not torch.equal(state[name], value) for name, value in start.items())
+    common = ("--bundle_root", bundle, "--dataset_dir", data, "--checkpoint", trained, "--output_dir", tmp_path / "out")
+    for config, more in (("evaluate", ()), ("train", ("--ckpt_dir", tmp_path / "own", *TINY))):
+        bundle_command(without_us, bundle, "run", "--config_file", bundle / f"configs/{config}.json", *common, *more)
 
 
 def test_monai_label_predicts_and_trains(bundle: Path, data: Path, without_us: Run, tmp_path: Path) -> None:
