@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 State = Literal["new", "interrupted", "trained", "scored"]
 LISTING = "lgg_monai.data.prepare_datalist"
+# Blocks that no evaluation uses. What one of a user's own leaves out, such as lost sequences, would be an unknown key.
+OF_TRAINING = {"augmentation", "averaging", "loss", "lr_scheduler", "optimizer", "train", "validate"}
 LOGGING: str | bool | None = None  # as ConfigWorkflow's: by default the logging.conf beside the bundle
 
 
@@ -115,8 +117,9 @@ def run_fold(
     require_same_data(plan, settings, folder)
     if state in ("new", "interrupted"):
         run_bundle([plan.bundle], "train", settings | {"resume": True})
+    kept = {key: value for key, value in settings.items() if re.split("#|::", key)[0] not in OF_TRAINING}
     scoring = {"subset": "test", "probabilities": keep_probabilities}
-    run_bundle([plan.bundle, EVALUATE], "eval", {**settings, **plan.evaluation, **scoring})
+    run_bundle([plan.bundle, EVALUATE], "eval", {**kept, **plan.evaluation, **scoring})
 
 
 def require_lists(plan: Plan, output: Path, folds: Iterable[int], dataset_dir: Path | None = None) -> None:

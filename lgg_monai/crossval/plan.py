@@ -21,6 +21,7 @@ from lgg_monai.errors import LggError
 from lgg_monai.files import read_json, writable_folder, write_json
 
 EVALUATE = "configs/evaluate.yaml"
+MACRO_LEVELS = 5  # files that draw on files by `%`, one on the next
 RESERVED = {
     "fold": "--fold before --",
     "folds": "--folds before --",
@@ -170,6 +171,9 @@ def effective_settings(config: str, overrides: Mapping[str, Any]) -> dict[str, A
     try:
         parser.read_config(config)
         parser.update(pairs=dict(overrides))
+        # MONAI replaces one level each time it parses, and a run, whose record this is compared with, parses often.
+        for _ in range(MACRO_LEVELS):
+            parser.resolve_macro_and_relative_ids()
         parser.parse()
     except Exception as error:  # MONAI and YAML raise many kinds
         reason = " ".join(str(error).split())[:200]

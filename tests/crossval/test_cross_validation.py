@@ -92,6 +92,19 @@ def own(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return Path(shutil.copytree(finished, tmp_path / "own"))
 
 
+def test_a_block_that_draws_on_the_recipe_is_the_same_in_every_process(phantom: Path, tmp_path: Path) -> None:
+    """As `docs/results/ablations/turns.yaml`; it need not use all settings of the recipe, such as missing_sequences."""
+    file = tmp_path / "mine.yaml"
+    names = [f"%configs/train.yaml::augmentation::transforms::{number}" for number in (7, 0)]
+    block = {"_target_": "lgg_monai.transforms.BatchAugmentation", "seed": "@seed", "transforms": names}
+    file.write_text(json.dumps({"augmentation": block}))
+    overrides = [*TINY, "--augmentation", f"%{file}::augmentation"]
+    assert run(phantom, tmp_path / "cv", 0, overrides=overrides) == (None, [1])
+    merged, missing = run(phantom, tmp_path / "cv", 1, overrides=overrides)
+    assert merged is not None
+    assert missing == []
+
+
 def test_every_patient_is_scored_once_by_a_model_that_never_saw_it(finished: Path, phantom: Path) -> None:
     rows = table(finished / "patients.csv")
     assert [row["patient"] for row in rows] == sorted(path.name for path in phantom.iterdir() if path.is_dir())
