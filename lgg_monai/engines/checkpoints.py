@@ -7,7 +7,7 @@ import logging
 import os
 import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
         The network itself.
 
     Raises:
-        SystemExit: with one line, where the file cannot be read or is of another network.
+        SystemExit: with one line, where the file cannot be read, is of another network, or its weights are not finite.
     """
     if isinstance(network, Ensemble) and not Path(checkpoint).exists():
         way = "join those of its networks with `lgg-monai weights`, and name the file with --checkpoint"
@@ -144,8 +144,21 @@ def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
                 f"({len(keys)} such entries); use the config that it was trained with"
             )
             raise LggError(message)
+    if not are_finite(content[name] for name, _ in network.named_parameters()):
+        raise LggError(
+            f"the checkpoint {checkpoint} holds weights that are nan or infinite: take those of another epoch"
+        )
     network.load_state_dict(content)
     return network
+
+
+def are_finite(weights: Iterable[torch.Tensor]) -> bool:
+    """Tell whether no weight is nan or infinite.
+
+    To be asked of parameters alone: the buffers of a network of one's own may be infinite by intention, as masks of
+    attention are.
+    """
+    return all(bool(torch.isfinite(each).all()) for each in weights)
 
 
 @exits_with_one_line

@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch.optim.lr_scheduler import LRScheduler
 
-from lgg_monai.engines.checkpoints import BEST, LAST, read_checkpoint, save_checkpoint
+from lgg_monai.engines.checkpoints import BEST, LAST, are_finite, read_checkpoint, save_checkpoint
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.words import counted
 
@@ -190,8 +190,7 @@ class RunCheckpoints:
 
 def _require_finite(model: torch.nn.Module, epoch: int) -> None:
     """Refuse weights that an epoch's last step spoilt, whose loss nobody sees: they would replace those of before."""
-    # Not of buffers, which in a network of one's own may be infinite by intention, as masks of attention are.
-    if not torch.stack([torch.isfinite(weights).all() for weights in model.parameters()]).all():
+    if not are_finite(model.parameters()):
         message = f"the weights became nan or infinite in epoch {epoch}: lower --learning_rate"
         raise LggError(f"{message}, or look at the data with `lgg-monai check`")
 

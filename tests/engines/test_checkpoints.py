@@ -102,6 +102,21 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, other: nn.Module
         load_weights(network(), str(tmp_path / "model.pt"))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    state = network().state_dict()
+    state["0.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "model.pt")
+    assert "holds weights that are nan or infinite: take those of another epoch" in refusal(tmp_path / "model.pt")
+
+
+def test_a_buffer_may_be_infinite(tmp_path: Path) -> None:
+    state = network().state_dict()
+    state["1.running_var"][0] = float("inf")
+    torch.save(state, tmp_path / "model.pt")
+    load_weights(network(), str(tmp_path / "model.pt"))
+
+
 def test_a_file_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pt")
     assert "holds a list, not a state dictionary" in refusal(tmp_path / "list.pt")
