@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 VOLUMES = "volumes"
 
+_told: set[Path | None] = set()
+"""Folders of which this process has said that volumes are kept there: each training and validation set has a cache."""
+
 
 class VolumeCache:
     """One file a volume, found by what it was made of.
@@ -38,7 +41,6 @@ class VolumeCache:
         folder = chosen_folder(folder, needed=mapped)
         self.folder = None if folder is None else folder / VOLUMES
         self.mapped = mapped
-        self._told = False
         self._code = "" if folder is None else code_state(transform, encode, decode)
         if folder is not None:
             try:
@@ -78,8 +80,8 @@ class VolumeCache:
         except OSError as error:
             self._give_up(error)
             return volume
-        if not self._told:
-            self._told = True
+        if self.folder not in _told:
+            _told.add(self.folder)
             logger.info("normalised volumes are kept in %s for the next start (delete it at any time)", self.folder)
         if not self.mapped:
             return volume
