@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import io
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.errors import LggError
+from lgg_monai.locks import lock
 
 AMPLE_TMPDIR = "free space there, or name a folder on another disk with TMPDIR, and begin again"
+LOCK = ".lock"
 PARTIAL = ".partial-"
 """What the names of files that are being written begin with."""
 
@@ -73,19 +76,24 @@ def replacing_folder(folder: Path, earlier: bool = False) -> Iterator[Path]:
 class WaitingFolder:
     """A temporary folder that is gone when the block ends, or with the object, however the program ends.
 
+    What a killed process left of the same kind, which may be patients' pixels, goes when the next one begins.
     ``TemporaryDirectory`` complains where an exception left it behind.
 
     Args:
-        prefix: its name begins so.
+        prefix: its name begins so, and those of its kind.
 
     Raises:
         LggError: it cannot be made.
     """
 
     def __init__(self, prefix: str) -> None:
+        _remove_abandoned(prefix)
         with told_in_one_line("a temporary folder", AMPLE_TMPDIR):
-            self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        self.cleanup = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+            held = None
+            while held is None:  # another process may take an unlocked one for abandoned
+                self.path = Path(tempfile.mkdtemp(prefix=prefix))
+                held = lock(self.path / LOCK)
+        self.cleanup = weakref.finalize(self, _remove_locked, self.path, held)
 
     def __enter__(self) -> Path:
         """Return the folder."""
@@ -98,6 +106,19 @@ class WaitingFolder:
     def told(self) -> AbstractContextManager[None]:
         """Say in one line that it cannot be written to, see `told_in_one_line`."""
         return told_in_one_line(f"to the temporary folder {self.path}", AMPLE_TMPDIR)
+
+
+def _remove_abandoned(prefix: str) -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}*"):
+        with suppress(OSError):  # another user's
+            if (folder / LOCK).is_file() and (held := lock(folder / LOCK, certain=True)) is not None:
+                _remove_locked(folder, held)
+
+
+def _remove_locked(folder: Path, held: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(held)
+    shutil.rmtree(folder, ignore_errors=True)  # Windows removes no file that is open
 
 
 @contextmanager

@@ -24,13 +24,14 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def lock(path: Path) -> int | None:
+def lock(path: Path, certain: bool = False) -> int | None:
     """Take the lock that a file stands for, and hold it until the returned descriptor is closed with ``os.close``.
 
     A file system without locks holds nobody up: a warning is logged, and the lock counts as taken.
 
     Args:
         path: made where it is missing; its folder has to be there.
+        certain: where the file system has no locks, say that another process has it.
 
     Returns:
         The descriptor; None where another process has the lock, or another part of this one.
@@ -45,6 +46,9 @@ def lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     except OSError as error:
+        if certain:
+            os.close(descriptor)
+            return None
         logger.warning("cannot lock %s (%s): let no other process write there", path, error.strerror)
     if not is_lock_of(descriptor, path):  # whoever had it has moved or removed it meanwhile
         os.close(descriptor)

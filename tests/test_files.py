@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +17,15 @@ import pytest
 import torch
 
 from lgg_monai.errors import LggError
-from lgg_monai.files import read_json, replacing, replacing_folder, writable_folder, write_json, write_text
+from lgg_monai.files import (
+    WaitingFolder,
+    read_json,
+    replacing,
+    replacing_folder,
+    writable_folder,
+    write_json,
+    write_text,
+)
 
 
 def interrupted_write(path: Path) -> None:
@@ -112,6 +126,43 @@ def test_an_earlier_folder_is_not_lost_file_by_file(tmp_path: Path, monkeypatch:
     with replacing_folder(tmp_path / "one", earlier=True) as folder:
         (folder / "new").touch()
     assert moved == [(tmp_path / "one", ["old"]), (folder, ["new"])]
+
+
+WAITING = """
+import os, signal
+from lgg_monai.files import WaitingFolder
+folder = WaitingFolder("lgg-test-")
+(folder.path / "pixels").write_text("x")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_waiting_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with WaitingFolder("lgg-test-") as living:
+        killed = subprocess.run([sys.executable, "-c", WAITING], env=os.environ | {"TMPDIR": str(tmp_path)})
+        assert killed.returncode == -signal.SIGKILL
+        (left,) = set(tmp_path.iterdir()) - {living}
+        assert (left / "pixels").is_file()
+        (tmp_path / "lgg-test-of-somebody").mkdir()
+        with WaitingFolder("lgg-other-"):
+            assert left.is_dir()
+        with WaitingFolder("lgg-test-") as folder:
+            assert {path.name for path in tmp_path.iterdir()} == {living.name, folder.name, "lgg-test-of-somebody"}
+    assert [path.name for path in tmp_path.iterdir()] == ["lgg-test-of-somebody"]
+
+
+def test_where_no_locks_work_no_waiting_folder_is_taken_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(descriptor: int, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    with WaitingFolder("lgg-test-") as first, WaitingFolder("lgg-test-"):
+        assert first.is_dir()
+    assert not list(tmp_path.iterdir())
 
 
 def test_text_ends_its_lines_alike_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from lgg_monai.engines.config_check import effective_config
 from lgg_monai.engines.history import HISTORY, read_history
 from lgg_monai.engines.settings import FIRST_WEIGHTS, FREE_IN_RESUMING, different_trainings, shared_settings
 from lgg_monai.errors import LggError, exits_with_one_line
-from lgg_monai.files import read_object, told_in_one_line, writable_folder, write_json
+from lgg_monai.files import PARTIAL, read_object, told_in_one_line, writable_folder, write_json
 from lgg_monai.locks import is_lock_of, lock
 from lgg_monai.provenance import commit, describe_device, versions
 
@@ -132,6 +132,8 @@ def claim_run_folder(folder: Path) -> None:
         raise LggError(f"another training is writing to {folder}: wait for its end, or choose another --output_dir")
     release_run_folder(folder)  # of a run that has been moved away since
     _held[place] = held
+    for left in (folder / "checkpoints").glob(f"{PARTIAL}*"):  # by a training that was killed while it wrote one
+        left.unlink(missing_ok=True)
 
 
 def release_run_folder(folder: Path) -> None:

@@ -178,6 +178,16 @@ def test_a_folder_that_another_process_trains_into_is_refused_and_left_alone(tmp
     assert len(list(tmp_path.glob("unet-until-*"))) == 3
 
 
+def test_half_a_checkpoint_of_a_killed_training_goes(tmp_path: Path) -> None:
+    earlier_run(tmp_path)
+    last, half = (tmp_path / "checkpoints" / name for name in ("last.pt", ".partial-x.pt"))
+    last.touch()
+    half.touch()
+    prepare_run_folder(str(tmp_path), resume=True)
+    assert not half.exists()
+    assert last.is_file()
+
+
 def test_a_training_that_has_ended_lets_go_of_its_folder(tmp_path: Path) -> None:
     prepare_run_folder(str(tmp_path))
     prepare_run_folder(str(tmp_path))  # its own process may begin again
