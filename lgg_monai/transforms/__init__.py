@@ -13,6 +13,7 @@ from lgg_monai.transforms.intensity import (
 )
 from lgg_monai.transforms.main_output import MainOutputd
 from lgg_monai.transforms.mixing import RandomCarveMix
+from lgg_monai.transforms.skull import RandomSkullStrip
 from lgg_monai.transforms.spatial import RandomAffinePatch, RandomTurn
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "RandomLowResolution",
     "RandomMissingSequence",
     "RandomNoise",
+    "RandomSkullStrip",
     "RandomTurn",
     "RemoveSpecksd",
 ]
