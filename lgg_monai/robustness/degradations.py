@@ -25,6 +25,7 @@ from monai.transforms import (
 
 from lgg_monai.data.sequences import FLAIR, SEQUENCES
 from lgg_monai.errors import LggError
+from lgg_monai.robustness.brain import DEFINITION, StripSkull
 from lgg_monai.robustness.degrade import Build, Degradation
 
 
@@ -156,6 +157,7 @@ DEGRADATIONS = (
     _matrix(2.0),
     _crop(0.75),
     _padding(0.25),
+    _same("skull stripped", "", DEFINITION, StripSkull),
 )
 
 

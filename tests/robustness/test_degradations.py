@@ -36,7 +36,7 @@ def test_labels_are_unique_and_every_kind_of_the_table_is_there() -> None:
     assert {degradation.name for degradation in DEGRADATIONS} == {
         *("missing pre", "missing post", "FLAIR alone", "intensity scale", "intensity shift", "gamma", "bias field"),
         *("noise", "blur", "low resolution", "rotation", "left-right flip", "up-down flip", "matrix size"),
-        *("cropped field of view", "zero padding"),
+        *("cropped field of view", "zero padding", "skull stripped"),
     }
     assert all(degradation.definition for degradation in DEGRADATIONS)
 
@@ -55,7 +55,8 @@ def test_some_are_chosen_by_name_or_label_in_the_tables_order(names: list[str], 
 
 def test_a_name_that_none_has_is_refused_with_those_there_are() -> None:
     with pytest.raises(
-        LggError, match=r"^no degradation is called 'noise 0\.3': give missing pre, .*, zero padding, or"
+        LggError,
+        match=r"^no degradation is called 'noise 0\.3': give missing pre, .*, zero padding, skull stripped, or",
     ):
         choose_degradations(["blur", "noise 0.3"])
 
