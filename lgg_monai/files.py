@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import gzip
 import hashlib
@@ -89,10 +90,14 @@ class WaitingFolder:
     def __init__(self, prefix: str) -> None:
         _remove_abandoned(prefix)
         with told_in_one_line("a temporary folder", AMPLE_TMPDIR):
-            held = None
-            while held is None:  # another process may take an unlocked one for abandoned
+            for _ in range(5):  # another process may take one that is not locked yet for abandoned
                 self.path = Path(tempfile.mkdtemp(prefix=prefix))
                 held = lock(self.path / LOCK)
+                if held is not None:
+                    break
+                shutil.rmtree(self.path, ignore_errors=True)
+            else:
+                raise OSError(errno.ENOLCK, "it cannot be locked")
         self.cleanup = weakref.finalize(self, _remove_locked, self.path, held)
 
     def __enter__(self) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from lgg_monai import locks
 from lgg_monai.errors import LggError
 from lgg_monai.files import (
     WaitingFolder,
@@ -162,6 +163,14 @@ def test_where_no_locks_work_no_waiting_folder_is_taken_for_abandoned(
     monkeypatch.setattr(fcntl, "flock", without_locks)
     with WaitingFolder("lgg-test-") as first, WaitingFolder("lgg-test-"):
         assert first.is_dir()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(locks, "is_lock_of", lambda *_: False)
+    with pytest.raises(LggError, match=r"cannot write a temporary folder \(it cannot be locked\): .*TMPDIR"):
+        WaitingFolder("lgg-test-")
     assert not list(tmp_path.iterdir())
 
 
