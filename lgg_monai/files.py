@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from lgg_monai.errors import LggError
-from lgg_monai.locks import lock
+from lgg_monai.locks import LOCK, lock
 
 AMPLE_TMPDIR = "free space there, or name a folder on another disk with TMPDIR, and begin again"
-LOCK = ".lock"
 PARTIAL = ".partial-"
 """What the names of files that are being written begin with."""
 

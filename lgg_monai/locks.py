@@ -9,6 +9,9 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+LOCK = ".lock"
+"""Name of the file within a folder that locks it."""
+
 if sys.platform == "win32":
     import msvcrt
 

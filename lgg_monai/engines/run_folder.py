@@ -21,13 +21,12 @@ from lgg_monai.engines.history import HISTORY, read_history
 from lgg_monai.engines.settings import FIRST_WEIGHTS, FREE_IN_RESUMING, different_trainings, shared_settings
 from lgg_monai.errors import LggError, exits_with_one_line
 from lgg_monai.files import PARTIAL, read_object, told_in_one_line, writable_folder, write_json
-from lgg_monai.locks import is_lock_of, lock
+from lgg_monai.locks import LOCK, is_lock_of, lock
 from lgg_monai.provenance import commit, describe_device, versions
 
 logger = logging.getLogger(__name__)
 
 RUN = "run.json"
-LOCK = ".lock"
 
 
 _held: dict[Path, int] = {}

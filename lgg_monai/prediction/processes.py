@@ -14,10 +14,9 @@ import torch
 import torch.distributed
 
 from lgg_monai.errors import LggError
-from lgg_monai.locks import lock
+from lgg_monai.locks import LOCK, lock
 from lgg_monai.prediction.failures import writing
 
-LOCK = ".lock"
 # One process may have much more to do than the others.
 PATIENCE = timedelta(days=7)
 

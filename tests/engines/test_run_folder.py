@@ -18,10 +18,10 @@ from torch import nn
 
 from lgg_monai.engines import RunRecord, prepare_run_folder, run_folder
 from lgg_monai.engines.history import COLUMNS, write_history
-from lgg_monai.engines.run_folder import LOCK, require_same_training
+from lgg_monai.engines.run_folder import require_same_training
 from lgg_monai.errors import LggError
 from lgg_monai.files import sha256
-from lgg_monai.locks import lock
+from lgg_monai.locks import LOCK, lock
 
 DATALIST = {
     "phantom": True,
