@@ -55,6 +55,8 @@ _SUBJECT = re.compile(r"sub-[a-z0-9+]+(_ses-[a-z0-9+]+)?(?=_)", re.I)
 _BEHIND = re.compile(rf"c|sin|vor|{_JOIN.pattern}")
 # By default, dcm2niix ends names with the study's time, which its series share, and the number of each.
 _SERIES_NUMBER = re.compile(r"(?<=_\d{14})_\d+[a-z]?$")
+# CaPTk's BraTS pipeline, which registers to the SRI24 atlas, calls FLAIR so. Elsewhere it may be somebody's initials.
+_CAPTK_FLAIR = re.compile(r"(?<![^\W_])FL(?=_to_SRI(_|$))")
 _NUMBER = re.compile(r"^\d+[_ -]+")  # before what a folder is named after
 
 
@@ -93,7 +95,8 @@ def parse(name: str) -> FileName:
     (``post``, ``gd``, ``ax``) belong to them; what is left is the patient. What a scan was registered to
     (``t1_to_flair``, ``space-FLAIR``) is no sequence of it. ``T1_FLAIR`` is T1 weighted, as in DICOM's descriptions.
     """
-    text, onto = without_registration(_SERIES_NUMBER.sub("", stem(name)), _names_something)
+    text = _CAPTK_FLAIR.sub("FLAIR", _SERIES_NUMBER.sub("", stem(name)))
+    text, onto = without_registration(text, _names_something)
     text = without_entities(text, _speaks, bool(_MASK.fullmatch(text.rpartition("_")[2].lower())))
     behind = subject.end() if (subject := _SUBJECT.match(text)) else 0
     words = [(match.group().lower(), match.span()) for match in _WORD.finditer(text, behind)]

@@ -101,6 +101,10 @@ from lgg_monai.prediction.nifti import scan_of_picture, write_volume
         ("sub-01_space-FLAIR_dseg.nii.gz", "other", "sub-01"),  # as fMRIPrep calls tissue
         ("Lesion_7_reg_FLAIR.nii.gz", "flair", "Lesion_7_reg"),
         ("P01_t1_to_flair.nii.gz", "pre", "P01"),
+        ("FL_to_SRI.nii.gz", "flair", "to_SRI"),  # CaPTk
+        ("T1CE_to_SRI_brain.nii.gz", "post", "to_SRI_brain"),
+        ("FL_to_SRI_brain.nii.gz", "flair", "to_SRI_brain"),
+        ("FL_to_SRInivasan.nii.gz", "unknown", "FL_to_SRInivasan"),
         ("P01_t1c_coreg_to_FLAIR.nii.gz", "post", "P01"),
         ("P01_t1_in_flair.nii.gz", "pre", "P01"),
         ("P01_t1_reg_flair.nii.gz", "pre", "P01"),
