@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 SETTINGS = ("network_def", "preprocessing")
-TURNING = "Orientationd"  # which runs of before 2026-11-26 lack: it changes NIfTI alone that is stored in another way
+LATER = {  # steps that runs of before these days lack, by `_desc_` or `_target_`; what they learnt from is as it was
+    "Orientationd": "2026-11-26, changes NIfTI alone that is stored in another way",
+    "brain alone": "2026-11-28, changes scans without scalp and skull alone",
+}
 
 
 def changed_settings(trained: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -20,8 +23,10 @@ def changed_settings(trained: Mapping[str, Any], now: Mapping[str, Any]) -> list
 
 
 def _same(key: str, trained: Any, now: Any) -> bool:
-    if key == "preprocessing" and TURNING not in _targets(trained):
-        return _steps(trained) == [step for step in _steps(now) if _target(step) != TURNING]
+    if key == "preprocessing":
+        lacking = LATER.keys() - {_name(step) for step in _steps(trained)}
+        if lacking:
+            return _steps(trained) == [step for step in _steps(now) if _name(step) not in lacking]
     return bool(trained == now)
 
 
@@ -29,9 +34,5 @@ def _steps(preprocessing: Any) -> list[Any]:
     return list(preprocessing.get("transforms", [])) if isinstance(preprocessing, dict) else [preprocessing]
 
 
-def _target(step: Any) -> Any:
-    return step.get("_target_") if isinstance(step, dict) else None
-
-
-def _targets(preprocessing: Any) -> list[Any]:
-    return [_target(step) for step in _steps(preprocessing)]
+def _name(step: Any) -> Any:
+    return step.get("_desc_", step.get("_target_")) if isinstance(step, dict) else None

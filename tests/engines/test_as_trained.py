@@ -25,11 +25,12 @@ def test_the_same_settings_and_those_that_nobody_asks_for_are_no_change() -> Non
     assert changed_settings({}, NOW) == []  # of a run that recorded no config nothing is known
 
 
-def test_a_run_of_before_volumes_were_turned_is_prepared_alike() -> None:
+@pytest.mark.parametrize("later", [{"Orientationd", "brain alone"}, {"brain alone"}])
+def test_a_run_of_before_a_step_that_leaves_its_patients_alone_is_prepared_alike(later: set[str]) -> None:
     trained = copy.deepcopy(NOW)
     steps = trained["preprocessing"]["transforms"]
-    steps[:] = [step for step in steps if step["_target_"] != "Orientationd"]
-    assert len(steps) == len(NOW["preprocessing"]["transforms"]) - 1
+    steps[:] = [step for step in steps if step.get("_desc_", step["_target_"]) not in later]
+    assert len(steps) == len(NOW["preprocessing"]["transforms"]) - len(later)
     assert changed_settings(trained, NOW) == []
     steps.pop()
     assert changed_settings(trained, NOW) == ["preprocessing"]
