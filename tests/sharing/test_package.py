@@ -773,23 +773,62 @@ def test_small_slices_are_padded_to_what_the_network_takes_and_cut_back(
 
 
 @pytest.mark.parametrize(
-    ("volume", "reason"),
+    ("pixel", "size"), [(0.46875, (50, 40)), (0.75, (100, 80)), (1.125, (100, 80)), (1.875, (199, 159))]
+)
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("inference", "preprocessing"), ("evaluate", "validate#preprocessing"), ("train", "preprocessing")],
+)
+def test_the_network_sees_pixels_as_it_learnt_from_and_masks_have_those_of_the_file(
+    in_repository: Path, tmp_path: Path, pixel: float, size: tuple[int, int], name: str, steps: str
+) -> None:
+    scan = np.random.default_rng(0).random((100, 80, 3)).astype(np.float32)
+    affine = np.diag([-pixel, -pixel, 5.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(scan, affine), tmp_path / "a.nii.gz")
+    tumour = np.zeros(scan.shape, np.uint8)
+    tumour[40:80, 20:60] = 1
+    nibabel.save(nibabel.Nifti1Image(tumour, affine), tmp_path / "b.nii.gz")
+    parser = ConfigParser(yaml.safe_load(package_configs("plain_unet")[name]))
+    parser["smallest_component"] = 0
+    item = {"image": str(tmp_path / "a.nii.gz"), "label": str(tmp_path / "b.nii.gz")}
+    item = parser.get_parsed_content(steps)(item)
+    seen = (size[0], size[1], 3)
+    if name == "train":
+        assert item["image"].shape[1:] == item["label"].shape[1:] == seen
+        share = float(item["label"].float().mean())
+        assert abs(share - 0.2) < 0.01  # of 100 x 80 pixels
+        return
+    assert all(0 <= side - known < 16 for side, known in zip(item["image"].shape[1:3], size, strict=True))  # padded
+    drawn = torch.zeros_like(item["image"][:1])
+    drawn[:, size[0] * 2 // 5 : size[0] * 4 // 5, size[1] // 4 : size[1] * 3 // 4] = 1
+    drawn.applied_operations = item["image"].applied_operations
+    undo = parser.get_parsed_content(steps.replace("preprocessing", "postprocessing#transforms#3"))
+    written = undo({**item, "pred": drawn})["pred"]
+    assert written.shape[1:] == scan.shape
+    assert (written[0].numpy() != tumour).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("volume", "pixel", "reason"),
     [
-        (spoiled("two", 2), "2 channels. Give pre-contrast, FLAIR, post-contrast, or FLAIR alone"),
-        (spoiled("four", 4), "4 channels. Give pre-contrast, FLAIR, post-contrast, or FLAIR alone"),
-        (spoiled("nan"), "voxels that are not numbers (NaN or infinite). Export the scan again"),
-        (spoiled("inf"), "voxels that are not numbers (NaN or infinite). Export the scan again"),
-        (spoiled("flat"), "FLAIR is of one value throughout. Export the scan again"),
+        (spoiled("two", 2), 1.0, "2 channels. Give pre-contrast, FLAIR, post-contrast, or FLAIR alone"),
+        (spoiled("four", 4), 1.0, "4 channels. Give pre-contrast, FLAIR, post-contrast, or FLAIR alone"),
+        (spoiled("nan"), 1.0, "voxels that are not numbers (NaN or infinite). Export the scan again"),
+        (spoiled("inf"), 1.0, "voxels that are not numbers (NaN or infinite). Export the scan again"),
+        (spoiled("flat"), 1.0, "FLAIR is of one value throughout. Export the scan again"),
+        (spoiled("large"), 100.0, "a field of view of 3200 mm by its affine. Correct its spacing"),
+        (spoiled("small"), 0.001, "a field of view of 0.032 mm by its affine. Correct its spacing"),
     ],
-    ids=["two", "four", "nan", "inf", "flat"],
+    ids=["two", "four", "nan", "inf", "flat", "large", "small"],
 )
 def test_scans_of_which_nothing_can_be_said_are_refused(
-    packaged: Path, tmp_path: Path, volume: np.ndarray, reason: str
+    packaged: Path, tmp_path: Path, volume: np.ndarray, pixel: float, reason: str
 ) -> None:
     (tmp_path / "data").mkdir()
     scan, mask = tmp_path / "data/a.nii.gz", tmp_path / "mask.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), scan)
-    nibabel.save(nibabel.Nifti1Image(np.ones((32, 32, 3), np.uint8), np.eye(4)), mask)
+    affine = np.diag([pixel, pixel, min(pixel, 1.0), 1.0])
+    nibabel.save(nibabel.Nifti1Image(volume, affine), scan)
+    nibabel.save(nibabel.Nifti1Image(np.ones((32, 32, 3), np.uint8), affine), mask)
     patients = [{"image": str(scan), "label": str(mask)}]
     message = f"{scan}: {reason}"
     with pytest.raises(SystemExit, match=rf"^error: '{re.escape(message)}'$"):
