@@ -11,11 +11,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.networks.nets import UNet
 
 from lgg_monai.data.convert import convert
 from lgg_monai.data.patients import find_patients
+from lgg_monai.data.spacing import PIXEL_MM, PIXEL_TOLERANCE
 from lgg_monai.data.tiff_stack import image_files
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -75,21 +76,62 @@ def test_every_patient_gets_a_mask_outlined_or_not(few: Path, weights: Path, tmp
         assert 0 < np.asarray(mask.dataobj).mean() < 1
 
 
-def test_nifti_gives_the_same_masks_on_its_own_grid(phantom: Path, weights: Path, tmp_path: Path) -> None:
-    one = tmp_path / "one"
+def as_nifti(phantom: Path, folder: Path) -> Path:
+    """Write the first patient into a folder of its own, and return its image."""
     patient = find_patients(phantom)[0]
+    one = folder.with_name(f"{folder.name}_tiff")
     shutil.copytree(patient.image, one / patient.name)
     (one / "PHANTOM.txt").write_text("synthetic\n")
-    expected = np.asarray(predict(one, tmp_path / "tiff", checkpoint=str(weights))[patient.name].dataobj)
-    convert(one, tmp_path / "nifti")
-    path = tmp_path / "nifti/imagesTr" / f"{patient.name}.nii.gz"
+    convert(one, folder)
+    return folder / "imagesTr" / f"{patient.name}.nii.gz"
+
+
+def test_nifti_gives_the_same_masks_on_its_own_grid(phantom: Path, weights: Path, tmp_path: Path) -> None:
+    path = as_nifti(phantom, tmp_path / "nifti")
+    name = path.name.removesuffix(".nii.gz")
+    expected = np.asarray(predict(tmp_path / "nifti_tiff", tmp_path / "tiff", checkpoint=str(weights))[name].dataobj)
     turned = nibabel.as_closest_canonical(nibabel.load(path))  # right, anterior, superior
     affine = turned.affine @ np.diag([0.9, 0.9, 5, 1])
     affine[:3, 3] += [7, -3, 11]
     nibabel.save(nibabel.Nifti1Image(np.asarray(turned.dataobj), affine), path)
-    mask = predict(tmp_path / "nifti", tmp_path / "out", checkpoint=str(weights))[patient.name]
+    mask = predict(tmp_path / "nifti", tmp_path / "out", checkpoint=str(weights))[name]
     np.testing.assert_allclose(mask.affine, affine)
     np.testing.assert_array_equal(np.asarray(mask.dataobj)[::-1, ::-1], expected)
+
+
+def test_the_network_sees_pixels_as_it_learnt_from_and_masks_have_those_of_the_file(
+    phantom: Path, weights: Path, tmp_path: Path
+) -> None:
+    step = ConfigParser.load_config_file(REPOSITORY / "configs/package/inference.yaml")["preprocessing"]["transforms"][
+        6
+    ]
+    assert step["pixdim"][:2] == [PIXEL_MM] * 2
+    for ends, sign in (("min_pixdim", -1), ("max_pixdim", 1)):
+        np.testing.assert_allclose(step[ends], PIXEL_MM * (1 + sign * PIXEL_TOLERANCE))
+    masks, name = [], ""
+    for folder in ("plain", "fine"):
+        path = as_nifti(phantom, tmp_path / folder)
+        name = path.name.removesuffix(".nii.gz")
+        array, pixel = np.asarray(nibabel.load(path).dataobj), PIXEL_MM
+        if folder == "fine":  # as large as before, of four pixels where there was one
+            array, pixel = array.repeat(2, 0).repeat(2, 1), PIXEL_MM / 2
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([-pixel, -pixel, 5, 1])), path)
+        masks.append(predict(tmp_path / folder, tmp_path / f"{folder}_out", checkpoint=str(weights))[name])
+        assert masks[-1].shape == array.shape[:3]
+        np.testing.assert_allclose(masks[-1].affine[:2, :2], np.diag([-pixel, -pixel]))
+    plain, fine = (np.asarray(mask.dataobj) for mask in masks)
+    assert 0.05 < plain.mean() < 0.95
+    assert (fine != plain.repeat(2, 0).repeat(2, 1)).mean() < 0.1
+
+
+def test_a_scan_of_absurd_size_is_refused(phantom: Path, weights: Path, tmp_path: Path) -> None:
+    path = as_nifti(phantom, tmp_path / "nifti")
+    array = np.asarray(nibabel.load(path).dataobj)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([-94, -94, 5, 1])), path)
+    with pytest.raises(
+        SystemExit, match=rf"{path.name} has a side of 6016 mm by its affine: correct the file's spacing"
+    ):
+        predict(tmp_path / "nifti", tmp_path / "out", checkpoint=str(weights))
 
 
 def test_weights_are_the_run_s_and_else_the_shipped_ones(few: Path, weights: Path, tmp_path: Path) -> None:

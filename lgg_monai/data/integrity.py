@@ -23,7 +23,7 @@ from lgg_monai.data.patients import (
     read_patient,
 )
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
-from lgg_monai.data.spacing import Spacing, spacing_of, spacing_warnings
+from lgg_monai.data.spacing import Spacing, absurd_size, spacing_of, spacing_warnings
 from lgg_monai.data.tiff_stack import image_files, slices_name
 from lgg_monai.errors import LggError
 
@@ -216,6 +216,9 @@ def require_sound_images(patients: Iterable[Patient]) -> None:
         problems = image_problems(patient, image)
         if problems:
             raise LggError(problems[0])
+        size = absurd_size(load_nifti(patient.image)) if patient.format == "nifti" else ""
+        if size:
+            raise LggError(f"{patient.image} has a side of {size} by its affine: correct the file's spacing")
 
 
 def require_sound(report: DatasetReport) -> None:

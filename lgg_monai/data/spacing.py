@@ -15,6 +15,8 @@ PIXEL_MM = 240 / 256
 PIXEL_TOLERANCE = 0.2
 """The training set's own pixels, and the scales of its augmentation, differ by about as much."""
 THICK_MM, THICK_RATIO = 2.0, 1.5
+SLICE_MM = (5.0, 1000.0)
+"""Between which the longer side of a slice lies, be it of a crop or of a phantom; metres by mistake do not."""
 
 
 def spacing_of(picture: Any) -> Spacing | None:
@@ -23,6 +25,12 @@ def spacing_of(picture: Any) -> Spacing | None:
         return None
     x, y, z = (float(size) for size in voxel_sizes(picture.affine))
     return x, y, z
+
+
+def absurd_size(picture: Any) -> str:
+    """Tell the longest side of a NIfTI image by its affine, where no scan has it; else nothing."""
+    longest = max(side * mm for side, mm in zip(picture.shape[:3], voxel_sizes(picture.affine), strict=False))
+    return "" if SLICE_MM[0] <= longest <= SLICE_MM[1] else f"{longest:.6g} mm"
 
 
 def is_as_trained(pixel: float) -> bool:

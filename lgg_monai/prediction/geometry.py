@@ -11,12 +11,10 @@ from nibabel.affines import obliquity, voxel_sizes
 
 from lgg_monai.data.grids import leads_to_places
 from lgg_monai.data.patients import NETWORK_AXES
-from lgg_monai.data.spacing import PIXEL_MM, THICK_MM, Spacing, is_as_trained, thick_plane
+from lgg_monai.data.spacing import PIXEL_MM, SLICE_MM, THICK_MM, Spacing, is_as_trained, thick_plane
 from lgg_monai.errors import LggError
 
 LARGEST_UNSCALED, UNKNOWN_COLUMNS = 320, 256
-SLICE_MM = (5.0, 1000.0)
-"""Between which the longer side of a slice lies, be it of a crop or of a phantom; metres by mistake do not."""
 OBLIQUE_DEGREES = 25.0
 _LPS = orientations.axcodes2ornt(NETWORK_AXES)
 
