@@ -102,9 +102,7 @@ def test_nifti_gives_the_same_masks_on_its_own_grid(phantom: Path, weights: Path
 def test_the_network_sees_pixels_as_it_learnt_from_and_masks_have_those_of_the_file(
     phantom: Path, weights: Path, tmp_path: Path
 ) -> None:
-    step = ConfigParser.load_config_file(REPOSITORY / "configs/package/inference.yaml")["preprocessing"]["transforms"][
-        6
-    ]
+    step = ConfigParser.load_config_file(REPOSITORY / "configs/package/inference.yaml")["spacing"]
     assert step["pixdim"][:2] == [PIXEL_MM] * 2
     for ends, sign in (("min_pixdim", -1), ("max_pixdim", 1)):
         np.testing.assert_allclose(step[ends], PIXEL_MM * (1 + sign * PIXEL_TOLERANCE))

@@ -32,7 +32,7 @@ PLAIN_ATTRIBUTES = words(  # networks, tensors and arrays
     "sigmoid softmax masked_fill masked_fill_ fill_ zero_ copy_ mul_ add_ div_ sub_ norm T mT ravel nonzero where "
     "nan_to_num amin amax movedim cummax unique sort argsort index_select gather scatter_ repeat chunk split flip roll "
     "is_floating_point is_cuda new_zeros new_ones new_full new_empty new_tensor pow_ sqrt_ exp_ log_ abs_ neg_ ge_ gt_ "
-    "le_ lt_ type_as matmul affine meta is_complex real imag "
+    "le_ lt_ type_as matmul affine meta is_complex real imag inverse "
     # engines, handlers and data
     "run state output epoch iteration max_epochs epoch_length metrics batch dataset transform optimizer network "
     "add_event_handler remove_event_handler exception_raised attach on compute update reset fire_event terminate "
