@@ -28,7 +28,7 @@ def spacing_of(picture: Any) -> Spacing | None:
 
 
 def absurd_size(picture: Any) -> str:
-    """Tell the longest side of a NIfTI image by its affine, where no scan has it; else nothing."""
+    """Return the longest side of a NIfTI image by its affine, in words, where no scan has one like it; else nothing."""
     longest = max(side * mm for side, mm in zip(picture.shape[:3], voxel_sizes(picture.affine), strict=False))
     return "" if SLICE_MM[0] <= longest <= SLICE_MM[1] else f"{longest:.6g} mm"
 
