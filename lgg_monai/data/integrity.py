@@ -23,7 +23,7 @@ from lgg_monai.data.patients import (
     read_patient,
 )
 from lgg_monai.data.sequences import FLAIR, OTHERS, SEQUENCES
-from lgg_monai.data.spacing import Spacing, absurd_size, spacing_of, spacing_warnings
+from lgg_monai.data.spacing import Spacing, longest_side, may_be_longest, spacing_of, spacing_warnings
 from lgg_monai.data.tiff_stack import image_files, slices_name
 from lgg_monai.errors import LggError
 
@@ -216,9 +216,8 @@ def require_sound_images(patients: Iterable[Patient]) -> None:
         problems = image_problems(patient, image)
         if problems:
             raise LggError(problems[0])
-        size = absurd_size(load_nifti(patient.image)) if patient.format == "nifti" else ""
-        if size:
-            raise LggError(f"{patient.image} has a side of {size} by its affine: correct the file's spacing")
+        if patient.format == "nifti" and not may_be_longest(side := longest_side(load_nifti(patient.image))):
+            raise LggError(f"{patient.image} has a side of {side:.6g} mm by its affine: correct the file's spacing")
 
 
 def require_sound(report: DatasetReport) -> None:

@@ -15,8 +15,7 @@ PIXEL_MM = 240 / 256
 PIXEL_TOLERANCE = 0.2
 """The training set's own pixels, and the scales of its augmentation, differ by about as much."""
 THICK_MM, THICK_RATIO = 2.0, 1.5
-SLICE_MM = (5.0, 1000.0)
-"""Between which the longer side of a slice lies, be it of a crop or of a phantom; metres by mistake do not."""
+_SIDE_MM = (5.0, 1000.0)
 
 
 def spacing_of(picture: Any) -> Spacing | None:
@@ -27,10 +26,14 @@ def spacing_of(picture: Any) -> Spacing | None:
     return x, y, z
 
 
-def absurd_size(picture: Any) -> str:
-    """Return the longest side of a NIfTI image by its affine, in words, where no scan has one like it; else nothing."""
-    longest = max(side * mm for side, mm in zip(picture.shape[:3], voxel_sizes(picture.affine), strict=False))
-    return "" if SLICE_MM[0] <= longest <= SLICE_MM[1] else f"{longest:.6g} mm"
+def longest_side(picture: Any) -> float:
+    """Return the longest side of a NIfTI image in mm by its affine."""
+    return max(side * float(mm) for side, mm in zip(picture.shape[:3], voxel_sizes(picture.affine), strict=False))
+
+
+def may_be_longest(side: float) -> bool:
+    """Tell whether a scan's longest side in mm may be so, be it a crop or a phantom; metres by mistake may not."""
+    return _SIDE_MM[0] <= side <= _SIDE_MM[1]
 
 
 def is_as_trained(pixel: float) -> bool:

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 SETTINGS = ("network_def", "preprocessing")
-LATER = {  # steps that runs of before these days lack, by `_desc_` or `_target_`; what they learnt from is as it was
-    "Orientationd": "2026-11-26, changes NIfTI alone that is stored in another way",
-    "brain alone": "2026-11-28, changes scans without scalp and skull alone",
-}
+# Steps that earlier runs lack, by `_desc_` or `_target_`; what they learnt from is prepared as it was.
+LATER = frozenset(
+    {
+        "Orientationd",  # of 2026-11-26: changes NIfTI alone that is stored in another way
+        "brain alone",  # of 2026-11-28: changes scans without scalp and skull alone
+    }
+)
 
 
 def changed_settings(trained: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -24,7 +27,7 @@ def changed_settings(trained: Mapping[str, Any], now: Mapping[str, Any]) -> list
 
 def _same(key: str, trained: Any, now: Any) -> bool:
     if key == "preprocessing":
-        lacking = LATER.keys() - {_name(step) for step in _steps(trained)}
+        lacking = LATER - {_name(step) for step in _steps(trained)}
         if lacking:
             return _steps(trained) == [step for step in _steps(now) if _name(step) not in lacking]
     return bool(trained == now)

@@ -11,7 +11,7 @@ from nibabel.affines import obliquity, voxel_sizes
 
 from lgg_monai.data.grids import leads_to_places
 from lgg_monai.data.patients import NETWORK_AXES
-from lgg_monai.data.spacing import PIXEL_MM, SLICE_MM, THICK_MM, Spacing, is_as_trained, thick_plane
+from lgg_monai.data.spacing import PIXEL_MM, THICK_MM, Spacing, is_as_trained, may_be_longest, thick_plane
 from lgg_monai.errors import LggError
 
 LARGEST_UNSCALED, UNKNOWN_COLUMNS = 320, 256
@@ -89,7 +89,7 @@ def place(shape: tuple[int, ...], affine: np.ndarray, spacing_known: bool = True
     notes = []
     if spacing_known:
         _refuse_thick((x, y, z))
-        if not SLICE_MM[0] <= max(columns * x, rows * y) <= SLICE_MM[1]:
+        if not may_be_longest(max(columns * x, rows * y)):
             raise LggError(f"slices of {columns * x:.6g} x {rows * y:.6g} mm by the affine: correct the file's spacing")
         tilt = float(np.degrees(obliquity(affine)).max())
         if tilt > OBLIQUE_DEGREES:

@@ -21,7 +21,7 @@ class RandomSkullStrip:
 
     Brain extraction itself would take seconds a volume. Here the outline of the head moves inwards, in a batch by one
     width; what lies outside becomes air, also in the label. Without bright fat the statistics of the preprocessing are
-    other ones, so each sequence is shifted and stretched as well.
+    other ones where it does not tell such scans, so each sequence is shifted and stretched as well.
 
     Args:
         probability: share of the samples that lose the rim.

@@ -25,7 +25,7 @@ def test_the_same_settings_and_those_that_nobody_asks_for_are_no_change() -> Non
     assert changed_settings({}, NOW) == []  # of a run that recorded no config nothing is known
 
 
-@pytest.mark.parametrize("later", [{"Orientationd", "brain alone"}, {"brain alone"}])
+@pytest.mark.parametrize("later", [{"Orientationd"}, {"Orientationd", "brain alone"}, {"brain alone"}])
 def test_a_run_of_before_a_step_that_leaves_its_patients_alone_is_prepared_alike(later: set[str]) -> None:
     trained = copy.deepcopy(NOW)
     steps = trained["preprocessing"]["transforms"]
